@@ -1,0 +1,48 @@
+//! The secrets that clients send.
+
+use sea_orm::entity::prelude::*;
+
+/// One key of one user.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "keys")]
+pub struct Model {
+    /// Never reused.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// The owner; a key is deleted with its owner.
+    #[sea_orm(indexed)]
+    pub user_id: i64,
+    /// Display name.
+    pub name: String,
+    /// Lower-case hex of the SHA-256 of the secret.
+    #[sea_orm(unique)]
+    pub secret_hash: String,
+    /// The first characters of the secret, to recognise it by.
+    pub prefix: String,
+    /// A disabled key is refused `key_disabled`.
+    pub enabled: bool,
+    /// Unix milliseconds from which the key is refused `key_expired`.
+    pub expires_at: Option<i64>,
+    /// Requests per minute; none: not limited.
+    pub rpm: Option<i32>,
+    /// Requests in flight at once; none: not limited.
+    pub max_concurrent_requests: Option<i32>,
+    /// JSON array of globs on the requested model; none: all.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub allowed_models: Option<String>,
+    /// JSON array of provider groups; none: all.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub provider_groups: Option<String>,
+    /// Counts the writes to this row.
+    pub version: i64,
+    /// Unix milliseconds.
+    pub created_at: i64,
+    /// Unix milliseconds.
+    pub updated_at: i64,
+}
+
+/// Relations are followed by explicit queries.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

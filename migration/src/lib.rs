@@ -1,0 +1,1 @@
+//! The schema of Tollgate's database, step by step.

@@ -1,0 +1,50 @@
+//! What an answer used, in the units that are charged.
+
+use serde::{Deserialize, Serialize};
+
+/// What one answer used. **Every token is in exactly one field**: `input` excludes what was read from or written to
+/// the cache, audio and images; `output` excludes reasoning, audio and images. So the fields add up to the
+/// provider's total, and a price is a plain sum of products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Usage {
+    /// Text tokens of the prompt that were neither read from nor written to a cache.
+    pub input: u64,
+    /// Text tokens of the answer, without reasoning.
+    pub output: u64,
+    /// Prompt tokens read from a cache.
+    pub cache_read: u64,
+    /// Prompt tokens written to a cache that lives 5 minutes.
+    pub cache_write_5m: u64,
+    /// Prompt tokens written to a cache that lives 1 hour.
+    pub cache_write_1h: u64,
+    /// Reasoning ("thinking") tokens that the provider counts apart.
+    pub reasoning: u64,
+    /// Audio tokens of the prompt.
+    pub input_audio: u64,
+    /// Audio tokens of the answer.
+    pub output_audio: u64,
+    /// Image tokens of the prompt.
+    pub input_image: u64,
+    /// Image tokens of the answer.
+    pub output_image: u64,
+    /// Calls of the provider's web search.
+    pub web_searches: u64,
+    /// The tier that the provider says it served the request with.
+    pub service_tier: ServiceTier,
+}
+
+/// How urgently a provider serves a request; each has its own prices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceTier {
+    /// The base prices.
+    #[default]
+    Standard,
+    /// Faster, dearer.
+    Priority,
+    /// Slower, cheaper.
+    Flex,
+    /// Asynchronous.
+    Batch,
+}

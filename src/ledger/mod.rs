@@ -1,0 +1,5 @@
+//! The durable record of what was spent.
+
+mod record;
+
+pub use record::{AttemptReport, LedgerRecord, Outcome};

@@ -1,0 +1,109 @@
+//! One finished request, as it is handed over at settlement.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::dialect::{Dialect, Usage};
+use crate::money::Usd;
+
+/// A finished request: a row of the ledger and its detail.
+#[derive(Clone, Debug)]
+pub struct LedgerRecord {
+    /// What the client saw in `x-tollgate-request-id`.
+    pub request_id: Uuid,
+    /// The attempt that is charged; 1 for the first.
+    pub attempt: u16,
+    /// When the request arrived, Unix milliseconds.
+    pub created_at: i64,
+    /// When the cost was fixed, Unix milliseconds.
+    pub settled_at: i64,
+    /// Who pays.
+    pub user_id: i64,
+    /// The key that was used.
+    pub key_id: i64,
+    /// Name of the provider of the charged attempt.
+    pub provider: Arc<str>,
+    /// Wire format.
+    pub dialect: Dialect,
+    /// The model that the client named.
+    pub requested_model: String,
+    /// The model that was sent upstream.
+    pub served_model: String,
+    /// The model group of the served model at settlement.
+    pub model_group_id: Option<i64>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the usage was estimated because the provider did not say it.
+    pub estimated: bool,
+    /// HTTP status of the answer.
+    pub status: u16,
+    /// Milliseconds from arrival to settlement.
+    pub duration_ms: i64,
+    /// Milliseconds from arrival to the first byte from upstream.
+    pub first_byte_ms: Option<i64>,
+    /// What was used.
+    pub usage: Usage,
+    /// What it cost.
+    pub cost: Usd,
+    /// The price that was applied, as JSON; none when nothing was charged.
+    pub price: Option<Arc<str>>,
+    /// Whether the cost counts in the mainline budget of the user.
+    pub counted_in_user_global: bool,
+    /// Whether the cost counts in the mainline budget of the key.
+    pub counted_in_key_global: bool,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+    /// Bytes of the answer body that the provider sent.
+    pub response_bytes: u64,
+    /// Every attempt, in order.
+    pub attempts: Vec<AttemptReport>,
+}
+
+/// How a charged attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The provider's answer ended as it should.
+    Completed,
+    /// The client left before the end.
+    ClientAborted,
+    /// The provider answered with an error, or broke off.
+    UpstreamFailed,
+    /// The gateway stopped in the middle.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The name in the database and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::ClientAborted => "client_aborted",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One try at one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptReport {
+    /// Name of the provider.
+    pub provider: Arc<str>,
+    /// The model that was sent.
+    pub served_model: String,
+    /// Milliseconds from the arrival of the request to the start of the attempt.
+    pub started_ms: i64,
+    /// Milliseconds that the attempt took until it was decided.
+    pub duration_ms: i64,
+    /// Status that the provider answered with, if it answered.
+    pub status: Option<u16>,
+    /// Why it ended: `ok`, `connect_failed`, `first_byte_timeout`, `idle_timeout`, `upstream_status`, `broken`, ...
+    pub reason: String,
+}
