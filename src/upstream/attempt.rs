@@ -16,6 +16,9 @@ pub trait Observer: Send + Sync {
     /// A piece of the body has arrived; pieces are as the network cut them.
     fn body(&self, piece: &[u8]);
 
+    /// The answer has ended as its framing says.
+    fn ended(&self);
+
     /// The client has left and the rest of the answer is being read without it.
     fn draining(&self);
 

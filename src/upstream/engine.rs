@@ -351,6 +351,7 @@ async fn opened(
     let ended = session.response_done();
     let mut answer = Answer { session, head, ahead: None, ended: false, spent };
     if ended {
+        attempt.observer.ended();
         answer.ahead = Some(Bytes::new());
     } else if answer.head.status.is_client_error() || answer.head.status.is_server_error() {
         read_small_body(&mut answer, attempt, deadline).await?;
@@ -385,11 +386,15 @@ async fn read_piece(answer: &mut Answer, attempt: &Attempt, limit: Option<Instan
         let read = answer.session.read_response_body();
         let Some(piece) = within(limit, "waiting for the next byte", read).await?? else {
             answer.ended = true;
+            attempt.observer.ended();
             return Ok(Bytes::new());
         };
         answer.ended = is_done(&mut answer.session)?;
         if !piece.is_empty() {
             attempt.observer.body(&piece);
+        }
+        if answer.ended {
+            attempt.observer.ended();
         }
         if !piece.is_empty() || answer.ended {
             return Ok(piece);
