@@ -7,3 +7,4 @@
 pub mod dialect;
 pub mod ledger;
 pub mod money;
+pub mod store;
