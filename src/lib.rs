@@ -4,6 +4,7 @@
 //! knows nothing of HTTP: [`dialect`] (wire formats), [`pricing`] (what an answer costs), [`limit`] (who may
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
+pub mod demo;
 pub mod dialect;
 pub mod ledger;
 pub mod money;
