@@ -36,11 +36,7 @@ fn answer(body: &[u8], pace: Duration) -> Result<Response, Invalid> {
     let reply = Reply::new(model, &prompt.question, Some(max_tokens));
     let stop_reason = if reply.cut { "max_tokens" } else { "end_turn" };
     let response = if wire::flag(&request, "stream")? {
-        wire::stream(
-            wire::EVENT_STREAM,
-            frames(model, prompt.tokens, &reply, stop_reason),
-            pace,
-        )
+        wire::stream(wire::EVENT_STREAM, frames(model, prompt.tokens, &reply, stop_reason), pace)
     } else {
         let mut message = message(model, prompt.tokens, reply.tokens);
         message["content"] = json!([{"type": "text", "text": reply.text()}]);
@@ -56,14 +52,8 @@ fn prompt(request: &Value) -> Result<Prompt, Invalid> {
         Some(Value::Array(messages)) if !messages.is_empty() => {
             Ok(Prompt::read(request.get("system"), &request["messages"]))
         }
-        Some(Value::Array(_)) => Err(Invalid::param(
-            "messages",
-            "messages: at least one message is required",
-        )),
-        Some(_) => Err(Invalid::param(
-            "messages",
-            "messages: Input should be a valid list",
-        )),
+        Some(Value::Array(_)) => Err(Invalid::param("messages", "messages: at least one message is required")),
+        Some(_) => Err(Invalid::param("messages", "messages: Input should be a valid list")),
         None => Err(Invalid::param("messages", "messages: Field required")),
     }
 }
@@ -99,11 +89,11 @@ fn frames(model: &str, input_tokens: u64, reply: &Reply, stop_reason: &str) -> V
         Frame::prompt(event(&json!({"type": "ping"}))),
     ];
     frames.extend(reply.pieces.iter().map(|piece| {
-        Frame::paced(event(&json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}})))
+        Frame::paced(event(
+            &json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}),
+        ))
     }));
-    frames.push(Frame::prompt(event(
-        &json!({"type": "content_block_stop", "index": 0}),
-    )));
+    frames.push(Frame::prompt(event(&json!({"type": "content_block_stop", "index": 0}))));
     frames.push(Frame::prompt(event(&json!({
         "type": "message_delta",
         "delta": {"stop_reason": stop_reason, "stop_sequence": null},

@@ -31,22 +31,13 @@ fn answer(body: &[u8], pace: Duration) -> Result<Response, Invalid> {
     let messages = match request.get("messages") {
         Some(list @ Value::Array(messages)) if !messages.is_empty() => list,
         Some(Value::Array(_)) => {
-            return Err(Invalid::param(
-                "messages",
-                "messages: at least one message is required",
-            ));
+            return Err(Invalid::param("messages", "messages: at least one message is required"));
         }
         Some(_) => {
-            return Err(Invalid::param(
-                "messages",
-                "messages: must be an array of messages",
-            ));
+            return Err(Invalid::param("messages", "messages: must be an array of messages"));
         }
         None => {
-            return Err(Invalid::param(
-                "messages",
-                "Missing required parameter: 'messages'.",
-            ));
+            return Err(Invalid::param("messages", "Missing required parameter: 'messages'."));
         }
     };
     let max_tokens = match wire::positive(&request, "max_completion_tokens")? {
@@ -55,31 +46,20 @@ fn answer(body: &[u8], pace: Duration) -> Result<Response, Invalid> {
     };
     let choices = wire::positive(&request, "n")?.unwrap_or(1);
     if choices > MAX_CHOICES {
-        return Err(Invalid::param(
-            "n",
-            format!("n: must be at most {MAX_CHOICES}"),
-        ));
+        return Err(Invalid::param("n", format!("n: must be at most {MAX_CHOICES}")));
     }
     let stream = wire::flag(&request, "stream")?;
     let include_usage = match request.get("stream_options") {
         None | Some(Value::Null) => false,
         Some(options) if stream => wire::flag(options, "include_usage")?,
         Some(_) => {
-            return Err(Invalid::param(
-                "stream_options",
-                "stream_options: only allowed when 'stream' is true",
-            ));
+            return Err(Invalid::param("stream_options", "stream_options: only allowed when 'stream' is true"));
         }
     };
 
     let prompt = Prompt::read(None, messages);
     let reply = Reply::new(model, &prompt.question, max_tokens);
-    let completion = Completion {
-        head: Head::new(model),
-        choices,
-        reply,
-        prompt_tokens: prompt.tokens,
-    };
+    let completion = Completion { head: Head::new(model), choices, reply, prompt_tokens: prompt.tokens };
     Ok(if stream {
         wire::stream(wire::EVENT_STREAM, completion.frames(include_usage), pace)
     } else {
@@ -96,11 +76,7 @@ struct Head {
 
 impl Head {
     fn new(model: &str) -> Self {
-        Self {
-            id: wire::id("chatcmpl-"),
-            created: wire::unix_seconds(),
-            model: model.to_owned(),
-        }
+        Self { id: wire::id("chatcmpl-"), created: wire::unix_seconds(), model: model.to_owned() }
     }
 
     fn object(&self, object: &str, choices: &Value) -> Value {
@@ -176,13 +152,7 @@ impl Completion {
             frames.push(Frame::paced(of(0)));
             frames.extend((1..self.choices).map(|index| Frame::prompt(of(index))));
         };
-        round(&|index| {
-            delta(
-                index,
-                json!({"role": "assistant", "content": "", "refusal": null}),
-                None,
-            )
-        });
+        round(&|index| delta(index, json!({"role": "assistant", "content": "", "refusal": null}), None));
         for piece in &self.reply.pieces {
             round(&|index| delta(index, json!({"content": piece}), None));
         }

@@ -14,11 +14,7 @@ const GEMINI_MODEL: &str = "gemini-2.5-flash";
 pub fn config_providers(address: SocketAddr) -> String {
     let families = [
         ("anthropic", "anthropic", r#""claude-*""#),
-        (
-            "openai",
-            "openai_chat, openai_responses, openai_embeddings",
-            r#""gpt-*", "o[1-9]*", "text-embedding-*""#,
-        ),
+        ("openai", "openai_chat, openai_responses, openai_embeddings", r#""gpt-*", "o[1-9]*", "text-embedding-*""#),
         ("gemini", "gemini", r#""gemini-*""#),
     ];
     let entry = |(name, dialects, models): (&str, &str, &str)| {
@@ -33,11 +29,7 @@ pub fn config_providers(address: SocketAddr) -> String {
 /// Commands to paste, each on one line, for a gateway that listens at `gateway` and a user's `key`; with the admin
 /// address and token, one that shows what the others have cost.
 #[must_use]
-pub fn curl_lines(
-    gateway: SocketAddr,
-    key: &str,
-    admin: Option<(SocketAddr, &str)>,
-) -> Vec<String> {
+pub fn curl_lines(gateway: SocketAddr, key: &str, admin: Option<(SocketAddr, &str)>) -> Vec<String> {
     let base = format!("http://{}", reachable(gateway));
     let json = "-H 'content-type: application/json'";
     let mut lines = vec![
@@ -57,10 +49,7 @@ pub fn curl_lines(
         format!("curl -sS {base}/v1/models -H 'authorization: Bearer {key}'"),
     ];
     if let Some((admin, token)) = admin {
-        lines.push(format!(
-            "curl -sS http://{}/api/v1/usage -H 'authorization: Bearer {token}'",
-            reachable(admin)
-        ));
+        lines.push(format!("curl -sS http://{}/api/v1/usage -H 'authorization: Bearer {token}'", reachable(admin)));
     }
     lines
 }

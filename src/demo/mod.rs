@@ -37,13 +37,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 ///
 /// # Errors
 /// Those of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(PACE))
-        .with_graceful_shutdown(shutdown)
-        .await
+pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    axum::serve(listener, router(PACE)).with_graceful_shutdown(shutdown).await
 }
 
 /// All pretend providers on one address; `pace` is the pause before each word.

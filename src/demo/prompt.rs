@@ -28,10 +28,7 @@ impl Prompt {
         let count = turns.as_array().map_or(1, Vec::len);
         let tokens = all.map(reply::tokens).sum::<u64>() + TOKENS_PER_TURN * count as u64;
         let newest = turns.as_array().map_or(Some(turns), |list| list.last());
-        Self {
-            tokens,
-            question: cut(&newest.map(texts).unwrap_or_default().join(" ")),
-        }
+        Self { tokens, question: cut(&newest.map(texts).unwrap_or_default().join(" ")) }
     }
 }
 
@@ -46,10 +43,9 @@ fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::String(text) => found.push(text),
         Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(members) => TEXT_MEMBERS
-            .iter()
-            .filter_map(|name| members.get(*name))
-            .for_each(|inner| collect(inner, found)),
+        Value::Object(members) => {
+            TEXT_MEMBERS.iter().filter_map(|name| members.get(*name)).for_each(|inner| collect(inner, found))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -87,10 +83,7 @@ mod tests {
     fn the_system_text_and_every_turn_count() {
         let turns = json!([{"role": "user", "content": "12345678"}]);
         assert_eq!(Prompt::read(None, &turns).tokens, 2 + TOKENS_PER_TURN);
-        assert_eq!(
-            Prompt::read(Some(&json!([{"type": "text", "text": "1234"}])), &turns).tokens,
-            3 + TOKENS_PER_TURN
-        );
+        assert_eq!(Prompt::read(Some(&json!([{"type": "text", "text": "1234"}])), &turns).tokens, 3 + TOKENS_PER_TURN);
     }
 
     #[test]
@@ -102,12 +95,7 @@ mod tests {
 
     #[test]
     fn numbers_and_emptiness_are_no_text() {
-        for turns in [
-            json!([]),
-            json!(null),
-            json!([7, true, {}]),
-            json!([{"content": null}]),
-        ] {
+        for turns in [json!([]), json!(null), json!([7, true, {}]), json!([{"content": null}])] {
             assert_eq!(Prompt::read(None, &turns).question, "", "{turns}");
         }
     }

@@ -31,11 +31,7 @@ impl Reply {
         if cut {
             text.truncate(text.floor_char_boundary(room));
         }
-        Self {
-            tokens: tokens(&text),
-            pieces: text.split_inclusive(' ').map(str::to_owned).collect(),
-            cut,
-        }
+        Self { tokens: tokens(&text), pieces: text.split_inclusive(' ').map(str::to_owned).collect(), cut }
     }
 
     /// The answer in one piece.
@@ -68,11 +64,7 @@ mod tests {
         for max in 1..120 {
             let reply = Reply::new("m", "äöü €uro 日本", Some(max));
             assert!(reply.tokens <= max, "{max}");
-            assert_eq!(
-                reply.cut,
-                reply.text() != Reply::new("m", "äöü €uro 日本", None).text(),
-                "{max}"
-            );
+            assert_eq!(reply.cut, reply.text() != Reply::new("m", "äöü €uro 日本", None).text(), "{max}");
         }
         assert!(!Reply::new("m", "hi", Some(u64::MAX)).cut);
     }

@@ -24,31 +24,16 @@ fn answer(body: &[u8], pace: Duration) -> Result<Response, Invalid> {
         Some(input @ Value::String(_)) => input,
         Some(list @ Value::Array(items)) if !items.is_empty() => list,
         Some(_) => {
-            return Err(Invalid::param(
-                "input",
-                "input: must be a string or an array of at least one item",
-            ));
+            return Err(Invalid::param("input", "input: must be a string or an array of at least one item"));
         }
         None => {
-            return Err(Invalid::param(
-                "input",
-                "Missing required parameter: 'input'.",
-            ));
+            return Err(Invalid::param("input", "Missing required parameter: 'input'."));
         }
     };
     let prompt = Prompt::read(request.get("instructions"), input);
-    let reply = Reply::new(
-        model,
-        &prompt.question,
-        wire::positive(&request, "max_output_tokens")?,
-    );
+    let reply = Reply::new(model, &prompt.question, wire::positive(&request, "max_output_tokens")?);
     let stream = wire::flag(&request, "stream")?;
-    let run = Run {
-        object: object(&request, model),
-        message_id: wire::id("msg_"),
-        reply,
-        input_tokens: prompt.tokens,
-    };
+    let run = Run { object: object(&request, model), message_id: wire::id("msg_"), reply, input_tokens: prompt.tokens };
     Ok(if stream {
         wire::stream(wire::EVENT_STREAM, run.frames(), pace)
     } else {
@@ -98,11 +83,7 @@ struct Run {
 
 impl Run {
     fn status(&self) -> &'static str {
-        if self.reply.cut {
-            "incomplete"
-        } else {
-            "completed"
-        }
+        if self.reply.cut { "incomplete" } else { "completed" }
     }
 
     fn part(text: &str) -> Value {
@@ -119,8 +100,7 @@ impl Run {
         if self.reply.cut {
             object["incomplete_details"] = json!({"reason": "max_output_tokens"});
         }
-        object["output"] =
-            json!([self.item(self.status(), &json!([Self::part(&self.reply.text())]))]);
+        object["output"] = json!([self.item(self.status(), &json!([Self::part(&self.reply.text())]))]);
         object["usage"] = json!({
             "input_tokens": self.input_tokens,
             "input_tokens_details": {"cached_tokens": 0},
@@ -141,35 +121,16 @@ impl Run {
             "response.output_item.added",
             json!({"output_index": 0, "item": self.item("in_progress", &json!([]))}),
         );
-        events.push(
-            "response.content_part.added",
-            with(&at, &json!({"part": Self::part("")})),
-        );
+        events.push("response.content_part.added", with(&at, &json!({"part": Self::part("")})));
         for piece in &self.reply.pieces {
-            events.push(
-                "response.output_text.delta",
-                with(&at, &json!({"delta": piece, "logprobs": []})),
-            );
+            events.push("response.output_text.delta", with(&at, &json!({"delta": piece, "logprobs": []})));
         }
-        events.push(
-            "response.output_text.done",
-            with(&at, &json!({"text": text, "logprobs": []})),
-        );
-        events.push(
-            "response.content_part.done",
-            with(&at, &json!({"part": Self::part(&text)})),
-        );
+        events.push("response.output_text.done", with(&at, &json!({"text": text, "logprobs": []})));
+        events.push("response.content_part.done", with(&at, &json!({"part": Self::part(&text)})));
         let item = self.item(self.status(), &json!([Self::part(&text)]));
+        events.push("response.output_item.done", json!({"output_index": 0, "item": item}));
         events.push(
-            "response.output_item.done",
-            json!({"output_index": 0, "item": item}),
-        );
-        events.push(
-            if self.reply.cut {
-                "response.incomplete"
-            } else {
-                "response.completed"
-            },
+            if self.reply.cut { "response.incomplete" } else { "response.completed" },
             json!({"response": self.finished()}),
         );
         events.frames
@@ -188,11 +149,7 @@ impl Events {
         data["sequence_number"] = json!(self.frames.len());
         let event = wire::named_event(name, &data);
         let waits = matches!(name, "response.created" | "response.output_text.delta");
-        self.frames.push(if waits {
-            Frame::paced(event)
-        } else {
-            Frame::prompt(event)
-        });
+        self.frames.push(if waits { Frame::paced(event) } else { Frame::prompt(event) });
     }
 }
 

@@ -26,11 +26,7 @@ impl Answer {
 
     /// The data of its server-sent events, each with the name of the event, which may be empty.
     pub(super) fn events(&self) -> Vec<(String, String)> {
-        assert!(
-            self.content_type.starts_with("text/event-stream"),
-            "{}",
-            self.content_type
-        );
+        assert!(self.content_type.starts_with("text/event-stream"), "{}", self.content_type);
         let text = self.text.replace("\r\n", "\n");
         let (last, events) = {
             let mut parts: Vec<&str> = text.split("\n\n").collect();
@@ -40,13 +36,8 @@ impl Answer {
         events
             .into_iter()
             .map(|event| {
-                let field = |name: &str| {
-                    event
-                        .lines()
-                        .find_map(|line| line.strip_prefix(name))
-                        .unwrap_or_default()
-                        .to_owned()
-                };
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
                 (field("event: "), field("data: "))
             })
             .collect()
@@ -55,25 +46,15 @@ impl Answer {
 
 /// Posts `body` to the pretend providers.
 pub(super) async fn post(path: &str, body: impl Into<Body>) -> Answer {
-    let request = Request::post(path)
-        .header(CONTENT_TYPE, "application/json")
-        .body(body.into())
-        .unwrap();
+    let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
     send(request).await
 }
 
 pub(super) async fn send(request: Request<Body>) -> Answer {
     let response = router(Duration::ZERO).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
-    let content_type = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .map(|value| value.to_str().unwrap().to_owned())
-        .unwrap_or_default();
+    let content_type =
+        response.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
     let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    Answer {
-        status,
-        content_type,
-        text: String::from_utf8(bytes.to_vec()).unwrap(),
-    }
+    Answer { status, content_type, text: String::from_utf8(bytes.to_vec()).unwrap() }
 }

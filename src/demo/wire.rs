@@ -24,17 +24,11 @@ pub(super) struct Invalid {
 
 impl Invalid {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            param: None,
-        }
+        Self { message: message.into(), param: None }
     }
 
     pub(super) fn param(param: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            param: Some(param),
-        }
+        Self { message: message.into(), param: Some(param) }
     }
 }
 
@@ -48,40 +42,27 @@ pub(super) struct Frame {
 impl Frame {
     /// Sent together with what came before.
     pub(super) fn prompt(bytes: impl Into<Bytes>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            paced: false,
-        }
+        Self { bytes: bytes.into(), paced: false }
     }
 
     /// Sent after a pause.
     pub(super) fn paced(bytes: impl Into<Bytes>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            paced: true,
-        }
+        Self { bytes: bytes.into(), paced: true }
     }
 }
 
 /// The body as a JSON object.
 pub(super) fn parse(body: &[u8]) -> Result<Value, Invalid> {
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| Invalid::new(format!("the body is not valid JSON: {error}")))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(Invalid::new("the body must be a JSON object"))
-    }
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| Invalid::new(format!("the body is not valid JSON: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(Invalid::new("the body must be a JSON object")) }
 }
 
 /// The member `model`.
 pub(super) fn model(request: &Value) -> Result<&str, Invalid> {
     match request.get("model").and_then(Value::as_str) {
         Some(name) if !name.is_empty() && name.len() <= MAX_MODEL_NAME => Ok(name),
-        Some(_) => Err(Invalid::param(
-            "model",
-            format!("model: must have 1 to {MAX_MODEL_NAME} bytes"),
-        )),
+        Some(_) => Err(Invalid::param("model", format!("model: must have 1 to {MAX_MODEL_NAME} bytes"))),
         None => Err(Invalid::param("model", "model: you must name a model")),
     }
 }
@@ -92,10 +73,7 @@ pub(super) fn positive(request: &Value, name: &'static str) -> Result<Option<u64
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_u64() {
             Some(number) if number > 0 => Ok(Some(number)),
-            _ => Err(Invalid::param(
-                name,
-                format!("{name}: must be an integer of at least 1"),
-            )),
+            _ => Err(Invalid::param(name, format!("{name}: must be an integer of at least 1"))),
         },
     }
 }
@@ -105,19 +83,13 @@ pub(super) fn flag(request: &Value, name: &'static str) -> Result<bool, Invalid>
     match request.get(name) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(value)) => Ok(*value),
-        Some(_) => Err(Invalid::param(
-            name,
-            format!("{name}: must be true or false"),
-        )),
+        Some(_) => Err(Invalid::param(name, format!("{name}: must be true or false"))),
     }
 }
 
 /// A new identifier as providers make them: a prefix and random letters.
 pub(super) fn id(prefix: &str) -> String {
-    format!(
-        "{prefix}{}",
-        Alphanumeric.sample_string(&mut rand::rng(), 24)
-    )
+    format!("{prefix}{}", Alphanumeric.sample_string(&mut rand::rng(), 24))
 }
 
 /// The time of creation that OpenAI's objects carry.
@@ -158,8 +130,6 @@ pub(super) const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 fn response(status: StatusCode, content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
