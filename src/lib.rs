@@ -4,7 +4,9 @@
 //! knows nothing of HTTP: [`dialect`] (wire formats), [`pricing`] (what an answer costs), [`limit`] (who may
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
+pub mod config;
 pub mod dialect;
 pub mod ledger;
 pub mod money;
 pub mod pricing;
+pub mod upstream;
