@@ -5,6 +5,9 @@
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
 pub mod admin;
+pub mod config;
 pub mod dialect;
 pub mod ledger;
 pub mod money;
+pub mod pricing;
+pub mod upstream;

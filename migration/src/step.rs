@@ -8,7 +8,7 @@ pub enum Step {
     /// Creates a table unless it is there.
     Table(Box<TableCreateStatement>),
     /// Creates an index unless it is there.
-    Index(IndexCreateStatement),
+    Index(Box<IndexCreateStatement>),
 }
 
 impl Step {
@@ -20,7 +20,7 @@ impl Step {
     pub async fn run(self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         match self {
             Self::Table(statement) => manager.create_table(*statement).await,
-            Self::Index(statement) => manager.create_index(statement).await,
+            Self::Index(statement) => manager.create_index(*statement).await,
         }
     }
 
@@ -43,12 +43,12 @@ impl Step {
 
     /// A plain index over these columns.
     pub(crate) fn index<const N: usize>(name: &'static str, table: &'static str, columns: [&'static str; N]) -> Self {
-        Self::Index(index(name, table, columns))
+        Self::Index(Box::new(index(name, table, columns)))
     }
 
     /// An index that refuses a second row with the same values.
     pub(crate) fn unique<const N: usize>(name: &'static str, table: &'static str, columns: [&'static str; N]) -> Self {
-        Self::Index(index(name, table, columns).unique().to_owned())
+        Self::Index(Box::new(index(name, table, columns).unique().to_owned()))
     }
 }
 
