@@ -8,7 +8,6 @@ mod reload;
 mod stop;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,7 +34,9 @@ use crate::store::{self, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::{Connector, DrainLimits, Resolver};
 
+pub use ports::now_ms;
 pub use prices::PriceKeeper;
+pub use reload::{DEFAULT_FILE as DEFAULT_CONFIG, environment};
 
 /// Attempts of one request, over all providers; Pingora stops there.
 const MAX_ATTEMPTS: usize = 100;
@@ -89,10 +90,10 @@ pub enum StartError {
 impl StartError {
     /// The exit code that tells scripts what went wrong.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Store(error) if error.is_unreachable() => ExitCode::from(3),
-            _ => ExitCode::from(1),
+            Self::Store(error) if error.is_unreachable() => 3,
+            _ => 1,
         }
     }
 }

@@ -21,7 +21,9 @@ const PRUNE: Duration = Duration::from_secs(3_600);
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
-pub(super) fn now_ms() -> i64 {
+/// Unix milliseconds now.
+#[must_use]
+pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
