@@ -5,6 +5,8 @@
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
 pub mod dialect;
+pub mod directory;
 pub mod ledger;
+pub mod limit;
 pub mod money;
 pub mod store;
