@@ -2,5 +2,8 @@
 
 pub mod query;
 mod record;
+mod row;
+mod writer;
 
 pub use record::{AttemptReport, LedgerRecord, Outcome};
+pub use writer::{Ledger, LedgerOptions, LedgerSlot, LedgerStats};
