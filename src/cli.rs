@@ -1,13 +1,16 @@
 //! What each command of the command line does.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sea_orm::DatabaseConnection;
 use tollgate::config::{self, Config};
+use tollgate::provider::Catalogue;
 use tollgate::server::{self, DEFAULT_CONFIG, ServeOptions, environment};
-use tollgate::{directory, pricing, store};
+use tollgate::store::StoreError;
+use tollgate::{admin, directory, pricing, store};
 
 /// An edge gateway for AI APIs in which money obeys rules.
 #[derive(Parser)]
@@ -101,31 +104,123 @@ enum Prices {
     },
 }
 
+/// Why a command failed, and the exit code that says so to scripts.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(message: impl ToString) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self { code: if error.is_unreachable() { 3 } else { 1 }, message: error.to_string() }
+    }
+}
+
 impl Cli {
     /// Does what was asked; the exit code says how it went.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve { file, demo, upgrade } => {
                 let admin_token = environment("TOLLGATE_ADMIN_TOKEN").filter(|token| !token.is_empty());
-                return serve(&ServeOptions { config: file.config, demo, upgrade, admin_token });
+                let options = ServeOptions { config: file.config, demo, upgrade, admin_token };
+                server::serve(&options).map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
             }
             Command::Check { file } => check(&file.config),
-            Command::Schema => {
-                print_json(&config::schema());
-                Ok(())
-            }
-            Command::Migrate { file, status } => with_database(&file.config, async |db| migrate(&db, status).await),
+            Command::Schema => print(&format!("{:#}", config::schema())),
+            Command::Migrate { file, status } => with_database(&file.config, async |db| migrate(db, status).await),
             Command::AdminToken(AdminToken::Create { file, name, role }) => {
-                let role = match role {
-                    Role::Admin => "admin",
-                    Role::Viewer => "viewer",
-                };
-                with_database(&file.config, async |db| create_token(&db, &name, role).await)
+                with_database(&file.config, async |db| create_token(db, &name, role).await)
             }
             Command::Prices(Prices::Import { file, prices }) => {
-                with_database(&file.config, async |db| import(&db, &prices).await)
+                with_database(&file.config, async |db| import(db, &prices).await)
             }
         };
-        done.unwrap_or_else(|failure| failure.report()).unwrap_or_success()
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("tollgate: {}", failure.message);
+                ExitCode::from(failure.code)
+            }
+        }
     }
+}
+
+/// Prints a command's result. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(()),
+    }
+}
+
+fn read_config(file: &Path) -> Result<Config, Failure> {
+    config::load(file, &environment).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+        Failure::new(format!("{} is not valid:\n{}", file.display(), lines.join("\n")))
+    })
+}
+
+fn check(file: &Path) -> Result<(), Failure> {
+    let config = read_config(file)?;
+    Catalogue::new(&config.providers).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+        Failure::new(format!("{} is not valid:\n{}", file.display(), lines.join("\n")))
+    })?;
+    for warning in config.not_enforced() {
+        eprintln!("warning: {warning}");
+    }
+    print(&format!("{} is valid", file.display()))
+}
+
+fn with_database(
+    file: &Path,
+    work: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let config = read_config(file)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+    runtime.block_on(async {
+        let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
+        let done = work(&db).await;
+        if let Err(error) = db.close().await {
+            eprintln!("tollgate: the database was not closed in order: {error}");
+        }
+        done
+    })
+}
+
+async fn migrate(db: &DatabaseConnection, status_only: bool) -> Result<(), Failure> {
+    if !status_only {
+        store::migrate(db).await?;
+    }
+    for step in store::migration_status(db).await? {
+        print(&format!("{}  {}", if step.applied { "applied" } else { "pending" }, step.name))?;
+    }
+    Ok(())
+}
+
+async fn create_token(db: &DatabaseConnection, name: &str, role: Role) -> Result<(), Failure> {
+    store::migrate(db).await?;
+    let role = match role {
+        Role::Admin => directory::AdminRole::Admin,
+        Role::Viewer => directory::AdminRole::Viewer,
+    };
+    let (_, secret) = directory::create_admin_token(db, name, role, server::now_ms()).await.map_err(Failure::new)?;
+    print(secret.expose())
+}
+
+async fn import(db: &DatabaseConnection, file: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
+    let imported = pricing::import(&text).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
+    store::migrate(db).await?;
+    admin::import_prices(db, &imported, server::now_ms()).await.map_err(Failure::new)?;
+    for skipped in &imported.report.skipped {
+        eprintln!("left out: {}: {}", skipped.model, skipped.reason);
+    }
+    print(&format!("{} prices imported, {} left out", imported.prices.len(), imported.report.skipped.len()))
 }

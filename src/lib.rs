@@ -6,8 +6,16 @@
 
 pub mod admin;
 pub mod config;
+pub mod demo;
 pub mod dialect;
+pub mod directory;
+pub mod gateway;
 pub mod ledger;
+pub mod limit;
 pub mod money;
 pub mod pricing;
+pub mod provider;
+pub mod server;
+pub mod store;
+pub mod telemetry;
 pub mod upstream;

@@ -1,6 +1,5 @@
 //! Stage 1, `request_filter`: who asks for what, and may it.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use super::credentials::{self, CredentialError};
 use super::{Gateway, body, client, door, models, reply};
 use crate::config::Unpriced;
 use crate::dialect::{ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, Route, RouteProblem, inspect, route};
-use crate::directory::Principal;
+use crate::directory::{Principal, Refusal};
 use crate::provider::{Candidate, NoCandidate};
 
 /// The most bytes of header names and values that are read into meaning; real clients send a few kilobytes.
@@ -60,7 +59,7 @@ impl Gateway {
         // The client's next request may come while this one is being answered; it is kept, not taken for an error.
         session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(WRITE_STALL));
-        session.set_total_drain_timeout(REFUSED_BODY_TIME);
+        session.set_total_drain_timeout(Some(REFUSED_BODY_TIME));
         // A panic is one request's affair: it is answered, and the connection goes on.
         let outcome = AssertUnwindSafe(self.examine(session, ctx)).catch_unwind().await;
         let error = match outcome {
@@ -86,9 +85,7 @@ impl Gateway {
         let app = &self.app;
         let live = app.live.load_full();
         let address = client::address(session, &live.config.server.trusted_proxies);
-        if let Some(address) = address
-            && !app.auth_guard.admits_address(address)
-        {
+        if !app.flood_guard.admit(address, now_ms()) {
             return Err(GatewayError::new(ErrorCode::RateLimitExceeded, "too many requests from this address")
                 .with_retry_after(1)
                 .into());
@@ -96,10 +93,6 @@ impl Gateway {
         let route = find_route(session, ctx)?;
         check_head(session)?;
         let principal = self.authenticate(session, address).await?;
-        let now = now_ms();
-        if let Err(refusal) = principal.check(now) {
-            return Err(GatewayError::new(refusal.code(), refusal.to_string()).into());
-        }
         if matches!(route.endpoint, Endpoint::ListModels | Endpoint::GetModel) {
             let body = models::answer(app, &live, &route, &principal)?;
             reply::json(session, ctx, body).await.map_err(|_| Stop::Gone)?;
@@ -117,11 +110,13 @@ impl Gateway {
         Ok(Next::Forward)
     }
 
-    /// Finds out who asks, by the secret that the request carries.
-    async fn authenticate(&self, session: &Session, address: Option<IpAddr>) -> Result<Arc<Principal>, Stop> {
+    /// Finds out who asks, by the secret that the request carries, and whether he may.
+    async fn authenticate(&self, session: &Session, address: IpAddr) -> Result<Arc<Principal>, GatewayError> {
         let head = session.req_header();
-        let secret = match credentials::secret(&head.headers, head.uri.query()) {
-            Ok(secret) => secret,
+        let auth = &self.app.authenticator;
+        let now = now_ms();
+        match credentials::secret(&head.headers, head.uri.query()) {
+            Ok(secret) => auth.authenticate(address, &secret, now).await.map_err(|refusal| explain(refusal, None)),
             Err(problem) => {
                 let message = match problem {
                     CredentialError::Missing => {
@@ -129,31 +124,8 @@ impl Gateway {
                     }
                     CredentialError::Conflict => "the request carries several API keys that differ; send one",
                 };
-                return Err(self.auth_failure(address, None, message).into());
+                Err(explain(auth.refuse_without_credential(address, now), Some(message)))
             }
-        };
-        match self.app.directory.lookup(&secret).await {
-            Ok(principal) => Ok(principal),
-            Err(crate::directory::LookupError::Unknown) => {
-                Err(self.auth_failure(address, Some(&secret), "the API key is not known here").into())
-            }
-            Err(crate::directory::LookupError::Unavailable) => Err(GatewayError::new(
-                ErrorCode::BudgetUnavailable,
-                "the key cannot be checked at the moment because the database is away; try again",
-            )
-            .with_retry_after(1)
-            .into()),
-        }
-    }
-
-    fn auth_failure(&self, address: Option<IpAddr>, secret: Option<&str>, message: &str) -> GatewayError {
-        match self.app.auth_guard.record_failure(address, secret, now_ms()) {
-            None => GatewayError::new(ErrorCode::InvalidApiKey, message),
-            Some(retry_after) => GatewayError::new(
-                ErrorCode::TooManyAuthFailures,
-                "too many requests without a valid API key; wait, then send a valid one",
-            )
-            .with_retry_after(retry_after),
         }
     }
 
@@ -175,8 +147,7 @@ impl Gateway {
         let dialect = route.endpoint.dialect().ok_or_else(|| {
             GatewayError::new(ErrorCode::InternalError, "an endpoint without a dialect reached the selection")
         })?;
-        let groups: Option<&BTreeSet<String>> = principal.provider_groups();
-        let found = live.catalogue.candidates(dialect, model, groups, &mut rand::rng()).map_err(|why| match why {
+        let found = live.catalogue.candidates(dialect, model, principal.provider_groups(), &mut rand::rng()).map_err(|why| match why {
             NoCandidate::NoneFits => GatewayError::new(
                 ErrorCode::NoProviderAvailable,
                 format!("no provider serves the model {model:?} in the dialect {}", dialect.as_str()),
@@ -218,10 +189,15 @@ impl Gateway {
         principal: &Principal,
         candidates: Vec<Priced>,
     ) -> Result<(), GatewayError> {
-        let counted = self.app.counts.admit(principal.count_limits(), now_ms()).map_err(|refusal| {
+        let counted = self.app.counts.admit(&principal.count_subject(), now_ms()).map_err(|refusal| {
             GatewayError::new(ErrorCode::RateLimitExceeded, refusal.to_string())
-                .with_retry_after(refusal.retry_after)
-                .with_details(refusal.details())
+                .with_retry_after(refusal.retry_after.into())
+                .with_details(serde_json::json!({
+                    "axis": refusal.axis.as_str(),
+                    "window": refusal.kind.as_str(),
+                    "limit": refusal.limit,
+                    "used": refusal.current,
+                }))
         })?;
         let slot = if route.endpoint.is_counting() {
             None
@@ -238,8 +214,8 @@ impl Gateway {
             request_id: ctx.id.0,
             arrived: ctx.arrived,
             created_at: ctx.created_at,
-            user_id: principal.user_id(),
-            key_id: principal.key_id(),
+            user_id: principal.user.id,
+            key_id: principal.key.id,
             endpoint: route.endpoint,
             dialect: route.endpoint.dialect().unwrap_or(crate::dialect::Dialect::OpenaiChat),
             requested_model: inspected.model.clone(),
@@ -268,6 +244,23 @@ impl Gateway {
         let labels = [error.code.as_str(), &detail("axis"), &detail("window")];
         self.app.metrics.refusals.with_label_values(&labels).inc();
     }
+}
+
+/// A refusal of the directory in the client's words.
+fn explain(refusal: Refusal, message: Option<&str>) -> GatewayError {
+    let (code, retry_after) = match refusal {
+        Refusal::InvalidApiKey => (ErrorCode::InvalidApiKey, None),
+        Refusal::KeyDisabled => (ErrorCode::KeyDisabled, None),
+        Refusal::KeyExpired => (ErrorCode::KeyExpired, None),
+        Refusal::UserDisabled => (ErrorCode::UserDisabled, None),
+        Refusal::UserExpired => (ErrorCode::UserExpired, None),
+        Refusal::TooManyAuthFailures { retry_after } => (ErrorCode::TooManyAuthFailures, Some(retry_after.as_secs())),
+        Refusal::Unavailable => (ErrorCode::BudgetUnavailable, Some(1)),
+    };
+    let own_words = message.filter(|_| refusal == Refusal::InvalidApiKey);
+    let mut error = GatewayError::new(code, own_words.map_or_else(|| refusal.to_string(), str::to_owned));
+    error.retry_after = retry_after;
+    error
 }
 
 fn find_route(session: &Session, ctx: &mut RequestContext) -> Result<Route, GatewayError> {

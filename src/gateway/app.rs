@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
 
 use crate::config::Config;
-use crate::directory::{AuthGuard, Directory};
+use crate::directory::{Authenticator, Directory, FloodGuard};
 use crate::ledger::Ledger;
 use crate::limit::Counts;
 use crate::pricing::PriceBook;
@@ -22,11 +22,13 @@ pub struct App {
     /// Prices in force.
     pub prices: Arc<ArcSwap<PriceBook>>,
     /// Who may call.
-    pub directory: Arc<Directory>,
-    /// Slows down those who guess keys.
-    pub auth_guard: Arc<AuthGuard>,
+    pub directory: Directory,
+    /// Finds out who calls, and slows down those who guess keys.
+    pub authenticator: Authenticator,
+    /// Holds back an address that sends more than people do.
+    pub flood_guard: FloodGuard,
     /// Requests per minute and at once.
-    pub counts: Arc<Counts>,
+    pub counts: Counts,
     /// Where finished requests are recorded.
     pub ledger: Arc<Ledger>,
     /// What operators see.

@@ -1,23 +1,24 @@
 //! Where a request comes from.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use pingora_proxy::Session;
 
 use crate::config::AddressRange;
 
-/// The client's address: the peer's, or what trusted proxies say of it.
+/// The client's address: the peer's, or what trusted proxies say of it. A connection without one (a Unix socket)
+/// comes from this machine.
 ///
 /// `X-Forwarded-For` is read from the right: each trusted proxy appends who it got the request from, and whatever
 /// stands before the first untrusted address is that client's own invention.
-pub(super) fn address(session: &Session, trusted: &[AddressRange]) -> Option<IpAddr> {
-    let peer = session.client_addr()?.as_inet()?.ip().to_canonical();
+pub(super) fn address(session: &Session, trusted: &[AddressRange]) -> IpAddr {
+    let peer = session.client_addr().and_then(|a| a.as_inet()).map_or(Ipv4Addr::LOCALHOST.into(), |a| a.ip().to_canonical());
     if trusted.is_empty() {
-        return Some(peer);
+        return peer;
     }
     let forwarded = session.req_header().headers.get_all("x-forwarded-for");
     let hops: Vec<&str> = forwarded.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
-    Some(first_untrusted(peer, &hops, |ip| trusted.iter().any(|range| range.contains(ip))))
+    first_untrusted(peer, &hops, |ip| trusted.iter().any(|range| range.contains(ip)))
 }
 
 fn first_untrusted(peer: IpAddr, hops: &[&str], trusted: impl Fn(IpAddr) -> bool) -> IpAddr {

@@ -1,12 +1,12 @@
 //! The providers of one configuration, ready for the request path.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use crate::config;
 use crate::dialect::Dialect;
+use crate::directory::ProviderGroups;
 use crate::upstream::{Endpoint, EndpointError, Timeouts};
 
 /// A provider that cannot be used as it is configured.
@@ -81,10 +81,10 @@ impl Provider {
         self.settings.redirects.contains_key(model) || self.settings.accepts(model)
     }
 
-    /// Whether one of its groups is among those that a key may use; none given means all.
+    /// Whether one of its groups is among those that a key may use.
     #[must_use]
-    pub fn is_in_reach(&self, groups: Option<&BTreeSet<String>>) -> bool {
-        groups.is_none_or(|allowed| self.settings.groups.iter().any(|group| allowed.contains(group)))
+    pub fn is_in_reach(&self, groups: &ProviderGroups) -> bool {
+        groups.reach(&self.settings.groups)
     }
 }
 
@@ -118,12 +118,5 @@ impl Catalogue {
     /// All providers, by priority.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.iter()
-    }
-
-    /// The sources of redirects of the providers in reach, with the models that they lead to.
-    #[must_use]
-    pub fn redirects_in_reach(&self, groups: Option<&BTreeSet<String>>) -> BTreeMap<&str, &str> {
-        let in_reach = self.providers.iter().filter(|p| p.is_in_reach(groups));
-        in_reach.flat_map(|p| &p.settings.redirects).map(|(from, to)| (from.as_str(), to.as_str())).collect()
     }
 }

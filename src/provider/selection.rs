@@ -1,12 +1,12 @@
 //! Which providers may serve a request, in the order in which they are tried.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand::Rng;
 
 use super::catalogue::{Catalogue, Provider};
 use crate::dialect::Dialect;
+use crate::directory::ProviderGroups;
 
 /// A provider that may serve a request, and the model that it would be sent.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Catalogue {
         &self,
         dialect: Dialect,
         model: &str,
-        groups: Option<&BTreeSet<String>>,
+        groups: &ProviderGroups,
         rng: &mut impl Rng,
     ) -> Result<Vec<Candidate>, NoCandidate> {
         let mut fits = false;
@@ -83,9 +83,11 @@ mod tests {
     }
 
     fn order(catalogue: &Catalogue, model: &str, groups: Option<&[&str]>, seed: u64) -> Result<Vec<String>, NoCandidate> {
-        let groups = groups.map(|g| g.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<_>>());
+        let groups = groups.map_or(ProviderGroups::All, |g| {
+            ProviderGroups::Only(g.iter().map(|s| (*s).to_owned()).collect())
+        });
         let found =
-            catalogue.candidates(Dialect::OpenaiChat, model, groups.as_ref(), &mut StdRng::seed_from_u64(seed))?;
+            catalogue.candidates(Dialect::OpenaiChat, model, &groups, &mut StdRng::seed_from_u64(seed))?;
         Ok(found.iter().map(|c| format!("{}:{}", c.provider.name, c.served_model)).collect())
     }
 
@@ -117,7 +119,7 @@ providers:
     #[test]
     fn a_dialect_that_nobody_speaks_has_no_candidate() {
         let all = catalogue(THREE);
-        let found = all.candidates(Dialect::Gemini, "m", None, &mut StdRng::seed_from_u64(1));
+        let found = all.candidates(Dialect::Gemini, "m", &ProviderGroups::All, &mut StdRng::seed_from_u64(1));
         assert_eq!(found.err(), Some(NoCandidate::NoneFits));
     }
 
