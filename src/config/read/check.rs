@@ -1,12 +1,14 @@
 //! Checks a value against the schema, and says what is wrong in words that name no secret.
 
+use std::sync::LazyLock;
+
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::LocationSegment;
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::expand::Expanded;
-use super::find;
+use super::{SCHEMA, find};
 use crate::config::error::{Path, Problems, Segment, shortened};
 use crate::config::notation::kind;
 use crate::config::schema::Place;
@@ -17,15 +19,18 @@ const LONGEST_VALUE: usize = 60;
 /// How like a known name an unknown one must be to be taken for it: 0 to 1.
 const LIKENESS: f64 = 0.75;
 
-/// Everything that the schema, and the notations that it names, find wrong with the value.
-pub(super) fn check(value: &Value, expanded: &Expanded, schema: &Value) -> Problems {
-    let mut check = Check { root: value, expanded, schema, problems: Problems::default() };
-    check.notations(value, &Place::root(schema), &mut Path::default());
+static VALIDATOR: LazyLock<Result<Validator, String>> =
+    LazyLock::new(|| Validator::new(&SCHEMA).map_err(|error| error.to_string()));
 
-    let mut later = Check { root: value, expanded, schema, problems: Problems::default() };
-    match Validator::new(schema) {
+/// Everything that the schema, and the notations that it names, find wrong with the value.
+pub(super) fn check(value: &Value, expanded: &Expanded) -> Problems {
+    let mut check = Check { root: value, expanded, problems: Problems::default() };
+    check.notations(value, &Place::root(&SCHEMA), &mut Path::default());
+
+    let mut later = Check { root: value, expanded, problems: Problems::default() };
+    match &*VALIDATOR {
         Ok(validator) => validator.iter_errors(value).for_each(|error| later.report(&error)),
-        Err(error) => later.problems.add(Path::default(), format!("cannot be checked: {error}; please report this bug")),
+        Err(error) => later.problems.add(Path::default(), format!("cannot be checked (this is a bug in Tollgate): {error}")),
     }
     // What a notation refused, it explained better than the schema can.
     check.problems.add_later(later.problems);
@@ -35,7 +40,6 @@ pub(super) fn check(value: &Value, expanded: &Expanded, schema: &Value) -> Probl
 struct Check<'a> {
     root: &'a Value,
     expanded: &'a Expanded,
-    schema: &'a Value,
     problems: Problems,
 }
 
@@ -75,7 +79,7 @@ impl Check<'_> {
     /// Adds what the schema found, in our words: the library's own repeat the value.
     fn report(&mut self, error: &ValidationError<'_>) {
         let path = path_of(error);
-        let place = Place::at(self.schema, &path);
+        let place = Place::at(&SCHEMA, &path);
         let Some(value) = find(self.root, &path) else {
             return;
         };
@@ -90,7 +94,7 @@ impl Check<'_> {
             ValidationErrorKind::Required { property } => {
                 let property = property.as_str().unwrap_or_default();
                 let path = path.key(property);
-                let description = Place::at(self.schema, &path).description().unwrap_or_default();
+                let description = Place::at(&SCHEMA, &path).description().unwrap_or_default();
                 self.problems.add(path, format!("is missing: {}", lower_first(description)));
                 return;
             }
@@ -108,13 +112,13 @@ impl Check<'_> {
             ValidationErrorKind::Enum { .. } | ValidationErrorKind::OneOfNotValid { .. } => {
                 let choices = place.choices();
                 let hint = suggestion(value.as_str().unwrap_or_default(), &choices);
-                format!("{subject} is not one of {}{hint}", choices.join(", "))
+                let verb = if value.is_null() { "is empty: write".to_owned() } else { format!("{subject} is not") };
+                format!("{verb} one of {}{hint}", choices.join(", "))
             }
             ValidationErrorKind::Minimum { limit } => format!("{subject} is too small: the least is {limit}"),
             ValidationErrorKind::Maximum { limit } => format!("{subject} is too large: the most is {limit}"),
-            ValidationErrorKind::MinLength { .. } | ValidationErrorKind::MinItems { .. } => {
-                "is empty: write at least one, or leave the setting out".to_owned()
-            }
+            ValidationErrorKind::MinItems { .. } => "is empty: write at least one".to_owned(),
+            ValidationErrorKind::MinLength { .. } => "is empty: write some text".to_owned(),
             ValidationErrorKind::MaxLength { limit } => format!("is longer than {limit} characters"),
             other => format!("does not satisfy the schema's `{}`", other.keyword()),
         };
@@ -123,7 +127,7 @@ impl Check<'_> {
 
     /// How a sentence about the value begins. What a variable became is never shown, nor what may be a secret.
     fn subject(&self, path: &Path, value: &Value) -> String {
-        let secret = Place::at(self.schema, path).notation().is_some_and(|notation| notation.secret);
+        let secret = Place::at(&SCHEMA, path).notation().is_some_and(|notation| notation.secret);
         match (self.expanded.get(path), value) {
             (Some(text), _) if !secret => format!("`{}`", shortened(text, LONGEST_VALUE)),
             (None, Value::String(text)) if !secret => format!("`{}`", shortened(text, LONGEST_VALUE)),
@@ -184,8 +188,10 @@ fn suggestion(name: &str, known: &[&str]) -> String {
     // The likeness of long texts costs their product.
     let name: String = name.chars().take(LONGEST_VALUE).collect::<String>().to_ascii_lowercase().replace('-', "_");
     let likeness = |known: &&str| strsim::jaro_winkler(&name, known);
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.filter(|best| likeness(best) >= LIKENESS).map_or_else(String::new, |best| format!("; did you mean `{best}`?"))
+    let like = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|best| likeness(best) >= LIKENESS);
+    // Short names are unlike each other by one slip already.
+    let best = like.or_else(|| known.iter().find(|known| strsim::osa_distance(&name, known) == 1));
+    best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"))
 }
 
 fn lower_first(sentence: &str) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::civil::Time;
 
-use crate::config::error::{Path, Problems};
+use crate::config::error::{Path, Problems, shortened};
 use crate::config::types::{Config, Lease, Limits, Provider, Reset};
 
 const LONGEST_NAME: usize = 256;
@@ -155,6 +155,7 @@ fn file(file: &FilePath, base: &FilePath, path: Path, problems: &mut Problems) {
         return problems.add(path, "is in a folder whose name is not UTF-8: move the configuration");
     };
     if !file.is_file() {
+        let shown = shortened(shown, LONGEST_NAME);
         problems.add(path, format!("names `{shown}`, which is not a file (names are relative to the configuration)"));
     }
 }

@@ -15,16 +15,19 @@ mod tests;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::{ConfigError, Path, Problems};
+use super::error::{ConfigError, Path, Problems, Segment};
 use super::schema::schema;
 use super::types::Config;
 
 /// A configuration is written by people; what is larger is something else.
 const LARGEST_FILE: u64 = 4 << 20;
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
 
 /// What the environment says about a variable.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -49,9 +52,8 @@ pub fn parse(text: &str, base: &FilePath, env: &Environment<'_>) -> Result<Confi
     let expanded = expand::expand(&mut value, env, &mut problems);
     overrides::apply(&mut value, env, &mut problems);
 
-    let schema = schema();
-    coerce::coerce(&mut value, &expanded, &schema);
-    problems.add_later(check::check(&value, &expanded, &schema));
+    coerce::coerce(&mut value, &expanded, &SCHEMA);
+    problems.add_later(check::check(&value, &expanded));
     problems.add_later(sound::meaning_of_sound_parts(&value, &problems, base));
     if !problems.is_empty() {
         return Err(problems.into_errors());
@@ -101,7 +103,6 @@ fn text_of(path: &FilePath) -> Result<String, Unreadable> {
 
 /// The value at a path.
 fn find<'a>(root: &'a Value, path: &Path) -> Option<&'a Value> {
-    use super::error::Segment;
     path.segments().iter().try_fold(root, |value, segment| match segment {
         Segment::Key(key) => value.get(key),
         Segment::Index(index) => value.get(index),

@@ -6,7 +6,7 @@ use std::path::Path as FilePath;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::meaning;
+use super::{find, meaning};
 use crate::config::error::{Path, Problems, Segment};
 use crate::config::types::{Config, Provider};
 
@@ -33,10 +33,14 @@ pub(super) fn meaning_of_sound_parts(value: &Value, known: &Problems, base: &Fil
     problems
 }
 
-/// Removes the setting at the path; of an element of a list, the setting that is the list. A provider's place in
-/// the list of providers stays, because it is in the paths of the others.
+/// Removes the setting at the path; of an element of a list, the setting that is the list; of a setting that is
+/// missing, the group that lacks it. A provider's place in the list of providers stays, because it is in the paths of
+/// the others.
 fn remove(value: &mut Value, path: &Path) {
-    let segments = path.segments();
+    let mut segments = path.segments();
+    if find(value, path).is_none() {
+        segments = segments.split_last().map_or(segments, |(_, around)| around);
+    }
     let Some(last_key) = segments.iter().rposition(|segment| matches!(segment, Segment::Key(_))) else {
         return;
     };

