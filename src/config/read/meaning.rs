@@ -83,7 +83,8 @@ fn of_provider(provider: &Provider, path: &Path, base: &FilePath, problems: &mut
 
 fn addresses(config: &Config, problems: &mut Problems) {
     let server = &config.server;
-    let addresses = [("server.listen", &server.listen), ("server.admin", &server.admin), ("server.metrics", &server.metrics)];
+    let addresses =
+        [("server.listen", &server.listen), ("server.admin", &server.admin), ("server.metrics", &server.metrics)];
     for (index, (place, address)) in addresses.iter().enumerate() {
         let same = addresses[..index].iter().find(|(_, other)| address.port() != 0 && other == address);
         if let Some((other, _)) = same {
