@@ -62,7 +62,7 @@ impl Proxy {
         let file = data.path().join("tollgate.yaml");
         fs::write(&file, configuration(data.path(), address, admin, metrics, upstream))?;
         let mut process = Process::start(Core::Proxy, Path::new(env!("CARGO_BIN_EXE_tollgate")), |command| {
-            command.args(["serve", "--config"]).arg(&file).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+            command.args(["serve", "-c"]).arg(&file).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
         })?;
         let ledger = Ledger { admin, client: Client::new(), _data: data };
         ledger.ready(&mut process).await?;
