@@ -76,11 +76,15 @@ struct Open {
 }
 
 async fn open(proxy: &Proxy, count: usize) -> Result<Vec<Open>> {
-    stream::iter(0..count).map(|_| open_one(proxy)).buffer_unordered(OPENING).try_collect().await
+    stream::iter(0..count)
+        .map(|number| open_one(proxy, &proxy.keys[number % proxy.keys.len()]))
+        .buffer_unordered(OPENING)
+        .try_collect()
+        .await
 }
 
-async fn open_one(proxy: &Proxy) -> Result<Open> {
-    let mut client = Client::connect(proxy.address, &proxy.key).await?;
+async fn open_one(proxy: &Proxy, key: &str) -> Result<Open> {
+    let mut client = Client::connect(proxy.address, key).await?;
     let mut response = client.begin(Scenario::Held.request()).await?;
     let expected = (EVENTS_BEFORE_HOLD * event().len()) as u64;
     let mut read = 0;

@@ -125,10 +125,11 @@ impl Drop for Process {
 /// Runs another part of this bench to its end and returns what it printed.
 pub async fn output_of_part(arguments: &[&str]) -> Result<Vec<u8>> {
     let mut command: tokio::process::Command = on(Core::Others, &std::env::current_exe()?).into();
+    let what = || arguments.first().copied().unwrap_or_default();
     let run = command.args(arguments).kill_on_drop(true).output();
-    let output = timeout(PART_LIMIT, run).await.with_context(|| format!("{arguments:?} does not end"))??;
+    let output = timeout(PART_LIMIT, run).await.with_context(|| format!("{} does not end", what()))??;
     if !output.status.success() {
-        bail!("{arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{} failed: {}", what(), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(output.stdout)
 }
