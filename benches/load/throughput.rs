@@ -143,7 +143,8 @@ async fn round(proxy: &Proxy, scenario: Scenario, requests: u64) -> Result<Measu
         report.status,
         report.errors
     );
-    let percentile = |name: &str| report.latency.percentiles.get(name).copied().context("a report without percentiles");
+    let percentiles = report.latency.context("a report without latencies")?.percentiles;
+    let percentile = |name: &str| percentiles.get(name).copied().context("a report without percentiles");
     Ok(Measured {
         per_cpu_second: requests as f64 / used.max(0.01),
         per_second: report.summary.iters.rate,
@@ -156,7 +157,8 @@ async fn round(proxy: &Proxy, scenario: Scenario, requests: u64) -> Result<Measu
 #[derive(Deserialize)]
 struct Report {
     summary: Summary,
-    latency: Latency,
+    /// Only there when at least one request succeeded.
+    latency: Option<Latency>,
     status: BTreeMap<String, u64>,
     errors: BTreeMap<String, u64>,
 }
