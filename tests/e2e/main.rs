@@ -1,0 +1,6 @@
+//! The gateway as its users see it: the real binary between real clients and a pretend provider.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(missing_docs, reason = "nobody reads the documentation of tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
