@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::Answer;
 use super::gateway::MODEL;
+use super::wire::Reply;
 
 /// An API of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,85 @@ impl Api {
             Self::Gemini => ("x-goog-api-key", key.to_owned()),
             Self::Chat | Self::Responses | Self::Embeddings => ("authorization", format!("Bearer {key}")),
         }
+    }
+
+    /// A provider's whole answer with this API's [`tokens`](Self::tokens).
+    pub fn answer(self) -> Answer {
+        Answer::bytes(200, "application/json", self.whole(&self.tokens()))
+    }
+
+    /// The same, streamed.
+    pub fn stream(self) -> Answer {
+        Answer::sse(self.events(&self.tokens()))
+    }
+
+    /// The code of a refusal in this API's shape; checks the shape.
+    pub fn code(self, reply: &Reply) -> String {
+        let (body, status) = (reply.json(), reply.head.status);
+        assert_eq!(reply.head.get("content-type").map(|value| value.starts_with("application/json")), Some(true));
+        let error = &body["error"];
+        assert!(error["message"].as_str().is_some_and(|message| message.len() > 10), "a message in {body}");
+        let code = match self {
+            Self::Anthropic => {
+                assert_eq!(body["type"], "error", "{body}");
+                assert_eq!(body["request_id"], reply.head.request_id(), "{body}");
+                assert!(error["type"].is_string(), "{body}");
+                &error["code"]
+            }
+            Self::Gemini => {
+                assert_eq!(error["code"], status, "{body}");
+                assert!(error["status"].is_string(), "{body}");
+                assert_eq!(error["details"][0]["@type"], "type.googleapis.com/google.rpc.ErrorInfo", "{body}");
+                assert_eq!(error["details"][0]["domain"], "tollgate", "{body}");
+                &error["details"][0]["reason"]
+            }
+            Self::Chat | Self::Responses | Self::Embeddings => {
+                assert!(error["type"].is_string(), "{body}");
+                assert!(error.get("param").is_some(), "{body}");
+                &error["code"]
+            }
+        };
+        code.as_str().unwrap_or_else(|| panic!("a code in {body}")).to_owned()
+    }
+
+    /// The error type that this API has for a status.
+    pub fn error_type(self, status: u16) -> &'static str {
+        match self {
+            Self::Anthropic => match status {
+                401 => "authentication_error",
+                402 => "billing_error",
+                403 => "permission_error",
+                404 => "not_found_error",
+                413 => "request_too_large",
+                429 => "rate_limit_error",
+                500 => "api_error",
+                503 => "overloaded_error",
+                _ => "invalid_request_error",
+            },
+            Self::Gemini => match status {
+                401 => "UNAUTHENTICATED",
+                402 | 429 => "RESOURCE_EXHAUSTED",
+                403 => "PERMISSION_DENIED",
+                404 => "NOT_FOUND",
+                500 => "INTERNAL",
+                503 => "UNAVAILABLE",
+                _ => "INVALID_ARGUMENT",
+            },
+            Self::Chat | Self::Responses | Self::Embeddings => match status {
+                402 => "insufficient_quota",
+                429 => "rate_limit_error",
+                500.. => "server_error",
+                _ => "invalid_request_error",
+            },
+        }
+    }
+
+    /// Checks that a reply refuses with this status and code, in this API's shape and with its type.
+    pub fn refuses(self, reply: &Reply, status: u16, code: &str) {
+        assert_eq!(reply.head.status, status, "{}", String::from_utf8_lossy(&reply.body));
+        assert_eq!(self.code(reply), code, "{}", reply.json());
+        let kind = if self == Self::Gemini { "status" } else { "type" };
+        assert_eq!(reply.json()["error"][kind], self.error_type(status), "{}", reply.json());
     }
 
     /// A usage in which every number that this API can say is different.

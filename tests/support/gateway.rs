@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::admin::Caller;
 use super::ports::Port;
-use super::{Admin, Wire, client, eventually};
+use super::wire::Reply;
+use super::{Admin, Api, Wire, client, eventually};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
@@ -191,6 +192,18 @@ impl Gateway {
     /// A connection of one's own to the gateway.
     pub async fn connect(&self) -> Wire {
         Wire::connect(self.address()).await
+    }
+
+    /// Asks with the gateway's own key over a connection of its own, and reads the whole answer.
+    pub async fn ask(&self, api: Api, stream: bool) -> Reply {
+        self.ask_with(self.key(), api, MODEL, stream).await
+    }
+
+    /// Asks for a model with any key.
+    pub async fn ask_with(&self, key: &str, api: Api, model: &str, stream: bool) -> Reply {
+        let mut wire = self.connect().await;
+        wire.post(&api.path(model, stream), key, &api.request(model, stream)).await;
+        wire.reply().await.unwrap()
     }
 
     /// The value of a metric, 0 when it was never set; `name` may have labels: `requests_total{status="200"`.

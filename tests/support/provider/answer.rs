@@ -164,6 +164,18 @@ impl Answer {
         self
     }
 
+    /// Waits for the gate after the last piece, before the end of the body is told.
+    pub fn held(mut self, gate: &Gate) -> Self {
+        self.parts.push(Part::Gate(gate.clone()));
+        self
+    }
+
+    /// Waits for the gate after so many pieces.
+    pub fn gated_after(mut self, pieces: usize, gate: &Gate) -> Self {
+        self.parts.insert(pieces, Part::Gate(gate.clone()));
+        self
+    }
+
     /// Waits before each piece but the first.
     pub fn paced(mut self, gap: Duration) -> Self {
         self.interleave(|| Part::Pause(gap));
