@@ -3,4 +3,5 @@
 #![allow(missing_docs, reason = "nobody reads the documentation of tests")]
 
 #[path = "../support/mod.rs"]
+mod servers;
 mod support;
