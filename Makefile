@@ -33,7 +33,7 @@ schema: build ## Write the JSON Schema of the configuration beside the examples
 	$(TARGET)/release/tollgate schema > conf/tollgate.schema.json
 
 bench: build ## Criterion, then the real binary beside a plain Pingora proxy; SHORT=1 for a quick look
-	TOLLGATE_BENCH_SHORT=$(SHORT) $(CARGO) bench --locked --bench '*' -- $(if $(SHORT),--quick)
+	$(CARGO) bench --locked --bench '*' -- $(if $(SHORT),--quick)
 
 soak: cargo test-tools ## The load tests with big numbers
 	TOLLGATE_SOAK=1 $(CARGO) nextest run --release --locked --workspace --profile soak -E 'test(soak)'

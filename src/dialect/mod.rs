@@ -1,8 +1,24 @@
-//! Wire formats: find the model, read the usage, shape errors.
+//! Wire formats: where a request goes, what it asks for, what its answer used, and how we speak back.
+//!
+//! Pure: no I/O, no clock, no async. The gateway hands bytes in and takes decisions out.
 
+mod error;
+mod inspect;
+mod meter;
+mod models;
+mod rewrite;
+mod routing;
 mod usage;
+mod usage_chunk;
 
+pub use error::{ErrorCode, GatewayError, error_body};
+pub use inspect::{InspectError, Inspected, inspect};
+pub use meter::{Charge, Meter};
+pub use models::{ModelEntry, model, model_list};
+pub use rewrite::rewrite;
+pub use routing::{ClientHints, Endpoint, Route, RouteError, RouteProblem, query_credentials, route};
 pub use usage::{ServiceTier, Usage};
+pub use usage_chunk::UsageChunkFilter;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,4 +50,25 @@ impl Dialect {
             Self::Gemini => "gemini",
         }
     }
+
+    /// Whose conventions its errors and lists follow.
+    #[must_use]
+    pub const fn shape(self) -> Shape {
+        match self {
+            Self::Anthropic => Shape::Anthropic,
+            Self::OpenaiChat | Self::OpenaiResponses | Self::OpenaiEmbeddings => Shape::Openai,
+            Self::Gemini => Shape::Gemini,
+        }
+    }
+}
+
+/// Whose conventions a client expects in errors and model lists; the three OpenAI dialects share theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Anthropic's.
+    Anthropic,
+    /// OpenAI's.
+    Openai,
+    /// Google's.
+    Gemini,
 }

@@ -48,3 +48,40 @@ pub enum ServiceTier {
     /// Asynchronous.
     Batch,
 }
+
+impl ServiceTier {
+    /// Reads a provider's word, in a request or an answer. None for `auto` and for nothing: that leaves it open.
+    #[must_use]
+    pub fn from_provider(word: &str) -> Option<Self> {
+        let word = word.to_ascii_lowercase();
+        // Google spells its enumerations out, and Vertex AI tells the tier by the kind of traffic.
+        let word = word.strip_prefix("service_tier_").unwrap_or(&word);
+        let word = word.strip_prefix("on_demand_").unwrap_or(word);
+        match word {
+            "" | "auto" | "unspecified" => None,
+            "priority" => Some(Self::Priority),
+            "flex" => Some(Self::Flex),
+            "batch" => Some(Self::Batch),
+            _ => Some(Self::Standard),
+        }
+    }
+}
+
+impl Usage {
+    /// Tokens of the answer, whatever they are priced at.
+    #[must_use]
+    pub const fn output_total(&self) -> u64 {
+        self.output.saturating_add(self.reasoning).saturating_add(self.output_audio).saturating_add(self.output_image)
+    }
+
+    /// Tokens of the prompt, whatever they are priced at.
+    #[must_use]
+    pub const fn input_total(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write_5m)
+            .saturating_add(self.cache_write_1h)
+            .saturating_add(self.input_audio)
+            .saturating_add(self.input_image)
+    }
+}

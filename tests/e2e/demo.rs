@@ -9,7 +9,7 @@ use crate::support::{Gateway, eventually};
 
 /// The commands that were printed, without anything before `curl`.
 fn commands(gateway: &Gateway) -> Vec<String> {
-    gateway.stdout().lines().filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
+    gateway.log().lines().filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
 }
 
 /// Pastes a command into a shell.

@@ -5,3 +5,20 @@
 #[path = "../support/mod.rs"]
 mod servers;
 mod support;
+
+mod aborts;
+mod auth;
+mod bad_input;
+mod bodies;
+mod cli;
+mod demo;
+mod dialects;
+mod failover;
+mod guards;
+mod keepalive_race;
+mod models;
+mod packaging;
+mod reload;
+mod shutdown;
+mod streams;
+mod tls;

@@ -1,9 +1,8 @@
 //! The real binary, with a configuration of its own in a folder of its own.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,6 +11,7 @@ use super::admin::Caller;
 use super::ports::Port;
 use super::wire::Reply;
 use super::{Admin, Api, Wire, client, eventually};
+use crate::servers::process::Process;
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
@@ -42,7 +42,7 @@ pub struct Setup {
 
 /// A running gateway; killed when dropped. A failing test prints its log.
 pub struct Gateway {
-    child: Child,
+    process: Process,
     folder: TempDir,
     config: Value,
     ports: [Port; 3],
@@ -98,20 +98,18 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let Self { config, environment, demo, folder, ports, .. } = self;
         let file = write_config(folder.path(), &config);
-        let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new(BINARY);
-        command.arg("serve").arg("-c").arg(file).current_dir(folder.path());
-        if demo {
-            command.arg("--demo");
-        }
-        for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
-            command.env_remove(name);
-        }
-        let output = File::create(folder.path().join("stdout")).unwrap();
-        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment);
-        let child = command.stdin(Stdio::null()).stdout(output).stderr(log).spawn().unwrap();
+        let process = Process::start(BINARY, None, &folder.path().join("log"), |command| {
+            command.arg("serve").arg("-c").arg(file).current_dir(folder.path());
+            if demo {
+                command.arg("--demo");
+            }
+            for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
+                command.env_remove(name);
+            }
+            command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment);
+        });
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
-        Gateway { child, folder, config, ports, admin, caller: None }
+        Gateway { process, folder, config, ports, admin, caller: None }
     }
 
     /// Runs the program until it is ready, prices the models, and makes a user with a key.
@@ -137,7 +135,7 @@ impl Gateway {
     pub async fn ready(&mut self) {
         let (http, url) = (client(), format!("{}/readyz", self.admin.base()));
         eventually("the gateway is ready", async || {
-            let exited = self.child.try_wait().unwrap();
+            let exited = self.process.exit_status();
             assert!(exited.is_none(), "the gateway has ended: {exited:?}");
             let answer = http.get(&url).send().await;
             answer.is_ok_and(|response| response.status() == 200).then_some(())
@@ -172,21 +170,16 @@ impl Gateway {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What it has logged so far.
+    /// What it has logged and printed so far.
     pub fn log(&self) -> String {
-        read(&self.folder.path().join("log")) + &self.stdout()
-    }
-
-    /// What it has printed so far.
-    pub fn stdout(&self) -> String {
-        read(&self.folder.path().join("stdout"))
+        self.process.output()
     }
 
     /// A connection of one's own to the gateway.
@@ -236,26 +229,22 @@ impl Gateway {
 
     /// Sends a signal: `HUP`, `TERM`, ...
     pub fn signal(&self, name: &str) {
-        // The shell's own `kill` needs neither a crate nor a package.
-        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
-        assert!(status.success(), "kill -{name}");
+        self.process.signal(name);
     }
 
     /// Waits until the process has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
-        eventually("the gateway ends", async || self.child.try_wait().unwrap()).await
+        eventually("the gateway ends", async || self.process.exit_status()).await
     }
 
     /// Whether the process is still there.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.process.exit_status().is_none()
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the gateway's log\n{}--- end of the gateway's log", self.log());
         }
@@ -286,8 +275,4 @@ fn write_config(folder: &Path, config: &Value) -> PathBuf {
     let file = folder.join("tollgate.yaml");
     std::fs::write(&file, serde_json::to_string_pretty(config).unwrap()).unwrap();
     file
-}
-
-fn read(file: &Path) -> String {
-    String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
 }
