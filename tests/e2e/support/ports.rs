@@ -25,10 +25,6 @@ impl Port {
         }
     }
 
-    pub fn number(&self) -> u16 {
-        self.number
-    }
-
     /// The address to listen on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.number)

@@ -113,11 +113,6 @@ impl Answer {
         Self { end, cut: Some(0), ..Self::bytes(200, "application/json", "") }
     }
 
-    pub fn status(mut self, status: u16) -> Self {
-        self.status = status;
-        self
-    }
-
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(given, _)| given != name);
         self.headers.push((name.to_owned(), value.to_owned()));

@@ -16,20 +16,21 @@ pub(super) async fn serve(mut stream: impl Stream, socket: &Socket, state: &Stat
     while let Some(request) = read_head(&mut stream, &mut buffer, connection).await {
         let framing = body_framing(&request);
         let index = state.arrived(request);
-        let answer = state.answer();
-        if !answer.early {
+        let early = state.is_next_early();
+        if !early {
             let Some(body) = read_body(&mut stream, &mut buffer, framing).await else {
                 state.abandoned(index);
                 return;
             };
             state.completed(index, body);
         }
+        let answer = state.answer(index);
         if write(&mut stream, &answer).await.is_none() {
             state.abandoned(index);
             return;
         }
         match answer.end {
-            End::KeepAlive if answer.early => return drop_unread(&mut stream).await,
+            End::KeepAlive if early => return drop_unread(&mut stream).await,
             End::KeepAlive => {}
             End::Close => {
                 let _ = stream.shutdown().await;

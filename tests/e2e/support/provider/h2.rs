@@ -41,8 +41,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         complete: false,
         abandoned: false,
     });
-    let answer = state.answer();
-    if !answer.early {
+    if !state.is_next_early() {
         let mut whole = BytesMut::new();
         while let Some(piece) = body.data().await {
             let Ok(piece) = piece else { return state.abandoned(index) };
@@ -51,6 +50,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         }
         state.completed(index, whole.freeze());
     }
+    let answer = state.answer(index);
     if write(&mut respond, &answer).await.is_none() {
         state.abandoned(index);
     }

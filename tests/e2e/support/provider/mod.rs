@@ -48,9 +48,12 @@ pub struct Received {
     pub abandoned: bool,
 }
 
+/// Decides by a request, once its body is there.
+type Answers = Box<dyn Fn(&Received) -> Answer + Send + Sync>;
+
 struct State {
     queue: Mutex<VecDeque<Answer>>,
-    otherwise: Mutex<Option<Answer>>,
+    otherwise: Mutex<Option<Answers>>,
     requests: Mutex<Vec<Received>>,
     connections: Mutex<usize>,
 }
@@ -87,7 +90,12 @@ impl Provider {
 
     /// Answers every request so for which nothing else was said.
     pub fn always(&self, answer: Answer) {
-        *self.state.otherwise.lock() = Some(answer);
+        self.decide(move |_| answer.clone());
+    }
+
+    /// Answers every request for which nothing else was said as `answers` decides.
+    pub fn decide(&self, answers: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
+        *self.state.otherwise.lock() = Some(Box::new(answers));
     }
 
     pub fn url(&self) -> String {
@@ -115,13 +123,6 @@ impl Provider {
             self.requests().get(index).filter(|request| request.complete).cloned()
         })
         .await
-    }
-
-    /// The only request that arrived.
-    pub fn only_request(&self) -> Received {
-        let requests = self.requests();
-        let [request] = requests.as_slice() else { panic!("one request is expected, not {requests:#?}") };
-        request.clone()
     }
 }
 
@@ -173,11 +174,20 @@ impl State {
         self.requests.lock()[index].abandoned = true;
     }
 
-    fn answer(&self) -> Answer {
-        let queued = self.queue.lock().pop_front();
-        queued.or_else(|| self.otherwise.lock().clone()).unwrap_or_else(|| {
-            Answer::json(500, &json!({"error": {"message": "the test did not say how to answer this request"}}))
-        })
+    /// Whether the next answer does not wait for the body of its request.
+    fn is_next_early(&self) -> bool {
+        self.queue.lock().front().is_some_and(|answer| answer.early)
+    }
+
+    fn answer(&self, index: usize) -> Answer {
+        if let Some(queued) = self.queue.lock().pop_front() {
+            return queued;
+        }
+        let request = self.requests.lock()[index].clone();
+        match &*self.otherwise.lock() {
+            Some(answers) => answers(&request),
+            None => Answer::json(500, &json!({"error": {"message": "the test did not say how to answer this"}})),
+        }
     }
 }
 
