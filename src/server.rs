@@ -6,6 +6,7 @@ mod ports;
 mod prices;
 mod reload;
 mod stop;
+mod sync;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,9 +26,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::directory::{AuthGuard, Directory};
+use crate::directory::{self, Authenticator, Directory, FloodGuard, ProvisionError};
 use crate::gateway::{App, Gateway, InFlightCount, Live, door};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::limit::Counts;
 use crate::provider::{Catalogue, CatalogueError, ProviderEvents};
 use crate::store::{self, StoreError};
@@ -88,6 +89,13 @@ pub enum StartError {
 }
 
 impl StartError {
+    fn provision(error: ProvisionError) -> Self {
+        match error {
+            ProvisionError::Database(error) => Self::Store(error.into()),
+            other => Self::Environment(other.to_string()),
+        }
+    }
+
     /// The exit code that tells scripts what went wrong.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -150,17 +158,18 @@ async fn start(
     let metrics = Arc::new(Metrics::default());
     let prices = PriceKeeper::start(db.clone(), &config).await?;
     let catalogue = Catalogue::new(&config.providers).map_err(StartError::Providers)?;
-    let directory = Directory::start(db.clone(), config.redis.as_ref(), life.stop.clone());
-    let ledger = Ledger::start(db.clone());
+    let directory = Directory::new(db.clone(), now_ms());
+    let ledger = Arc::new(Ledger::start(db.clone(), LedgerOptions::default()));
     let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;
     let metrics_listener = listeners::bind(&config.server.metrics, "server.metrics")?;
     let app = Arc::new(App {
         prices: prices.handle(),
-        directory: Arc::clone(&directory),
-        auth_guard: Arc::new(AuthGuard::default()),
-        counts: Arc::new(Counts::default()),
+        authenticator: Authenticator::new(directory.clone()),
+        directory,
+        flood_guard: FloodGuard::new(),
+        counts: Counts::new(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         provider_events: Arc::new(ProviderEvents::default()),
@@ -170,11 +179,13 @@ async fn start(
         drain: Arc::new(ArcSwap::from_pointee(drain)),
         live: ArcSwap::from_pointee(Live { catalogue, config }),
     });
-    let first_token = first_admin_token(&db).await?;
+    let first_token = directory::create_first_admin_token(&db, now_ms()).await.map_err(StartError::provision)?;
+    let first_token = first_token.map(|(_, secret)| secret.expose().to_owned());
     if let Some(token) = &first_token {
         announce(&format!("admin token (shown once): {token}"));
     }
-    ports::serve_admin(options, &app, &db, &prices, life, admin);
+    let announcer = sync::start(&app, &prices, life)?;
+    ports::serve_admin(options, &app, &db, &prices, announcer, life, admin);
     ports::serve_metrics(&app, life, metrics_listener);
     ports::refresh_periodically(&app, &prices, &db, life);
     reload::on_hup(source.clone(), Arc::clone(&app), Arc::clone(&prices), life.stop.clone());
@@ -183,11 +194,6 @@ async fn start(
         demo::prepare(&db, &app, token).await?;
     }
     Ok(Started { app, ledger })
-}
-
-/// Makes an administrator's token when there is none, so that a new installation can be used.
-async fn first_admin_token(db: &DatabaseConnection) -> Result<Option<String>, StoreError> {
-    crate::directory::first_admin_token(db, crate::server::ports::now_ms()).await
 }
 
 fn run_pingora(

@@ -85,7 +85,7 @@ impl Gateway {
         let app = &self.app;
         let live = app.live.load_full();
         let address = client::address(session, &live.config.server.trusted_proxies);
-        if !app.flood_guard.admits(address) {
+        if !app.flood_guard.admit(address, now_ms()) {
             return Err(GatewayError::new(ErrorCode::RateLimitExceeded, "too many requests from this address")
                 .with_retry_after(1)
                 .into());
@@ -191,8 +191,13 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         let counted = self.app.counts.admit(&principal.count_subject(), now_ms()).map_err(|refusal| {
             GatewayError::new(ErrorCode::RateLimitExceeded, refusal.to_string())
-                .with_retry_after(refusal.retry_after)
-                .with_details(refusal.details())
+                .with_retry_after(refusal.retry_after.into())
+                .with_details(serde_json::json!({
+                    "axis": refusal.axis.as_str(),
+                    "window": refusal.kind.as_str(),
+                    "limit": refusal.limit,
+                    "used": refusal.current,
+                }))
         })?;
         let slot = if route.endpoint.is_counting() {
             None

@@ -28,7 +28,7 @@ pub struct App {
     /// Holds back an address that sends more than people do.
     pub flood_guard: FloodGuard,
     /// Requests per minute and at once.
-    pub counts: Arc<Counts>,
+    pub counts: Counts,
     /// Where finished requests are recorded.
     pub ledger: Arc<Ledger>,
     /// What operators see.

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use sea_orm::DatabaseConnection;
+use entity::{keys, users};
+use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter};
 use tokio::runtime::Runtime;
 
 use super::{StartError, announce, listeners, ports};
 use crate::config::{self, Provider};
+use crate::demo;
+use crate::directory::{self, NewKey, NewUser, ProvisionError};
 use crate::gateway::App;
-use crate::{demo, directory};
+
+/// Names of the demo's user and key.
+const USER: &str = "demo";
+const KEY: &str = "demo";
 
 /// Starts the pretend providers on a free loopback port, and returns their configuration.
 pub(super) fn start_providers(runtime: &Runtime) -> Result<Vec<Provider>, StartError> {
@@ -24,7 +30,7 @@ pub(super) fn start_providers(runtime: &Runtime) -> Result<Vec<Provider>, StartE
 
 /// Makes the demo user's key and prints what to paste.
 pub(super) async fn prepare(db: &DatabaseConnection, app: &Arc<App>, admin: Option<&str>) -> Result<(), StartError> {
-    let key = directory::demo_key(db, ports::now_ms()).await?;
+    let key = make_key(db, ports::now_ms()).await.map_err(StartError::provision)?;
     app.directory.invalidate_all();
     let live = app.live.load();
     let server = &live.config.server;
@@ -35,4 +41,17 @@ pub(super) async fn prepare(db: &DatabaseConnection, app: &Arc<App>, admin: Opti
         announce(&line);
     }
     Ok(())
+}
+
+/// A key of the demo user. Secrets are not kept, so each start makes a new one in place of the last.
+async fn make_key(db: &DatabaseConnection, now: i64) -> Result<String, ProvisionError> {
+    let found = users::Entity::find().filter(users::Column::Name.eq(USER)).one(db).await;
+    let user = match found.map_err(ProvisionError::Database)? {
+        Some(user) => user,
+        None => directory::create_user(db, NewUser::named(USER), now).await?,
+    };
+    let old = keys::Column::UserId.eq(user.id).and(keys::Column::Name.eq(KEY));
+    keys::Entity::delete_many().filter(old).exec(db).await.map_err(ProvisionError::Database)?;
+    let (_, secret) = directory::create_key(db, user.id, NewKey::named(KEY), now).await?;
+    Ok(secret.expose().to_owned())
 }

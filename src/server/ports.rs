@@ -1,5 +1,6 @@
 //! The node's parts as the REST API and the metrics see them, and the work that goes on beside requests.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,8 +10,10 @@ use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use tokio::net::TcpListener;
 
 use super::{Lifecycle, PriceKeeper, ServeOptions};
-use crate::admin::{self, AdminState, Auth, Invalidate, ProviderStatus, ProviderView};
+use crate::admin::{self, AdminState, Auth, Invalidate, ProviderError, ProviderStatus, ProviderView};
+use crate::directory::{Announcer, Change};
 use crate::gateway::App;
+use crate::provider::RecentError;
 use crate::telemetry::{self, Metrics};
 
 /// How long a message about a change may be lost before it is noticed all the same.
@@ -33,23 +36,28 @@ pub(super) fn serve_admin(
     app: &Arc<App>,
     db: &DatabaseConnection,
     prices: &Arc<PriceKeeper>,
+    announcer: Option<Announcer>,
     life: &Lifecycle,
     listener: TcpListener,
 ) {
-    let (ready, settings) = (life.clone(), Arc::clone(app));
+    let (ready, book, settings, zone) = (life.clone(), prices.handle(), Arc::clone(app), Arc::clone(app));
+    let node = Arc::new(Node { app: Arc::clone(app), prices: Arc::clone(prices), announcer });
     let state = AdminState {
         db: db.clone(),
-        invalidate: Arc::new(Node { app: Arc::clone(app), prices: Arc::clone(prices) }),
-        providers: Arc::new(Node { app: Arc::clone(app), prices: Arc::clone(prices) }),
+        invalidate: Arc::clone(&node) as _,
+        providers: node,
+        prices: Arc::new(move || book.load_full()),
         settings: Arc::new(move || settings.live.load().config.masked()),
         ready: Arc::new(move || ready.is_ready()),
         clock: Arc::new(now_ms),
+        time_zone: Arc::new(move || zone.live.load().config.budgets.time_zone.clone()),
         auth: Arc::new(Auth::new(options.admin_token.as_deref())),
     };
+    let router = admin::router(state).into_make_service_with_connect_info::<SocketAddr>();
     let stop = life.stop.clone();
     tokio::spawn(async move {
-        let served = admin::serve(listener, state, stop).await;
-        if let Err(error) = served {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = serving.await {
             tracing::error!(%error, "the admin listener failed");
         }
     });
@@ -68,10 +76,10 @@ pub(super) fn serve_metrics(app: &Arc<App>, life: &Lifecycle, listener: TcpListe
 
 fn read_gauges(app: &App, metrics: &Metrics) {
     metrics.in_flight.set(i64::try_from(app.in_flight.get()).unwrap_or(i64::MAX));
-    let ledger = app.ledger.status(now_ms());
-    metrics.ledger_pending.set(i64::try_from(ledger.pending).unwrap_or(i64::MAX));
-    metrics.ledger_lag.set(ledger.lag.as_secs_f64());
-    for (result, total) in [("written", ledger.written), ("failed", ledger.failed)] {
+    let ledger = app.ledger.stats();
+    metrics.ledger_pending.set(i64::try_from(ledger.pending()).unwrap_or(i64::MAX));
+    metrics.ledger_lag.set(ledger.lag(now_ms()).as_secs_f64());
+    for (result, total) in [("written", ledger.written()), ("failed", ledger.failed())] {
         let counter = metrics.ledger_records.with_label_values(&[result]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
@@ -114,23 +122,35 @@ async fn prune(db: &DatabaseConnection, now: i64, detail_days: i64) -> Result<()
 struct Node {
     app: Arc<App>,
     prices: Arc<PriceKeeper>,
+    announcer: Option<Announcer>,
+}
+
+impl Node {
+    fn tell_others(&self, change: Change) {
+        if let Some(announcer) = &self.announcer {
+            announcer.announce(change);
+        }
+    }
 }
 
 #[async_trait]
 impl Invalidate for Node {
     async fn user(&self, id: i64) {
-        self.app.directory.invalidate_user(id).await;
+        self.app.directory.invalidate_user(id);
+        self.tell_others(Change::User(id));
     }
 
     async fn key(&self, id: i64, hash: &str) {
-        self.app.directory.invalidate_key(id, hash).await;
+        let change = Change::Key { id, hash: hash.to_owned() };
+        self.app.directory.apply(&change);
+        self.tell_others(change);
     }
 
     async fn prices(&self) {
         if let Err(error) = self.prices.read_database().await {
             tracing::error!(%error, "a new price is stored but not in force yet; the next refresh takes it over");
         }
-        self.app.directory.announce_prices().await;
+        self.tell_others(Change::Prices);
     }
 }
 
@@ -146,8 +166,12 @@ impl ProviderView for Node {
             groups: provider.groups.clone(),
             enabled: true,
             base_url: provider.base_url.origin().ascii_serialization(),
-            recent_errors: self.app.provider_events.of(&provider.name),
+            recent_errors: self.app.provider_events.of(&provider.name).into_iter().map(shown).collect(),
         };
         live.config.providers.iter().map(status).collect()
     }
+}
+
+fn shown(error: RecentError) -> ProviderError {
+    ProviderError { at: admin::Instant(error.at), status: error.status, reason: error.reason }
 }

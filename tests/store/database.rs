@@ -1,6 +1,9 @@
 //! The two kinds of database, behind one type, so that each test is written once.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use tempfile::TempDir;
@@ -35,6 +38,15 @@ impl TestDatabase {
         store::connect(&self.url(), 8).await.unwrap()
     }
 
+    /// Connects, brings it to the newest schema, and counts the statements from then on.
+    pub async fn open_counted(&self) -> (DatabaseConnection, Arc<AtomicUsize>) {
+        let mut db = self.open().await;
+        let statements = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&statements);
+        db.set_metric_callback(move |_| drop(counter.fetch_add(1, Ordering::SeqCst)));
+        (db, statements)
+    }
+
     /// Connects and brings it to the newest schema.
     pub async fn open(&self) -> DatabaseConnection {
         let db = self.connect().await;
@@ -45,6 +57,15 @@ impl TestDatabase {
 
 pub fn sqlite_url(path: &Path) -> String {
     format!("sqlite://{}", path.display())
+}
+
+/// Waits for a condition, with a bound.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, mut condition: impl FnMut() -> F) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Runs a statement that differs between the two.

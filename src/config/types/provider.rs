@@ -41,6 +41,7 @@ pub struct Provider {
     pub redirects: BTreeMap<String, String>,
     /// Lower is asked first.
     #[serde(default)]
+    #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: i32,
     /// Its share among providers of the same priority.
     #[serde(default = "one")]

@@ -48,7 +48,7 @@ impl Default for Redis {
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
     /// A label in logs and lists; nodes may share it.
-    #[schemars(length(min = 1, max = 128), extend("default" = super::super::DEFAULT_NODE_NAME))]
+    #[schemars(length(min = 1, max = 128), extend("default" = crate::config::DEFAULT_NODE_NAME))]
     pub name: String,
     /// The folder of what this node alone keeps, relative to the working directory.
     pub data_dir: PathBuf,
