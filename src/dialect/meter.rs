@@ -56,6 +56,8 @@ impl Meter {
         self.status >= 400
     }
 
+    /// t
+    pub fn service_tier(&self) -> Option<super::ServiceTier> { None }
     /// Bytes of generated text so far.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {

@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom::Connector as CustomConnector;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{HttpSession as Http2Session, handshake};
+use pingora::protocols::http::v2::server::{H2Accept, HttpSession as Http2Session, handshake};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{ALPN, SslDigest};
 use pingora::protocols::{
@@ -120,6 +120,7 @@ async fn serve_http2<C: CustomConnector>(
         }
     };
     let requests = TaskTracker::new();
+    let mut malformed = 0;
     let mut stopping = *shutdown.borrow();
     if stopping {
         connection.graceful_shutdown();
@@ -131,11 +132,19 @@ async fn serve_http2<C: CustomConnector>(
                 connection.graceful_shutdown();
                 continue;
             }
-            accepted = Http2Session::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
+            accepted = Http2Session::from_h2_conn_with_malformed_budget(
+                &mut connection,
+                Arc::clone(&digest),
+                &mut malformed,
+            ) => accepted,
             // An idle connection holds memory for nobody.
             () = idle(&requests) => return,
         };
-        let Ok(Some(request)) = accepted else { return };
+        let request = match accepted {
+            Ok(Some(H2Accept::Session(request))) => request,
+            Ok(Some(H2Accept::Rejected)) => continue,
+            Ok(None) | Err(_) => return,
+        };
         let (proxy, shutdown) = (Arc::clone(&proxy), shutdown.clone());
         requests.spawn(async move { proxy.process_new_http(ServerSession::new_http2(request), &shutdown).await });
     }
