@@ -33,7 +33,11 @@ async fn begin(gateway: &Gateway, api: Api, read: usize) -> (Wire, String) {
 /// Leaves with a farewell or without, and waits until the gateway has noticed.
 async fn leave(gateway: &Gateway, wire: Wire, reset: bool) {
     let before = gateway.metric("requests_total").await;
-    if reset { wire.reset() } else { drop(wire) }
+    if reset {
+        wire.reset()
+    } else {
+        drop(wire)
+    }
     eventually("the gateway sees that the client has left", async || {
         (gateway.metric("requests_total").await > before).then_some(())
     })
@@ -113,10 +117,7 @@ async fn an_http2_client_that_resets_its_stream_pays_what_was_really_used() {
         answer.piece().await.unwrap().unwrap();
         let before = gateway.metric("requests_total").await;
         drop(answer);
-        eventually("the reset is seen", async || {
-            (gateway.metric("requests_total").await > before).then_some(())
-        })
-        .await;
+        eventually("the reset is seen", async || (gateway.metric("requests_total").await > before).then_some(())).await;
         gate.open_wide();
         let row = gateway.admin().newest_of(index + 1).await;
         check(&row, "client_aborted", false, &format!("{api:?}"));
@@ -261,7 +262,10 @@ async fn clients_that_leave_at_random_are_settled_exactly_once_each() {
             match number % 3 {
                 0 => drop(wire),
                 1 => wire.reset(),
-                _ => drop({ let mut wire = wire; wire.body().await.unwrap() }),
+                _ => drop({
+                    let mut wire = wire;
+                    wire.body().await.unwrap()
+                }),
             }
             id
         }

@@ -32,7 +32,9 @@ async fn a_key_may_come_in_each_of_four_ways() {
     let key = gateway.key();
     let bearer = format!("Bearer {key}");
     let lower = format!("bearer {key}");
-    for (name, value) in [("authorization", &*bearer), ("Authorization", &lower), ("x-api-key", key), ("x-goog-api-key", key)] {
+    for (name, value) in
+        [("authorization", &*bearer), ("Authorization", &lower), ("x-api-key", key), ("x-goog-api-key", key)]
+    {
         assert_eq!(post(&gateway, CHAT, &[(name, value)]).await.head.status, 200, "{name}");
     }
     let targets = [format!("{CHAT}?key={key}"), format!("{CHAT}?beta=true&key={key}&x=1")];
@@ -98,7 +100,8 @@ async fn switches_and_dates_of_keys_and_users_act_at_once() {
     for (path, code) in [(&key, "key_expired"), (&user, "user_expired")] {
         let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(700);
         admin.patch(path, &json!({"expiresAt": soon.to_string()})).await;
-        let refused = eventually("it expires", async || Some(ask().await).filter(|reply| reply.head.status != 200)).await;
+        let refused =
+            eventually("it expires", async || Some(ask().await).filter(|reply| reply.head.status != 200)).await;
         assert!(jiff::Timestamp::now() >= soon, "not too early");
         Api::Anthropic.refuses(&refused, 401, code);
         admin.patch(path, &json!({"expiresAt": null})).await;
@@ -201,7 +204,9 @@ async fn guessing_keys_is_slowed_down_and_known_keys_always_pass() {
     }
     let refused = guess(21).await;
     Api::Chat.refuses(&refused, 429, "too_many_auth_failures");
-    assert!(refused.head.get("retry-after").is_some_and(|seconds| (1..=300).contains(&seconds.parse::<u32>().unwrap())));
+    assert!(
+        refused.head.get("retry-after").is_some_and(|seconds| (1..=300).contains(&seconds.parse::<u32>().unwrap()))
+    );
     assert_eq!(gateway.ask(Api::Chat, false).await.head.status, 200, "from the same address");
     let (_, fresh) = gateway.admin().key(gateway.caller().user_id, json!({})).await;
     assert_eq!(gateway.ask_with(&fresh, Api::Chat, MODEL, false).await.head.status, 200, "one made meanwhile");

@@ -182,7 +182,8 @@ async fn paths_and_methods_are_checked() {
 async fn a_model_in_a_path_is_taken_as_a_name_and_never_as_a_path() {
     let bench = Bench::new().await;
     let key = [("authorization", &*bench.key)];
-    for model in ["..%2f..%2fadmin", "%2e%2e", "a%2fb", "a%00b", "a%0d%0ax-evil:%201", "%zz", "a%3fkey=1", "caf%c3%a9"] {
+    for model in ["..%2f..%2fadmin", "%2e%2e", "a%2fb", "a%00b", "a%0d%0ax-evil:%201", "%zz", "a%3fkey=1", "caf%c3%a9"]
+    {
         let path = format!("/v1beta/models/{model}:generateContent");
         let reply = bench.raw(request("POST", &path, &key, br#"{"contents":[]}"#)).await;
         assert!(reply.head.status >= 400, "{model}: {}", reply.head.status);
@@ -323,7 +324,8 @@ fn smuggling(key: &str) -> Vec<(&'static str, String)> {
     let head = |framing: &str| {
         format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {key}\r\n{framing}\r\n\r\n")
     };
-    let chunked = |size: &str, data: &str| format!("{}{size}\r\n{data}\r\n0\r\n\r\n", head("transfer-encoding: chunked"));
+    let chunked =
+        |size: &str, data: &str| format!("{}{size}\r\n{data}\r\n0\r\n\r\n", head("transfer-encoding: chunked"));
     vec![
         ("both framings", head("content-length: 4\r\ntransfer-encoding: chunked") + "0\r\n\r\n" + &hidden),
         ("both framings, other order", head("transfer-encoding: chunked\r\ncontent-length: 4") + "0\r\n\r\n" + &hidden),

@@ -36,10 +36,13 @@ fn check_names_every_error_with_its_path() {
     let mut first = entry("one", &["openai_chat"], "not a url");
     first["timeouts"]["connect"] = json!("soon");
     let second = entry("one", &["klingon"], "http://127.0.0.1:9");
-    let bad = write(folder.path(), json!({
-        "providers": [first, second], "server": {"listen": "nowhere", "max_request_body": "-1"}, "tpyo": 1,
-        "prices": {"unpriced": "perhaps"}, "budgets": {"reservation": "some"},
-    }));
+    let bad = write(
+        folder.path(),
+        json!({
+            "providers": [first, second], "server": {"listen": "nowhere", "max_request_body": "-1"}, "tpyo": 1,
+            "prices": {"unpriced": "perhaps"}, "budgets": {"reservation": "some"},
+        }),
+    );
     let output = run(&["check", "-c", &bad], &[], folder.path());
     assert_eq!(output.status.code(), Some(1));
     for path in [
@@ -133,7 +136,12 @@ async fn an_admin_token_is_printed_once_and_works() {
         let (status, _) = admin.call(reqwest::Method::POST, "/users", Some(&json!({"name": "x"}))).await;
         assert_eq!(status, if may_write { 201 } else { 403 }, "{role}");
     }
-    assert_eq!(run(&["admin-token", "create", "--name", "x", "--role", "king", "-c", file], &[], gateway.folder()).status.code(), Some(2));
+    assert_eq!(
+        run(&["admin-token", "create", "--name", "x", "--role", "king", "-c", file], &[], gateway.folder())
+            .status
+            .code(),
+        Some(2)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

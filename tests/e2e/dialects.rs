@@ -91,7 +91,10 @@ async fn a_redirect_changes_the_model_and_nothing_else() {
     entry["redirects"] = json!({"alias": MODEL});
     let gateway = Gateway::start([entry]).await;
     let bodies = [
-        (Api::Chat, r#"{ "messages":[{"role":"user","content":"\u00e9 \"model\":\"alias\""}] , "model"  :  "alias","x":1.0e1 }"#),
+        (
+            Api::Chat,
+            r#"{ "messages":[{"role":"user","content":"\u00e9 \"model\":\"alias\""}] , "model"  :  "alias","x":1.0e1 }"#,
+        ),
         (Api::Anthropic, r#"{"max_tokens":3,"metadata":{"model":"alias"},"model":"alias","messages":[]}"#),
         (Api::Responses, "{\"model\":\n\"alias\"\n,\"input\":\"alias\"}"),
         (Api::Embeddings, r#"{"input":["alias"],"model":"\u0061lias"}"#),
@@ -108,9 +111,10 @@ async fn a_redirect_changes_the_model_and_nothing_else() {
         let (before, after) = match api {
             // The model is the last of the equal strings here, the first there.
             Api::Responses => body.split_once(written).unwrap(),
-            Api::Anthropic => body.split_once(r#"},"model":"alias""#).map(|(_, after)| {
-                (&body[..body.len() - after.len() - written.len()], after)
-            }).unwrap(),
+            Api::Anthropic => body
+                .split_once(r#"},"model":"alias""#)
+                .map(|(_, after)| (&body[..body.len() - after.len() - written.len()], after))
+                .unwrap(),
             _ => body.rsplit_once(written).unwrap(),
         };
         let sent = provider.request(index).await;
@@ -201,9 +205,8 @@ async fn gemini_embeds() {
 async fn a_gemini_stream_without_events_is_a_json_array() {
     let (provider, gateway) = gateway().await;
     let tokens = Api::Gemini.tokens();
-    let objects = Api::Gemini.events(&tokens).into_iter().map(|event| {
-        event.trim_start_matches("data: ").trim_end().to_owned()
-    });
+    let objects =
+        Api::Gemini.events(&tokens).into_iter().map(|event| event.trim_start_matches("data: ").trim_end().to_owned());
     let body = format!("[{}\r\n]\r\n", objects.collect::<Vec<_>>().join("\r\n,\r\n"));
     for size in [body.len(), 5] {
         provider.then(Answer::bytes(200, "application/json; charset=UTF-8", body.clone()).chunked().pieces(size));
@@ -242,8 +245,8 @@ async fn the_multiplier_of_a_provider_and_a_priority_tier_count() {
     let mut price = crate::support::gateway::price();
     price["serviceTiers"] = json!({"priority": {"inputUsdPerMillion": 6, "outputUsdPerMillion": 30}});
     gateway.admin().put(&format!("/prices/{MODEL}"), &price).await;
-    let mut body: Value = serde_json::from_str(&Api::Chat.whole(&Tokens { input: 10, output: 1, ..Tokens::default() }))
-        .unwrap();
+    let mut body: Value =
+        serde_json::from_str(&Api::Chat.whole(&Tokens { input: 10, output: 1, ..Tokens::default() })).unwrap();
     for (tier, nanos) in [("default", 10 * 3_000 + 15_000), ("priority", 10 * 6_000 + 30_000)] {
         body["service_tier"] = json!(tier);
         provider.then(Answer::json(200, &body));
@@ -299,7 +302,8 @@ async fn heads_are_built_from_what_the_provider_needs() {
 async fn packed_request_bodies_are_unpacked_within_the_limit() {
     let provider = Provider::start().await;
     provider.always(Api::Chat.answer());
-    let gateway = Setup::new([provider.entry("upstream", &EVERY)]).set("server.max_request_body", "64KiB").start().await;
+    let gateway =
+        Setup::new([provider.entry("upstream", &EVERY)]).set("server.max_request_body", "64KiB").start().await;
     let body = Api::Chat.request(MODEL, false).to_string();
     let bomb = format!(r#"{{"model":"{MODEL}","pad":"{}"}}"#, " ".repeat(1 << 20));
     let mut served = 0;
@@ -309,7 +313,11 @@ async fn packed_request_bodies_are_unpacked_within_the_limit() {
         let sent = provider.request(served).await;
         served += 1;
         assert_eq!((&*sent.body, sent.header("content-encoding")), (body.as_bytes(), None));
-        Api::Chat.refuses(&send_packed(&gateway, coding, &pack(coding, bomb.as_bytes())).await, 413, "request_too_large");
+        Api::Chat.refuses(
+            &send_packed(&gateway, coding, &pack(coding, bomb.as_bytes())).await,
+            413,
+            "request_too_large",
+        );
         let half = &pack(coding, body.as_bytes())[..20];
         Api::Chat.refuses(&send_packed(&gateway, coding, half).await, 400, "invalid_request");
         Api::Chat.refuses(&send_packed(&gateway, coding, b"not packed at all").await, 400, "invalid_request");

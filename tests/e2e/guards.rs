@@ -18,7 +18,8 @@ async fn gateway() -> (Provider, Gateway) {
 async fn requests_per_minute_are_exact_and_a_refusal_reaches_nobody() {
     let (provider, gateway) = gateway().await;
     let caller = gateway.admin().caller(json!({}), json!({"rpm": 7})).await;
-    let replies = futures::future::join_all((0..30).map(|_| gateway.ask_with(&caller.secret, Api::Chat, MODEL, false))).await;
+    let replies =
+        futures::future::join_all((0..30).map(|_| gateway.ask_with(&caller.secret, Api::Chat, MODEL, false))).await;
     let (passed, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.head.status == 200);
     assert_eq!((passed.len(), refused.len()), (7, 23));
     for reply in refused {
@@ -91,7 +92,8 @@ async fn concurrent_requests_are_exact_and_a_place_is_free_when_its_request_ends
     }
     provider.always(Api::Chat.answer());
     eventually("places are free", async || {
-        let replies = futures::future::join_all((0..3).map(|_| gateway.ask_with(&caller.secret, Api::Chat, MODEL, false)));
+        let replies =
+            futures::future::join_all((0..3).map(|_| gateway.ask_with(&caller.secret, Api::Chat, MODEL, false)));
         replies.await.iter().all(|reply| reply.head.status == 200).then_some(())
     })
     .await;
@@ -123,7 +125,11 @@ async fn every_way_to_end_frees_the_place() {
         let mut wire = gateway.connect().await;
         wire.post("/v1/chat/completions", &caller.secret, &Api::Chat.request(MODEL, true)).await;
         assert_eq!(wire.head().await.unwrap().status, 200);
-        if reset { wire.reset() } else { drop(wire) }
+        if reset {
+            wire.reset()
+        } else {
+            drop(wire)
+        }
         gate.open_wide();
         free("a client that left").await;
     }

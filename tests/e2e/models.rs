@@ -29,7 +29,8 @@ async fn gateway() -> (Provider, Gateway) {
     let mut gemini = provider.entry("gemini", &["gemini"]);
     gemini["models"] = json!(["acme-gemini-*"]);
     let setup = Setup::new([claude, openai, gemini]);
-    let gateway = setup.priced("acme-claude-1").priced("acme-gpt-1").priced("acme-gemini-1").priced("acme-lonely").start().await;
+    let gateway =
+        setup.priced("acme-claude-1").priced("acme-gpt-1").priced("acme-gemini-1").priced("acme-lonely").start().await;
     (provider, gateway)
 }
 
@@ -52,7 +53,8 @@ async fn a_list_has_the_shape_that_the_headers_ask_for() {
     assert!(anthropic["first_id"].is_string() && anthropic["last_id"].is_string());
 
     let gemini = get(&gateway, "/v1beta/models", &[("x-goog-api-key", gateway.key())]).await.json();
-    let names: Vec<_> = gemini["models"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        gemini["models"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"models/acme-gemini-1"), "{names:?}");
     assert!(gemini["models"][0]["supportedGenerationMethods"].is_array(), "{gemini}");
     assert_eq!(provider.requests().len(), 0, "nobody is asked");

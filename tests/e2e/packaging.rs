@@ -54,7 +54,8 @@ fn f03_compose_wires_gateway_postgres_and_redis() {
     assert_eq!(dsn.path().trim_start_matches('/'), postgres["POSTGRES_DB"].as_str().unwrap());
     let redis = url::Url::parse(environment["REDIS_URL"].as_str().unwrap()).unwrap();
     assert_eq!((redis.scheme(), redis.host_str(), redis.port()), ("redis", Some("redis"), Some(6379)));
-    let command: Vec<_> = services["redis"]["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let command: Vec<_> =
+        services["redis"]["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert!(command.windows(2).any(|pair| pair == ["--maxmemory-policy", "noeviction"]), "{command:?}");
 }
 
@@ -72,26 +73,36 @@ fn f03_compose_publishes_the_ports_of_the_configuration_that_it_mounts() {
     let config: Value = serde_yaml::from_str(&read(&file)).unwrap();
     assert_eq!(config["database"]["url"], "${DATABASE_URL}");
     assert_eq!(config["redis"]["url"], "${REDIS_URL}");
-    let published: BTreeMap<String, String> = gateway["ports"].as_array().unwrap().iter().map(|port| {
-        let (host, container) = port.as_str().unwrap().rsplit_once(':').unwrap();
-        (container.to_owned(), host.to_owned())
-    }).collect();
+    let published: BTreeMap<String, String> = gateway["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|port| {
+            let (host, container) = port.as_str().unwrap().rsplit_once(':').unwrap();
+            (container.to_owned(), host.to_owned())
+        })
+        .collect();
     for (name, public) in [("listen", true), ("admin", false), ("metrics", false)] {
         let (address, port) = config["server"][name].as_str().unwrap().split_once(':').unwrap();
         assert_eq!(address, "0.0.0.0", "{name} can be reached from outside the container");
         let host = published.get(port).unwrap_or_else(|| panic!("{name}: port {port} is published"));
         assert_eq!(!host.starts_with("127.0.0.1:"), public, "{name} is open to others: {public}");
     }
-    let volume = gateway["volumes"].as_array().unwrap().iter().any(|volume| {
-        volume.as_str().unwrap().split(':').nth(1) == config["node"]["data_dir"].as_str()
-    });
+    let volume = gateway["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|volume| volume.as_str().unwrap().split(':').nth(1) == config["node"]["data_dir"].as_str());
     assert!(volume, "the data folder survives the container");
 }
 
 #[test]
 fn f03_the_mounted_configuration_is_valid_with_what_compose_sets() {
     let environment = compose()["services"]["gateway"]["environment"].clone();
-    let set: Vec<(String, String)> = environment.as_object().unwrap().iter()
+    let set: Vec<(String, String)> = environment
+        .as_object()
+        .unwrap()
+        .iter()
         .filter_map(|(name, value)| Some((name.clone(), with_defaults(value.as_str()?))))
         .collect();
     let set: Vec<_> = set.iter().map(|(name, value)| (&**name, &**value)).collect();

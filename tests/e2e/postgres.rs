@@ -39,9 +39,7 @@ async fn the_main_flow_runs_on_postgresql() {
 async fn two_nodes_share_users_prices_and_usage() {
     let postgres = Postgres::start();
     let provider = Provider::start().await;
-    let node = || {
-        Setup::new([provider.entry("upstream", &DIALECTS)]).set("database.url", postgres.url("postgres"))
-    };
+    let node = || Setup::new([provider.entry("upstream", &DIALECTS)]).set("database.url", postgres.url("postgres"));
     // Both bring the database to its schema at the same moment.
     let (mut first, mut second) = (node().spawn(), node().spawn());
     first.ready().await;
@@ -95,9 +93,14 @@ async fn migrate_works_on_postgresql_and_may_be_repeated() {
         "name": "x", "dialects": ["openai_chat"], "base_url": "http://127.0.0.1:9", "api_key": "k",
     })]);
     let file = setup.folder().join("own.yaml");
-    std::fs::write(&file, json!({
-        "database": {"url": postgres.url("postgres")}, "node": {"data_dir": setup.folder().join("data")},
-    }).to_string()).unwrap();
+    std::fs::write(
+        &file,
+        json!({
+            "database": {"url": postgres.url("postgres")}, "node": {"data_dir": setup.folder().join("data")},
+        })
+        .to_string(),
+    )
+    .unwrap();
     for _ in 0..2 {
         let output = run(&["migrate", "-c", file.to_str().unwrap()], &[], setup.folder());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -120,10 +120,8 @@ async fn providers_prices_and_models_of_a_new_file_are_in_force() {
     // One that is gone.
     gateway.rewrite("providers", Value::Array(vec![entry("other", &["anthropic"], &new.url())]));
     gateway.signal("HUP");
-    eventually("the provider is gone", async || {
-        (gateway.ask(Api::Chat, false).await.head.status == 503).then_some(())
-    })
-    .await;
+    eventually("the provider is gone", async || (gateway.ask(Api::Chat, false).await.head.status == 503).then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

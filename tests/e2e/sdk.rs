@@ -25,7 +25,9 @@ fn provider_says(request: &Received) -> Answer {
         "/v1/embeddings" => return embedding(&body),
         "/v1/messages/count_tokens" => return Answer::json(200, &json!({"input_tokens": 14})),
         _ if path.ends_with(":countTokens") => return Answer::json(200, &json!({"totalTokens": 14})),
-        _ if path.ends_with(":embedContent") => return Answer::json(200, &json!({"embedding": {"values": [0.25, -0.5]}})),
+        _ if path.ends_with(":embedContent") => {
+            return Answer::json(200, &json!({"embedding": {"values": [0.25, -0.5]}}));
+        }
         _ if path.ends_with(":batchEmbedContents") => {
             return Answer::json(200, &json!({"embeddings": [{"values": [0.25, -0.5]}]}));
         }
@@ -67,10 +69,13 @@ fn embedding(request: &Value) -> Answer {
     } else {
         json!(vector)
     };
-    Answer::json(200, &json!({
-        "object": "list", "model": MODEL, "usage": Api::Embeddings.usage(&Api::Embeddings.tokens()),
-        "data": [{"object": "embedding", "index": 0, "embedding": embedding}],
-    }))
+    Answer::json(
+        200,
+        &json!({
+            "object": "list", "model": MODEL, "usage": Api::Embeddings.usage(&Api::Embeddings.tokens()),
+            "data": [{"object": "embedding", "index": 0, "embedding": embedding}],
+        }),
+    )
 }
 
 /// Runs a program of `tests/sdk` and gives back what it reported, by scenario.
@@ -93,7 +98,8 @@ async fn run(gateway: &Gateway, program: &str) -> BTreeMap<String, Value> {
         command.env_remove(name);
     }
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}; run `make test`, which installs it", interpreter.display()));
+    let output =
+        output.unwrap_or_else(|error| panic!("{}: {error}; run `make test`, which installs it", interpreter.display()));
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} failed; run `make test`, which installs the SDKs\n{stdout}\n{stderr}");
     let reports = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("a report"));
@@ -169,7 +175,11 @@ fn anthropic_facts(reports: &BTreeMap<String, Value>) {
     }
     says(reports, "too_large", &json!({"status": 413, "code": "request_too_large", "type": "request_too_large"}));
     says(reports, "upstream_529", &json!({"status": 529}));
-    says(reports, "nobody_answers", &json!({"status": 503, "code": "no_provider_available", "type": "overloaded_error"}));
+    says(
+        reports,
+        "nobody_answers",
+        &json!({"status": 503, "code": "no_provider_available", "type": "overloaded_error"}),
+    );
     assert!(reports["broken_stream"]["error"].is_string(), "a stream that breaks off is an error, not an end");
 }
 

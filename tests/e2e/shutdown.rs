@@ -51,10 +51,8 @@ async fn term_waits_for_drains_and_keeps_their_rows() {
     let id = wire.head().await.unwrap().request_id().to_owned();
     let before = gateway.metric("requests_total").await;
     drop(wire);
-    eventually("the client's leave is seen", async || {
-        (gateway.metric("requests_total").await > before).then_some(())
-    })
-    .await;
+    eventually("the client's leave is seen", async || (gateway.metric("requests_total").await > before).then_some(()))
+        .await;
     gateway.signal("TERM");
     eventually("nothing new is taken", async || {
         tokio::net::TcpStream::connect(gateway.address()).await.is_err().then_some(())

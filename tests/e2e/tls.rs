@@ -43,7 +43,10 @@ async fn clients_may_speak_http1_and_http2_over_tls() {
     let reply = client.post("/v1/chat/completions", gateway.key(), None, body.to_string().as_bytes()).await;
     assert_eq!((reply.head.status, reply.body), (200, Api::Chat.answer().body()));
     assert!(provider.request(3).await.body == body.to_string().as_bytes());
-    Wire::connect_tls(gateway.address(), Authority::new().client(&["http/1.1"])).await.err().expect("another authority");
+    Wire::connect_tls(gateway.address(), Authority::new().client(&["http/1.1"]))
+        .await
+        .err()
+        .expect("another authority");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,11 +130,7 @@ async fn big_bodies_fail_over_between_http2_providers() {
     let gateway = Gateway::start([preferred, other]).await;
     let mut body = Api::Chat.request(MODEL, false);
     body["pad"] = json!("x".repeat(5 << 20));
-    let faults = [
-        Answer::json(429, &json!({})),
-        Answer::silence(End::Reset),
-        Answer::silence(End::Hang),
-    ];
+    let faults = [Answer::json(429, &json!({})), Answer::silence(End::Reset), Answer::silence(End::Hang)];
     for (index, fault) in faults.into_iter().enumerate() {
         first.then(fault.clone());
         second.then(Api::Chat.answer());

@@ -33,7 +33,6 @@ pub fn price() -> Value {
 /// What a gateway is to be started with.
 pub struct Setup {
     config: Value,
-    environment: Vec<(String, String)>,
     priced: Vec<String>,
     demo: bool,
     folder: TempDir,
@@ -63,7 +62,7 @@ impl Setup {
             "node": {"name": "test", "data_dir": folder.path().join("data")},
             "providers": providers.into_iter().collect::<Vec<_>>(),
         });
-        Self { config, environment: Vec::new(), priced: vec![MODEL.to_owned()], demo: false, folder, ports }
+        Self { config, priced: vec![MODEL.to_owned()], demo: false, folder, ports }
     }
 
     /// Sets a value of the configuration, by its path: `server.timeouts.header`.
@@ -75,11 +74,6 @@ impl Setup {
     /// Gives a further model the price of [`MODEL`].
     pub fn priced(mut self, model: &str) -> Self {
         self.priced.push(model.to_owned());
-        self
-    }
-
-    pub fn environment(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -96,7 +90,7 @@ impl Setup {
 
     /// Writes the configuration and runs the program, without waiting for anything.
     pub fn spawn(self) -> Gateway {
-        let Self { config, environment, demo, folder, ports, .. } = self;
+        let Self { config, demo, folder, ports, .. } = self;
         let file = write_config(folder.path(), &config);
         let process = Process::start(BINARY, None, &folder.path().join("log"), |command| {
             command.arg("serve").arg("-c").arg(file).current_dir(folder.path());
@@ -106,7 +100,7 @@ impl Setup {
             for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
                 command.env_remove(name);
             }
-            command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment);
+            command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
         });
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
         Gateway { process, folder, config, ports, admin, caller: None }
@@ -167,10 +161,6 @@ impl Gateway {
 
     pub fn config(&self) -> &Value {
         &self.config
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.id()
     }
 
     pub fn folder(&self) -> &Path {

@@ -85,9 +85,10 @@ impl H2Client {
 impl From<Response<RecvStream>> for H2Answer {
     fn from(response: Response<RecvStream>) -> Self {
         let (parts, body) = response.into_parts();
-        let headers = parts.headers.iter().map(|(name, value)| {
-            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
+        let headers = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         Self { head: Head { status: parts.status.as_u16(), headers: headers.collect() }, body }
     }
 }

@@ -28,9 +28,10 @@ pub(super) async fn serve(stream: impl Stream, state: &State, connection: usize)
 
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, state: &State, connection: usize) {
     let (parts, mut body) = request.into_parts();
-    let headers = parts.headers.iter().map(|(name, value)| {
-        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let index = state.arrived(Received {
         connection,
         version: http::Version::HTTP_2,
