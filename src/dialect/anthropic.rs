@@ -40,12 +40,8 @@ static ROOT: Node<Field> = object(&[
 ])
 .marked(Field::Root);
 
-const DELTA: Node<Field> = object(&[
-    ("text", count()),
-    ("partial_json", count()),
-    ("thinking", count()),
-    ("stop_reason", take(Field::Stop)),
-]);
+const DELTA: Node<Field> =
+    object(&[("text", count()), ("partial_json", count()), ("thinking", count()), ("stop_reason", take(Field::Stop))]);
 
 const BLOCK: Node<Field> = object(&[("text", count()), ("thinking", count()), ("input", count())]);
 

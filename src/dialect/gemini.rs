@@ -75,8 +75,7 @@ const USAGE: Node<Field> = object(&[
 ])
 .marked(Field::Usage);
 
-const DETAIL: Node<Field> =
-    object(&[("modality", take(Field::Modality)), ("tokenCount", take(Field::ModalityCount))]);
+const DETAIL: Node<Field> = object(&[("modality", take(Field::Modality)), ("tokenCount", take(Field::ModalityCount))]);
 
 const PROMPT_DETAIL: Node<Field> = DETAIL.marked(Field::PromptDetail);
 

@@ -40,14 +40,14 @@ impl Totals {
         let both = unexplained == self.reasoning.saturating_add(from_cache);
         let is_reasoning = self.reasoning > 0 && unexplained == self.reasoning;
         let reasoning_beside = self.reasoning > 0 && (both || is_reasoning || self.reasoning > self.completion);
-        let cache_beside =
-            from_cache > 0 && unexplained > 0 && !is_reasoning && (both || unexplained == from_cache);
+        let cache_beside = from_cache > 0 && unexplained > 0 && !is_reasoning && (both || unexplained == from_cache);
         let unnamed = if self.reasoning == 0 && !cache_beside { unexplained } else { 0 };
 
         let prompt = if cache_beside { self.prompt } else { self.prompt.saturating_sub(from_cache) };
         let input_audio = self.input_audio.min(prompt);
         let input_image = self.input_image.min(prompt - input_audio);
-        let completion = if reasoning_beside { self.completion } else { self.completion.saturating_sub(self.reasoning) };
+        let completion =
+            if reasoning_beside { self.completion } else { self.completion.saturating_sub(self.reasoning) };
         let output_audio = self.output_audio.min(completion);
         let output_image = self.output_image.min(completion - output_audio);
         Usage {

@@ -17,8 +17,8 @@ pub struct UsageChunkFilter {
     seen: Seen,
     /// The beginning of the event in progress.
     held: Vec<u8>,
-    /// The last event was taken out, and so must be an LF that belongs to its end.
-    after_removed: bool,
+    /// Whether an event was taken out, if it ended with the last bytes: an LF that belongs to its end shares its fate.
+    just_removed: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ impl Default for UsageChunkFilter {
             scanner: Scanner::new(&ROOT),
             seen: Seen::default(),
             held: Vec::new(),
-            after_removed: false,
+            just_removed: None,
         }
     }
 }
@@ -80,8 +80,14 @@ impl UsageChunkFilter {
         let mut out = Output::default();
         // Bytes from here on have not been decided on; those before have gone out or been dropped.
         let mut pending = 0;
-        if std::mem::take(&mut self.after_removed) && self.framing.expects_lf() && bytes.first() == Some(&b'\n') {
+        if let Some(removed) = self.just_removed.take()
+            && self.framing.expects_lf()
+            && bytes.first() == Some(&b'\n')
+        {
             pending = 1;
+            if !removed {
+                out.push(bytes.slice(..pending));
+            }
         }
         let mut event = pending;
         let mut rest = &bytes[..];
@@ -91,13 +97,16 @@ impl UsageChunkFilter {
                 break;
             };
             let end = bytes.len() - after.len();
-            if self.seen.is_usage_chunk() {
-                out.push(bytes.slice(pending..event.max(pending)));
+            let removed = self.seen.is_usage_chunk();
+            if removed {
+                out.push(bytes.slice(pending..event));
                 self.held.clear();
                 pending = end;
-                self.after_removed = after.is_empty();
             } else {
                 out.push(Bytes::from(std::mem::take(&mut self.held)));
+            }
+            if after.is_empty() {
+                self.just_removed = Some(removed);
             }
             self.next_event();
             event = end;

@@ -406,13 +406,29 @@ fn json_lines_are_read_to_the_last() {
 
 #[test]
 fn a_name_or_value_that_never_ends_is_not_kept() {
-    let body = format!("{{\"{}\":1,\"service_tier\":\"{}\",\"usage\":{{\"prompt_tokens\":{}}}", "n".repeat(1 << 20), "t".repeat(1 << 20), "1".repeat(1 << 20));
+    let body = format!(
+        "{{\"{}\":1,\"service_tier\":\"{}\",\"usage\":{{\"prompt_tokens\":{}}}",
+        "n".repeat(1 << 20),
+        "t".repeat(1 << 20),
+        "1".repeat(1 << 20)
+    );
     let meter = read(Endpoint::ChatCompletions, JSON, body.as_bytes().chunks(1000));
     assert_eq!(meter.usage(), None);
 }
 
 const HOSTILE: [&str; 12] = [
-    "null", "true", "-5", "1e400", "18446744073709551616", "9999999999999999", "1.9", "\"12\"", "\"x\"", "[]", "{}", "[[{\"a\":1}]]",
+    "null",
+    "true",
+    "-5",
+    "1e400",
+    "18446744073709551616",
+    "9999999999999999",
+    "1.9",
+    "\"12\"",
+    "\"x\"",
+    "[]",
+    "{}",
+    "[[{\"a\":1}]]",
 ];
 
 #[test]
@@ -420,10 +436,30 @@ fn numbers_of_every_kind_are_survived() {
     let expected = [0, 0, 0, 0, 0, 0, 1, 12, 0, 0, 0, 0];
     for (value, expected) in HOSTILE.iter().zip(expected) {
         for (endpoint, body) in [
-            (Endpoint::Messages, format!(r#"{{"usage":{{"input_tokens":{value},"output_tokens":3,"cache_creation":{value},"iterations":{value}}}}}"#)),
-            (Endpoint::ChatCompletions, format!(r#"{{"usage":{{"prompt_tokens":{value},"completion_tokens":3,"prompt_tokens_details":{value}}},"choices":{value}}}"#)),
-            (Endpoint::Responses, format!(r#"{{"usage":{{"input_tokens":{value},"output_tokens":3,"output_tokens_details":{value}}},"output":{value}}}"#)),
-            (Endpoint::GenerateContent, format!(r#"{{"usageMetadata":{{"promptTokenCount":{value},"candidatesTokenCount":3,"promptTokensDetails":{value}}},"candidates":{value}}}"#)),
+            (
+                Endpoint::Messages,
+                format!(
+                    r#"{{"usage":{{"input_tokens":{value},"output_tokens":3,"cache_creation":{value},"iterations":{value}}}}}"#
+                ),
+            ),
+            (
+                Endpoint::ChatCompletions,
+                format!(
+                    r#"{{"usage":{{"prompt_tokens":{value},"completion_tokens":3,"prompt_tokens_details":{value}}},"choices":{value}}}"#
+                ),
+            ),
+            (
+                Endpoint::Responses,
+                format!(
+                    r#"{{"usage":{{"input_tokens":{value},"output_tokens":3,"output_tokens_details":{value}}},"output":{value}}}"#
+                ),
+            ),
+            (
+                Endpoint::GenerateContent,
+                format!(
+                    r#"{{"usageMetadata":{{"promptTokenCount":{value},"candidatesTokenCount":3,"promptTokensDetails":{value}}},"candidates":{value}}}"#
+                ),
+            ),
         ] {
             let usage = whole(endpoint, &body).usage().expect(&body);
             assert_eq!(usage, Usage { input: expected, output: 3, ..Usage::default() }, "{body}");

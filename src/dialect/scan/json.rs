@@ -309,7 +309,7 @@ impl<F: Copy> Scanner<F> {
         }
         if let Some(field) = wanted {
             let word = if self.text.is_empty() { Some(part) } else { self.text.raw() };
-            if let Some(word) = word {
+            if let Some(word) = word.filter(|word| word.len() <= MAX_CAPTURE) {
                 sink.scalar(field, Scalar::Bare(word));
             }
         }
