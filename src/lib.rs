@@ -4,6 +4,18 @@
 //! knows nothing of HTTP: [`dialect`] (wire formats), [`pricing`] (what an answer costs), [`limit`] (who may
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
+pub mod admin;
+pub mod config;
+pub mod demo;
 pub mod dialect;
+pub mod directory;
+pub mod gateway;
 pub mod ledger;
+pub mod limit;
 pub mod money;
+pub mod pricing;
+pub mod provider;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;

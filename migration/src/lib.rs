@@ -1,1 +1,40 @@
 //! The schema of Tollgate's database, step by step.
+//!
+//! A migration is a list of [`Step`]s, each of which may be repeated: PostgreSQL would undo a migration that fails
+//! half way, but a SQLite file may have been left behind by a process that died between two statements.
+
+pub mod m0001_first_tables;
+mod step;
+
+pub use step::Step;
+
+pub use sea_orm_migration::{MigratorTrait, SchemaManager};
+
+use sea_orm_migration::prelude::{DbErr, MigrationTrait};
+use sea_orm_migration::sea_orm::EntityTrait;
+use sea_orm_migration::seaql_migrations;
+
+/// Brings a database to the schema of this version.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first_tables::Migration)]
+    }
+}
+
+/// The names of the migrations that a database has had, oldest first. Changes nothing, not even on an empty database.
+///
+/// # Errors
+///
+/// What the database says.
+pub async fn applied(manager: &SchemaManager<'_>) -> Result<Vec<String>, DbErr> {
+    if !manager.has_table("seaql_migrations").await? {
+        return Ok(Vec::new());
+    }
+    let mut rows = seaql_migrations::Entity::find().all(manager.get_connection()).await?;
+    rows.sort_by(|left, right| left.version.cmp(&right.version));
+    Ok(rows.into_iter().map(|row| row.version).collect())
+}

@@ -1,0 +1,180 @@
+//! `/admin-tokens`: the credentials of administrators.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use entity::admin_tokens;
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::AdminState;
+use super::audit::{self, Entry};
+use super::auth::{Admin, ENVIRONMENT_ACTOR, Role};
+use super::extract::{Id, IfMatch, Params, Payload};
+use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::page::{Page, PageParams, PageRequest};
+use super::problem::Problem;
+use super::secret::Secret;
+use super::store::{begin, name_taken};
+use super::time::Instant;
+use super::users::with_etag;
+use super::validate::{self, Check};
+
+const KIND: &str = "admin_token";
+/// Tokens are created and deleted, never changed.
+const VERSION: i64 = 1;
+
+/// A token.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminToken {
+    /// Never reused.
+    id: i64,
+    /// Unique; the audit log names it.
+    name: String,
+    role: Role,
+    /// The first characters of the secret, to recognise it by.
+    prefix: String,
+    /// Always 1: tokens are never changed.
+    version: i64,
+    /// When it was created.
+    created_at: Instant,
+}
+
+/// A token with its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminTokenWithSecret {
+    #[serde(flatten)]
+    token: AdminToken,
+    /// Shown this once. It is left out of the answer to a repeated request (see `Idempotency-Replayed`).
+    #[schema(required = false, pattern = "^tg-[A-Za-z0-9_-]{43}$")]
+    secret: String,
+}
+
+/// What is written of a token.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdminTokenFields {
+    #[schema(schema_with = validate::name_schema)]
+    name: String,
+    role: Role,
+}
+
+impl From<admin_tokens::Model> for AdminToken {
+    fn from(row: admin_tokens::Model) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            role: if row.role == Role::Admin.as_str() { Role::Admin } else { Role::Viewer },
+            prefix: row.prefix,
+            version: VERSION,
+            created_at: Instant(row.created_at),
+        }
+    }
+}
+
+/// Lists tokens, in the order of their ids.
+#[utoipa::path(get, path = "/admin-tokens", operation_id = "listAdminTokens", tag = "administration",
+    params(PageParams),
+    responses((status = 200, description = "A page of tokens.", body = Page<AdminToken>)))]
+pub(super) async fn list(
+    _: Admin,
+    State(state): State<AdminState>,
+    mut params: Params,
+) -> Result<Json<Page<AdminToken>>, Problem> {
+    let page = PageRequest::<i64>::read(&mut params, KIND);
+    params.finish()?;
+    let mut query = admin_tokens::Entity::find().order_by_asc(admin_tokens::Column::Id).limit(page.fetch());
+    if let Some(after) = page.after {
+        query = query.filter(admin_tokens::Column::Id.gt(after));
+    }
+    page.page(KIND, query.all(&state.db).await?, |row| row.id, |row| Ok(row.into())).map(Json)
+}
+
+/// Creates a token; the answer shows its secret, once.
+#[utoipa::path(post, path = "/admin-tokens", operation_id = "createAdminToken", tag = "administration",
+    request_body = AdminTokenFields,
+    responses(
+        (status = 201, description = "The token with its secret.", body = AdminTokenWithSecret),
+        (status = 409, description = "There is another token of this name.", body = super::problem::ProblemDocument)))]
+pub(super) async fn create(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    key: IdempotencyKey,
+    body: Payload,
+) -> Result<Response, Problem> {
+    let fields: AdminTokenFields = body.object()?;
+    let mut check = Check::default();
+    let name = check.name("name", &fields.name);
+    check.finish()?;
+    if name == ENVIRONMENT_ACTOR {
+        return Err(name_taken_by_environment());
+    }
+    let now = state.now();
+    let secret = Secret::generate();
+    let row = admin_tokens::ActiveModel {
+        name: Set(name),
+        role: Set(fields.role.as_str().to_owned()),
+        secret_hash: Set(secret.digest().hex()),
+        prefix: Set(secret.prefix().to_owned()),
+        created_at: Set(now),
+        ..Default::default()
+    };
+    let txn = begin(&state.db).await?;
+    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
+        Claim::Replay(answer) => return Ok(answer),
+        claim => claim,
+    };
+    let token = AdminToken::from(row.insert(&txn).await.map_err(name_taken("admin token"))?);
+    let entry = Entry { action: "create", object_type: KIND, object_id: &token.id.to_string() };
+    audit::record(&txn, &actor, now, entry, None::<&AdminToken>, Some(&token)).await?;
+    let without_secret = Answer::created(format!("/api/v1/admin-tokens/{}", token.id), VERSION, &token)?;
+    let answer = without_secret.with_body(&AdminTokenWithSecret { token, secret: secret.reveal() })?;
+    without_secret.remember(&txn, claim).await?;
+    txn.commit().await?;
+    state.auth.tokens.forget().await;
+    Ok(answer.into_response())
+}
+
+/// Shows a token.
+#[utoipa::path(get, path = "/admin-tokens/{id}", operation_id = "getAdminToken", tag = "administration",
+    params(("id" = i64, Path)),
+    responses((status = 200, description = "The token.", body = AdminToken)))]
+pub(super) async fn get(_: Admin, State(state): State<AdminState>, Id(id): Id) -> Result<Response, Problem> {
+    let row = admin_tokens::Entity::find_by_id(id).one(&state.db).await?;
+    let row = row.ok_or_else(|| Problem::not_found("admin token"))?;
+    Ok(with_etag(VERSION, &AdminToken::from(row)))
+}
+
+/// Revokes a token.
+#[utoipa::path(delete, path = "/admin-tokens/{id}", operation_id = "deleteAdminToken", tag = "administration",
+    params(("id" = i64, Path)),
+    responses((status = 204, description = "It is refused from now on.")))]
+pub(super) async fn delete(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    Id(id): Id,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let row = admin_tokens::Entity::find_by_id(id).lock_exclusive().one(&txn).await?;
+    let before = AdminToken::from(row.ok_or_else(|| Problem::not_found("admin token"))?);
+    if_match.check(VERSION)?;
+    admin_tokens::Entity::delete_by_id(id).exec(&txn).await?;
+    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), None::<&AdminToken>).await?;
+    txn.commit().await?;
+    state.auth.tokens.forget().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn name_taken_by_environment() -> Problem {
+    Problem::new(
+        super::problem::Code::Conflict,
+        "This name stands in the audit log for the token that is given by the environment.",
+    )
+}

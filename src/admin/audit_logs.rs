@@ -1,0 +1,90 @@
+//! `/audit-logs`: who changed what.
+
+use axum::Json;
+use axum::extract::State;
+use entity::audit_log::{Column, Entity, Model};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::AdminState;
+use super::auth::Viewer;
+use super::extract::Params;
+use super::page::{Page, PageParams, PageRequest};
+use super::problem::Problem;
+use super::time::Instant;
+
+const KIND: &str = "audit_log";
+
+/// One write.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditLog {
+    /// Grows with time.
+    id: i64,
+    /// When.
+    at: Instant,
+    /// Name of the admin token.
+    actor: String,
+    /// `create`, `update`, `delete`, `rotate`, `import`, ...
+    action: String,
+    /// `user`, `key`, `price`, `admin_token`, ...
+    object_type: String,
+    /// Id or name of the object.
+    object_id: String,
+    /// The object before, without secrets; null when it was created.
+    #[schema(value_type = Option<Object>, required)]
+    before: Option<Box<RawValue>>,
+    /// The object after, without secrets; null when it was deleted.
+    #[schema(value_type = Option<Object>, required)]
+    after: Option<Box<RawValue>>,
+}
+
+/// The filters, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "documents what list reads")]
+pub struct AuditParams {
+    /// At or after.
+    #[param(inline)]
+    from: Option<Instant>,
+    /// Before.
+    #[param(inline)]
+    to: Option<Instant>,
+}
+
+/// Lists writes, newest first.
+#[utoipa::path(get, path = "/audit-logs", operation_id = "listAuditLogs", tag = "administration",
+    params(AuditParams, PageParams),
+    responses((status = 200, description = "A page of writes.", body = Page<AuditLog>)))]
+pub(super) async fn list(
+    _: Viewer,
+    State(state): State<AdminState>,
+    mut params: Params,
+) -> Result<Json<Page<AuditLog>>, Problem> {
+    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let filter = Condition::all()
+        .add_option(page.after.map(|after| Column::Id.lt(after)))
+        .add_option(params.instant("from").map(|at| Column::At.gte(at)))
+        .add_option(params.instant("to").map(|at| Column::At.lt(at)));
+    params.finish()?;
+    let rows = Entity::find().filter(filter).order_by_desc(Column::Id).limit(page.fetch()).all(&state.db).await?;
+    page.page(KIND, rows, |row| row.id, show).map(Json)
+}
+
+fn show(row: Model) -> Result<AuditLog, Problem> {
+    let raw = |text: Option<String>| {
+        text.map(RawValue::from_string).transpose().map_err(|error| Problem::internal(&error))
+    };
+    Ok(AuditLog {
+        id: row.id,
+        at: Instant(row.at),
+        actor: row.actor,
+        action: row.action,
+        object_type: row.object_type,
+        object_id: row.object_id,
+        before: raw(row.before)?,
+        after: raw(row.after)?,
+    })
+}

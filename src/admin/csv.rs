@@ -1,0 +1,75 @@
+//! Rows of the ledger as CSV (RFC 4180).
+
+use std::io::Write as _;
+
+use super::usage::UsageRow;
+use super::usd;
+
+/// The first line: the names of the JSON fields.
+pub const HEAD: &str = "requestId,attempt,createdAt,settledAt,userId,keyId,provider,dialect,requestedModel,servedModel,\
+    modelGroupId,outcome,estimated,status,durationMs,firstByteMs,tokens.input,tokens.output,tokens.cacheRead,\
+    tokens.cacheWrite5m,tokens.cacheWrite1h,tokens.reasoning,tokens.inputAudio,tokens.outputAudio,tokens.inputImage,\
+    tokens.outputImage,costUsd,countedInUserGlobal,countedInKeyGlobal\r\n";
+
+/// Appends a row.
+pub fn row(out: &mut Vec<u8>, row: &UsageRow) {
+    let instant = |at| serde_json::to_string(&at).unwrap_or_default().replace('"', "");
+    let optional = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let t = &row.tokens;
+    let tokens = [
+        t.input, t.output, t.cache_read, t.cache_write_5m, t.cache_write_1h, t.reasoning, t.input_audio,
+        t.output_audio, t.input_image, t.output_image,
+    ];
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},",
+        text(&row.request_id),
+        row.attempt,
+        instant(row.created_at),
+        instant(row.settled_at),
+        row.user_id,
+        row.key_id,
+        text(&row.provider),
+        text(&row.dialect),
+        text(&row.requested_model),
+        text(&row.served_model),
+        optional(row.model_group_id),
+        text(&row.outcome),
+        row.estimated,
+        row.status,
+        row.duration_ms,
+        optional(row.first_byte_ms),
+    );
+    for count in tokens {
+        let _ = write!(out, "{count},");
+    }
+    let _ = write!(
+        out,
+        "{},{},{}\r\n",
+        usd::decimal(row.cost_usd),
+        row.counted_in_user_global,
+        row.counted_in_key_global
+    );
+}
+
+/// A text that a client may have chosen. A spreadsheet would run one that begins like a formula, so an apostrophe,
+/// which spreadsheets take for "this is text", goes before it.
+fn text(value: &str) -> String {
+    let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let value = if formula { format!("'{value}") } else { value.to_owned() };
+    if value.contains([',', '"', '\r', '\n', '\'']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    #[test]
+    fn separators_are_quoted_and_formulas_are_disarmed() {
+        assert_eq!(text("gpt-5"), "gpt-5");
+        assert_eq!(text("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+        assert_eq!(text("=cmd|' /C calc'!A0"), "\"'=cmd|' /C calc'!A0\"");
+        assert_eq!(text("-1"), "\"'-1\"");
+    }
+}

@@ -1,0 +1,237 @@
+//! What handlers take from a request: ids in the path, query parameters, bodies, preconditions.
+
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::params::MAX_ID;
+pub use super::params::Params;
+use super::problem::{Code, InvalidParam, Problem};
+
+/// The largest body of an ordinary request.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self::parse(parts.uri.query()))
+    }
+}
+
+/// The id in the path.
+#[derive(Clone, Copy, Debug)]
+pub struct Id(pub i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Name(text) = Name::from_request_parts(parts, state).await?;
+        let id = text.parse().ok().filter(|id| (1..=MAX_ID).contains(id) && !text.starts_with('+'));
+        id.map(Self).ok_or_else(|| Problem::invalid("id", "invalid", format!("must be an integer from 1 to {MAX_ID}")))
+    }
+}
+
+/// The one name in the path, decoded.
+#[derive(Debug)]
+pub struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(PathRejection::FailedToDeserializePathParams(_)) => {
+                Err(Problem::new(Code::InvalidRequest, "The path is not valid UTF-8 once its %-escapes are decoded."))
+            }
+            Err(other) => Err(Problem::internal(&other)),
+        }
+    }
+}
+
+/// A body of at most `MAX` bytes, not looked at yet.
+#[derive(Debug)]
+pub struct Payload<const MAX: usize = MAX_BODY> {
+    /// The type that the client names, in lower case and without parameters.
+    pub media_type: Option<String>,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+impl<S: Send + Sync, const MAX: usize> FromRequest<S> for Payload<MAX> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let too_large = || Problem::new(Code::TooLarge, format!("A body here has at most {MAX} bytes."));
+        let announced = number(request.headers(), &header::CONTENT_LENGTH);
+        if announced.is_some_and(|length| length > MAX as u64) {
+            return Err(too_large());
+        }
+        let media_type = media_type(request.headers());
+        match axum::body::to_bytes(request.into_body(), MAX).await {
+            Ok(bytes) => Ok(Self { media_type, bytes }),
+            Err(error) if is_length_limit(&error) => Err(too_large()),
+            Err(_) => Err(Problem::new(Code::InvalidRequest, "The body broke off.")),
+        }
+    }
+}
+
+impl<const MAX: usize> Payload<MAX> {
+    /// The JSON in the body.
+    ///
+    /// # Errors
+    /// Another type than `types`, or not JSON.
+    pub fn json(&self, types: &[&str]) -> Result<Value, Problem> {
+        self.require(types)?;
+        serde_json::from_slice(&self.bytes)
+            .map_err(|error| Problem::new(Code::InvalidRequest, format!("The body is not JSON: {error}.")))
+    }
+
+    /// The object in a JSON body.
+    ///
+    /// # Errors
+    /// Another type, not JSON, or a field that is wrong.
+    pub fn object<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        object(self.json(&["application/json"])?)
+    }
+
+    /// The patch in a body: a JSON object.
+    ///
+    /// # Errors
+    /// Another type, not JSON, or not an object.
+    pub fn patch(&self) -> Result<Value, Problem> {
+        let patch = self.json(&["application/merge-patch+json", "application/json"])?;
+        if patch.is_object() { Ok(patch) } else { Err(Problem::invalid("", "invalid_type", "must be a JSON object")) }
+    }
+
+    /// Nothing: verbs without arguments take an empty body or an empty object.
+    ///
+    /// # Errors
+    /// There is something in the body.
+    pub fn nothing(&self) -> Result<(), Problem> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        if self.bytes.is_empty() { Ok(()) } else { self.object::<Nothing>().map(|_| ()) }
+    }
+
+    /// The body is of one of these types.
+    ///
+    /// # Errors
+    /// It is of another one, or does not say which.
+    pub fn require(&self, types: &[&str]) -> Result<(), Problem> {
+        match &self.media_type {
+            Some(found) if types.contains(&found.as_str()) => Ok(()),
+            _ => Err(Problem::new(Code::UnsupportedMediaType, format!("Send a Content-Type of {}.", types.join(" or ")))),
+        }
+    }
+}
+
+/// Reads an object out of JSON and says where it is wrong.
+///
+/// # Errors
+/// The path of the field that is wrong, and why.
+pub fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        let path = if path == "." { String::new() } else { path };
+        if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            let path = if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+            return Problem::invalid(path, "missing", "must be given");
+        }
+        if message.starts_with("unknown field") {
+            return Problem::invalid(path, "unknown", "there is no such field");
+        }
+        Problem::invalid(path, "invalid_type", message)
+    })
+}
+
+/// Changes `target` by a JSON Merge Patch (RFC 7396), with one difference that the reader of the result makes up for:
+/// `null` is written instead of removing the field, so that a name that does not exist and a field that cannot be
+/// without a value are still seen and refused.
+pub fn merge_patch(target: &mut Value, patch: Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            for (name, value) in patch {
+                merge_patch(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (target, patch) => *target = patch,
+    }
+}
+
+/// `If-Match`: the versions of which one must be the current one.
+#[derive(Clone, Debug)]
+pub struct IfMatch(Option<Vec<i64>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut versions = Vec::new();
+        for value in parts.headers.get_all(header::IF_MATCH) {
+            let text = value.to_str().unwrap_or("?");
+            if text.trim() == "*" {
+                return Ok(Self(None));
+            }
+            for part in text.split(',').map(str::trim) {
+                // A weak tag never matches here (RFC 9110, 13.1.1): it is read and left out.
+                let weak = part.starts_with("W/");
+                let tag = part.trim_start_matches("W/");
+                let tag = tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(tag);
+                match tag.parse() {
+                    Ok(version) if !weak => versions.push(version),
+                    Ok(_) => {}
+                    Err(_) => {
+                        let message = "must be the version of the object in quotation marks, such as \"3\"";
+                        return Err(Problem::validation(vec![InvalidParam::new("If-Match", "invalid", message)]));
+                    }
+                }
+            }
+        }
+        Ok(Self(parts.headers.contains_key(header::IF_MATCH).then_some(versions)))
+    }
+}
+
+impl IfMatch {
+    /// Compares with the current version.
+    ///
+    /// # Errors
+    /// It is not among those that the client has seen.
+    pub fn check(&self, version: i64) -> Result<(), Problem> {
+        match &self.0 {
+            Some(versions) if !versions.contains(&version) => Err(Problem::new(
+                Code::VersionMismatch,
+                format!("The object is at version {version} now; read it again and repeat the change."),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn number(headers: &HeaderMap, name: &header::HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

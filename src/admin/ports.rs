@@ -1,0 +1,112 @@
+//! What the REST API needs from the rest of the gateway, as interfaces, so that it can be tested alone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::tz::TimeZone;
+use sea_orm::DatabaseConnection;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::auth::Auth;
+use super::time::Instant;
+use crate::dialect::Dialect;
+use crate::pricing::PriceBook;
+
+/// Told of every write after it was committed and before it is answered: when these return, this node goes by the new
+/// state.
+#[async_trait]
+pub trait Invalidate: Send + Sync {
+    /// A user was changed or deleted, with all that belongs to it.
+    async fn user(&self, id: i64);
+    /// The key with this id, whose secret has (or had) this hash, was created, changed or deleted.
+    async fn key(&self, id: i64, hash: &str);
+    /// Prices were changed.
+    async fn prices(&self);
+}
+
+/// What may be seen of the providers.
+pub trait ProviderView: Send + Sync {
+    /// Every provider of the configuration, in its order.
+    fn list(&self) -> Vec<ProviderStatus>;
+}
+
+/// One provider.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Provider)]
+pub struct ProviderStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The wire formats that it speaks.
+    #[schema(value_type = Vec<String>)]
+    pub dialects: Vec<Dialect>,
+    /// Globs on the requested model; null: any.
+    pub models: Option<Vec<String>>,
+    /// Lower is tried first.
+    pub priority: i64,
+    /// Its share among those of the same priority.
+    pub weight: u32,
+    /// The provider groups that it is in.
+    pub groups: Vec<String>,
+    /// Whether it is used.
+    pub enabled: bool,
+    /// Scheme, host and port of its base URL; never a credential or a path.
+    pub base_url: String,
+    /// What went wrong lately, newest first.
+    pub recent_errors: Vec<ProviderError>,
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderError {
+    /// When.
+    pub at: Instant,
+    /// Status that the provider answered with, if it answered.
+    pub status: Option<u16>,
+    /// Why the attempt ended: `connect_failed`, `first_byte_timeout`, `upstream_status`, ...
+    pub reason: String,
+}
+
+/// A function of the running gateway.
+pub type Shared<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// All that the REST API works with.
+#[derive(Clone)]
+pub struct AdminState {
+    /// Where everything is kept.
+    pub db: DatabaseConnection,
+    /// Told of writes.
+    pub invalidate: Arc<dyn Invalidate>,
+    /// The providers.
+    pub providers: Arc<dyn ProviderView>,
+    /// The price book in force.
+    pub prices: Shared<Arc<PriceBook>>,
+    /// The effective configuration, secrets masked.
+    pub settings: Shared<Value>,
+    /// Whether the gateway takes requests.
+    pub ready: Shared<bool>,
+    /// The time, Unix milliseconds.
+    pub clock: Shared<i64>,
+    /// The time zone of calendar days.
+    pub time_zone: Shared<TimeZone>,
+    /// The credentials of administrators.
+    pub auth: Arc<Auth>,
+}
+
+impl AdminState {
+    /// The time, Unix milliseconds.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        (self.clock)()
+    }
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("db", &self.db).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! `/requests/{requestId}`: all that is known of one request.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::AdminState;
+use super::auth::Viewer;
+use super::extract::Name;
+use super::problem::Problem;
+use super::usage::UsageRow;
+use super::usd;
+use crate::ledger::{AttemptReport, query};
+
+/// One request.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Request)]
+pub struct RequestDetail {
+    /// What the client saw in `x-tollgate-request-id`.
+    request_id: String,
+    /// What all its charged attempts cost.
+    #[serde(serialize_with = "usd::nanos")]
+    #[schema(value_type = f64)]
+    cost_usd: i64,
+    /// Its charged attempts, as in `/usage`, in order.
+    charges: Vec<UsageRow>,
+    /// Null once the detail has been pruned.
+    #[schema(required)]
+    detail: Option<Detail>,
+}
+
+/// What is kept for a while beside the ledger.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Detail {
+    /// Whether the client asked for a stream.
+    stream: bool,
+    /// Bytes of the request body.
+    request_bytes: i64,
+    /// Bytes of the answer body that the provider sent.
+    response_bytes: i64,
+    /// Every attempt, charged or not, in order.
+    #[schema(value_type = Vec<Attempt>)]
+    attempts: Vec<AttemptReport>,
+    /// The price that was applied; null when nothing was charged.
+    #[schema(value_type = Option<Object>, required)]
+    price: Option<Box<RawValue>>,
+}
+
+/// One try at one provider, for the documentation of [`AttemptReport`].
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code, reason = "documents AttemptReport, which knows nothing of HTTP")]
+pub struct Attempt {
+    /// Name of the provider.
+    provider: String,
+    /// The model that was sent.
+    served_model: String,
+    /// Milliseconds from the arrival of the request to the start of the attempt.
+    started_ms: i64,
+    /// Milliseconds that the attempt took until it was decided.
+    duration_ms: i64,
+    /// Status that the provider answered with; null: it did not answer.
+    #[schema(required)]
+    status: Option<u16>,
+    /// Why it ended.
+    reason: String,
+}
+
+/// Shows one request.
+#[utoipa::path(get, path = "/requests/{requestId}", operation_id = "getRequest", tag = "usage",
+    params(("requestId" = String, Path)),
+    responses((status = 200, description = "The request.", body = RequestDetail)))]
+pub(super) async fn get(
+    _: Viewer,
+    State(state): State<AdminState>,
+    Name(request_id): Name,
+) -> Result<Json<RequestDetail>, Problem> {
+    let request_id = Some(&request_id)
+        .filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH)
+        .and_then(|text| Uuid::parse_str(text).ok())
+        .ok_or_else(|| Problem::invalid("requestId", "invalid", "must be a UUID with hyphens"))?
+        .to_string();
+    let found = query::request(&state.db, &request_id).await?.ok_or_else(|| Problem::not_found("request"))?;
+    let detail = found.detail.map(show).transpose()?;
+    let cost_usd = found.rows.iter().fold(0_i64, |sum, row| sum.saturating_add(row.cost_nanos));
+    let charges = found.rows.into_iter().map(UsageRow::from).collect();
+    Ok(Json(RequestDetail { request_id, cost_usd, charges, detail }))
+}
+
+fn show(row: entity::message_request::Model) -> Result<Detail, Problem> {
+    let damaged = |error: serde_json::Error| Problem::internal(&error);
+    Ok(Detail {
+        stream: row.stream,
+        request_bytes: row.request_bytes,
+        response_bytes: row.response_bytes,
+        attempts: serde_json::from_str(&row.attempts).map_err(damaged)?,
+        price: row.price.map(RawValue::from_string).transpose().map_err(damaged)?,
+    })
+}

@@ -1,0 +1,44 @@
+//! US dollars on the wire: exact JSON numbers with up to nine decimals.
+
+use serde::{Serialize, Serializer, ser};
+use serde_json::value::RawValue;
+
+use crate::money::Usd;
+
+/// The decimal notation, without trailing zeros.
+#[must_use]
+pub fn decimal(nanos: i64) -> String {
+    let (sign, nanos) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
+    let unit = Usd::NANOS_PER_USD.unsigned_abs();
+    let text = format!("{sign}{}.{:09}", nanos / unit, nanos % unit);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// For `#[serde(serialize_with)]`.
+///
+/// # Errors
+/// What the serializer says.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+pub fn nanos<S: Serializer>(nanos: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(decimal(*nanos)).map_err(ser::Error::custom)?.serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimal;
+
+    #[test]
+    fn amounts_are_exact() {
+        for (nanos, text) in [
+            (0, "0"),
+            (1, "0.000000001"),
+            (1_500_000_000, "1.5"),
+            (-1, "-0.000000001"),
+            (100_000_000_000, "100"),
+            (i64::MAX, "9223372036.854775807"),
+            (i64::MIN, "-9223372036.854775808"),
+        ] {
+            assert_eq!(decimal(nanos), text);
+        }
+    }
+}

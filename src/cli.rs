@@ -1,0 +1,232 @@
+//! What each command of the command line does.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sea_orm::DatabaseConnection;
+use tollgate::config::{self, Config};
+use tollgate::provider::Catalogue;
+use tollgate::server::{self, DEFAULT_CONFIG, ServeOptions, environment};
+use tollgate::store::StoreError;
+use tollgate::{directory, pricing, store};
+
+/// An edge gateway for AI APIs in which money obeys rules.
+#[derive(Parser)]
+#[command(name = "tollgate", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve {
+        #[command(flatten)]
+        file: OptionalFile,
+        /// With built-in pretend providers, a demo user and commands to paste.
+        #[arg(long)]
+        demo: bool,
+        /// Take over the sockets of the process that runs now; then send it SIGQUIT.
+        #[arg(long)]
+        upgrade: bool,
+    },
+    /// Validate a configuration: every error with its path.
+    Check {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Bring the database to this version's schema.
+    Migrate {
+        #[command(flatten)]
+        file: File,
+        /// Only say what is applied and what is not.
+        #[arg(long)]
+        status: bool,
+    },
+    /// Tokens of administrators.
+    #[command(subcommand)]
+    AdminToken(AdminToken),
+    /// Prices of models.
+    #[command(subcommand)]
+    Prices(Prices),
+}
+
+#[derive(Args)]
+struct OptionalFile {
+    /// The configuration file [default: conf/tollgate.yaml].
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct File {
+    /// The configuration file.
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum AdminToken {
+    /// Make a token; it is printed once.
+    Create {
+        #[command(flatten)]
+        file: File,
+        /// What it is called in the audit log.
+        #[arg(long)]
+        name: String,
+        /// What it may do.
+        #[arg(long, value_enum, default_value_t = Role::Admin)]
+        role: Role,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Role {
+    /// Everything.
+    Admin,
+    /// Look.
+    Viewer,
+}
+
+#[derive(Subcommand)]
+enum Prices {
+    /// Import LiteLLM's model_prices JSON, or our own YAML, into the database.
+    Import {
+        #[command(flatten)]
+        file: File,
+        /// The price file.
+        prices: PathBuf,
+    },
+}
+
+/// Why a command failed, and the exit code that says so to scripts.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(message: impl ToString) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self { code: if error.is_unreachable() { 3 } else { 1 }, message: error.to_string() }
+    }
+}
+
+impl From<sea_orm::DbErr> for Failure {
+    fn from(error: sea_orm::DbErr) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl Cli {
+    /// Does what was asked; the exit code says how it went.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Serve { file, demo, upgrade } => {
+                let admin_token = environment("TOLLGATE_ADMIN_TOKEN").filter(|token| !token.is_empty());
+                let options = ServeOptions { config: file.config, demo, upgrade, admin_token };
+                server::serve(&options).map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
+            }
+            Command::Check { file } => check(&file.config),
+            Command::Schema => print(&format!("{:#}", config::schema())),
+            Command::Migrate { file, status } => with_database(&file.config, async |db| migrate(db, status).await),
+            Command::AdminToken(AdminToken::Create { file, name, role }) => {
+                with_database(&file.config, async |db| create_token(db, &name, role).await)
+            }
+            Command::Prices(Prices::Import { file, prices }) => {
+                with_database(&file.config, async |db| import(db, &prices).await)
+            }
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("tollgate: {}", failure.message);
+                ExitCode::from(failure.code)
+            }
+        }
+    }
+}
+
+/// Prints a command's result. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(()),
+    }
+}
+
+fn read_config(file: &Path) -> Result<Config, Failure> {
+    config::load(file, &environment).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+        Failure::new(format!("{} is not valid:\n{}", file.display(), lines.join("\n")))
+    })
+}
+
+fn check(file: &Path) -> Result<(), Failure> {
+    let config = read_config(file)?;
+    Catalogue::new(&config.providers).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+        Failure::new(format!("{} is not valid:\n{}", file.display(), lines.join("\n")))
+    })?;
+    for warning in config.not_enforced() {
+        eprintln!("warning: {warning}");
+    }
+    print(&format!("{} is valid", file.display()))
+}
+
+fn with_database(
+    file: &Path,
+    work: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let config = read_config(file)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+    runtime.block_on(async {
+        let db = store::connect(config.database.url.as_str(), config.database.max_connections).await?;
+        let done = work(&db).await;
+        if let Err(error) = db.close().await {
+            eprintln!("tollgate: the database was not closed in order: {error}");
+        }
+        done
+    })
+}
+
+async fn migrate(db: &DatabaseConnection, status_only: bool) -> Result<(), Failure> {
+    if !status_only {
+        store::migrate(db).await?;
+    }
+    for step in store::migration_status(db).await? {
+        print(&format!("{}  {}", if step.applied { "applied" } else { "pending" }, step.name))?;
+    }
+    Ok(())
+}
+
+async fn create_token(db: &DatabaseConnection, name: &str, role: Role) -> Result<(), Failure> {
+    store::migrate(db).await?;
+    let role = match role {
+        Role::Admin => directory::AdminRole::Admin,
+        Role::Viewer => directory::AdminRole::Viewer,
+    };
+    let token = directory::create_admin_token(db, name, role, server::now_ms()).await.map_err(Failure::new)?;
+    print(token.reveal())
+}
+
+async fn import(db: &DatabaseConnection, file: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
+    let imported = pricing::import(&text).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
+    store::migrate(db).await?;
+    store::put_prices(db, "command line", &imported.prices, server::now_ms()).await?;
+    for skipped in &imported.report.skipped {
+        eprintln!("left out: {skipped}");
+    }
+    print(&format!("{} prices imported, {} left out", imported.prices.len(), imported.report.skipped.len()))
+}

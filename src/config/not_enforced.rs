@@ -1,0 +1,91 @@
+//! What can be configured but has no effect in this version, so that nobody relies on it.
+
+use super::{Circuit, Config, Ledger, Routing};
+
+impl Config {
+    /// One sentence for each setting that differs from its default and that this version does not act on.
+    #[must_use]
+    pub fn not_enforced(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut note = |differs: bool, path: &str, what: &str| {
+            if differs {
+                found.push(format!("{path}: this version does not {what} yet"));
+            }
+        };
+
+        let (budgets, budgets_default) = (&self.budgets, super::Budgets::default());
+        let keys = [
+            ("model_group_limits", budgets.model_group_limits != budgets_default.model_group_limits),
+            ("on_authority_failure", budgets.on_authority_failure != budgets_default.on_authority_failure),
+            ("reservation", budgets.reservation != budgets_default.reservation),
+            ("time_zone", budgets.time_zone != budgets_default.time_zone),
+            ("default_max_output_tokens", budgets.default_max_output_tokens != budgets_default.default_max_output_tokens),
+            ("lease", budgets.lease != budgets_default.lease),
+            ("model_group_lease", budgets.model_group_lease != budgets_default.model_group_lease),
+        ];
+        for (key, differs) in keys {
+            note(differs, &format!("budgets.{key}"), "enforce budgets");
+        }
+
+        let (ledger, ledger_default) = (&self.ledger, Ledger::default());
+        note(ledger.journal_max != ledger_default.journal_max, "ledger.journal_max", "keep a journal");
+        note(ledger.fsync != ledger_default.fsync, "ledger.fsync", "keep a journal");
+        note(ledger.interrupted != ledger_default.interrupted, "ledger.interrupted", "charge interrupted requests");
+        let details = ledger.request_detail_days != ledger_default.request_detail_days;
+        note(details, "ledger.request_detail_days", "prune details");
+        note(ledger.refusal_days != ledger_default.refusal_days, "ledger.refusal_days", "store refusals");
+
+        let (routing, routing_default) = (&self.routing, Routing::default());
+        note(routing.strategy != routing_default.strategy, "routing.strategy", "choose otherwise than by weight");
+        note(routing.retry_budget != routing_default.retry_budget, "routing.retry_budget", "bound the share of retries");
+        note(routing.deadline != routing_default.deadline, "routing.deadline", "bound all attempts together");
+        note(routing.affinity != routing_default.affinity, "routing.affinity", "keep a conversation at its provider");
+        note(routing.gate != routing_default.gate, "routing.gate", "judge an answer before it goes out");
+        note(!routing.racing.after.is_zero(), "routing.racing.after", "race providers");
+
+        for (index, provider) in self.providers.iter().enumerate() {
+            let path = format!("providers[{index}]");
+            note(!provider.limits.is_empty(), &format!("{path}.limits"), "enforce budgets of providers");
+            let circuit = provider.circuit != Circuit::default();
+            note(circuit, &format!("{path}.circuit"), "leave a failing provider alone");
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_promise_nothing() {
+        assert_eq!(Config::default().not_enforced(), [""; 0]);
+    }
+
+    #[test]
+    fn a_setting_without_effect_is_named() {
+        let text = "
+budgets: {time_zone: Europe/Berlin, lease: {life: 6s}}
+ledger: {journal_max: 2GiB}
+routing: {strategy: least_cost, racing: {after: 1s}}
+providers:
+- {name: a, dialects: [gemini], base_url: 'https://a.example'}
+- {name: b, dialects: [gemini], base_url: 'https://b.example', limits: {daily: {usd: 1}}, circuit: {failures: 1}}
+";
+        let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
+        let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
+        let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
+        assert_eq!(
+            paths,
+            [
+                "budgets.time_zone",
+                "budgets.lease",
+                "ledger.journal_max",
+                "routing.strategy",
+                "routing.racing.after",
+                "providers[1].limits",
+                "providers[1].circuit"
+            ]
+        );
+    }
+}

@@ -1,0 +1,380 @@
+//! What this node remembers about keys: those that exist and, for a while, those that do not.
+//!
+//! Everything that an invalidation must win against carries a *generation*: whoever reads the database notes it
+//! before reading, and what was read is remembered only if no invalidation has come in between. All changes are made
+//! under one lock ([`Index`]); reading a known key takes only the read lock of its shard.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::Principal;
+use super::secret::SecretHash;
+
+const SHARDS: usize = 16;
+
+/// Keys remembered per shard: with the shards, 128 Ki. A principal takes about a kilobyte.
+const KNOWN_PER_SHARD: usize = 8 * 1024;
+
+/// Of how many keys the one is dropped that was not used for longest, when a shard is full.
+const EVICTION_SAMPLE: usize = 8;
+
+/// Keys remembered as not existing, and for how long (milliseconds).
+const UNKNOWN_MAX: usize = 64 * 1024;
+const UNKNOWN_TTL: i64 = 30_000;
+
+/// What is remembered about a key.
+#[derive(Debug)]
+pub(super) enum Found {
+    Known(Arc<Principal>),
+    Unknown,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Cache {
+    shards: [RwLock<HashMap<SecretHash, Known>>; SHARDS],
+    unknown: Mutex<Unknown>,
+    index: Mutex<Index>,
+    generation: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Known {
+    principal: Arc<Principal>,
+    fingerprint: u64,
+    /// Unix seconds of the last use; whole seconds, so that a busy key is not a busy cache line.
+    used: AtomicI64,
+}
+
+/// Which entries belong to a user or key. A key has one secret, so it has at most one entry.
+#[derive(Debug, Default)]
+struct Index {
+    by_user: HashMap<i64, HashSet<SecretHash>>,
+    by_key: HashMap<i64, SecretHash>,
+}
+
+impl Cache {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            unknown: Mutex::default(),
+            index: Mutex::default(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes with every invalidation.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn get(&self, hash: &SecretHash, now: i64) -> Option<Found> {
+        let seconds = now / 1000;
+        if let Some(known) = self.shard(hash).read().get(hash) {
+            if known.used.load(Ordering::Relaxed) != seconds {
+                known.used.store(seconds, Ordering::Relaxed);
+            }
+            return Some(Found::Known(Arc::clone(&known.principal)));
+        }
+        self.unknown.lock().contains(hash, now).then_some(Found::Unknown)
+    }
+
+    /// Remembers what was read at `generation`; does nothing if that has passed.
+    pub(super) fn remember(
+        &self,
+        generation: u64,
+        hash: SecretHash,
+        found: Option<(&Arc<Principal>, u64)>,
+        now: i64,
+    ) -> bool {
+        let mut index = self.index.lock();
+        if self.generation() != generation {
+            return false;
+        }
+        match found {
+            Some((principal, fingerprint)) => {
+                self.make_room(&mut index, &hash);
+                self.insert(&mut index, hash, Arc::clone(principal), fingerprint, now);
+            }
+            None => self.unknown.lock().insert(hash, now),
+        }
+        true
+    }
+
+    /// Corrects what is remembered to what was read at `generation`; `read` has no entry for a key that is gone.
+    /// Does nothing if that generation has passed. Entries that were dropped meanwhile stay dropped.
+    pub(super) fn correct(
+        &self,
+        generation: u64,
+        asked: &[SecretHash],
+        read: &HashMap<SecretHash, (u64, Arc<Principal>)>,
+    ) -> bool {
+        let mut index = self.index.lock();
+        if self.generation() != generation {
+            return false;
+        }
+        for hash in asked {
+            match read.get(hash) {
+                None => self.remove(&mut index, hash),
+                Some((fingerprint, principal)) => {
+                    let mut shard = self.shard(hash).write();
+                    if let Some(known) = shard.get_mut(hash) {
+                        known.principal = Arc::clone(principal);
+                        known.fingerprint = *fingerprint;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// The fingerprint of a remembered key.
+    pub(super) fn fingerprint(&self, hash: &SecretHash) -> Option<u64> {
+        self.shard(hash).read().get(hash).map(|known| known.fingerprint)
+    }
+
+    /// All remembered keys.
+    pub(super) fn hashes(&self) -> Vec<SecretHash> {
+        self.shards.iter().flat_map(|shard| shard.read().keys().copied().collect::<Vec<_>>()).collect()
+    }
+
+    pub(super) fn forget_user(&self, id: i64) {
+        let mut index = self.new_generation();
+        for hash in index.by_user.get(&id).cloned().unwrap_or_default() {
+            self.remove(&mut index, &hash);
+        }
+    }
+
+    pub(super) fn forget_key(&self, id: i64) {
+        let mut index = self.new_generation();
+        if let Some(hash) = index.by_key.get(&id).copied() {
+            self.remove(&mut index, &hash);
+        }
+    }
+
+    pub(super) fn forget_hash(&self, hash: &SecretHash) {
+        let mut index = self.new_generation();
+        self.remove(&mut index, hash);
+        self.unknown.lock().remove(hash);
+    }
+
+    pub(super) fn forget_all(&self) {
+        let mut index = self.new_generation();
+        *index = Index::default();
+        for shard in &self.shards {
+            shard.write().clear();
+        }
+        *self.unknown.lock() = Unknown::default();
+    }
+
+    fn new_generation(&self) -> parking_lot::MutexGuard<'_, Index> {
+        let index = self.index.lock();
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        index
+    }
+
+    fn shard(&self, hash: &SecretHash) -> &RwLock<HashMap<SecretHash, Known>> {
+        &self.shards[hash.shard(SHARDS)]
+    }
+
+    fn insert(&self, index: &mut Index, hash: SecretHash, principal: Arc<Principal>, fingerprint: u64, now: i64) {
+        // After a rotation the old secret may still be here: it must go, since nothing would find it by the key's id.
+        if let Some(old) = index.by_key.get(&principal.key.id).copied() {
+            self.remove(index, &old);
+        }
+        index.by_key.insert(principal.key.id, hash);
+        index.by_user.entry(principal.user.id).or_default().insert(hash);
+        let known = Known { principal, fingerprint, used: AtomicI64::new(now / 1000) };
+        self.shard(&hash).write().insert(hash, known);
+    }
+
+    fn remove(&self, index: &mut Index, hash: &SecretHash) {
+        let Some(known) = self.shard(hash).write().remove(hash) else { return };
+        let (user, key) = (known.principal.user.id, known.principal.key.id);
+        index.by_key.remove(&key);
+        if let Some(hashes) = index.by_user.get_mut(&user) {
+            hashes.remove(hash);
+            if hashes.is_empty() {
+                index.by_user.remove(&user);
+            }
+        }
+    }
+
+    fn make_room(&self, index: &mut Index, hash: &SecretHash) {
+        let oldest = {
+            let shard = self.shard(hash).read();
+            if shard.len() < KNOWN_PER_SHARD {
+                return;
+            }
+            let sample = shard.iter().take(EVICTION_SAMPLE);
+            sample.min_by_key(|(_, known)| known.used.load(Ordering::Relaxed)).map(|(hash, _)| *hash)
+        };
+        if let Some(oldest) = oldest {
+            self.remove(index, &oldest);
+        }
+    }
+}
+
+/// Keys that the database does not have. All live equally long, so the order of arrival is the order of expiry.
+#[derive(Debug, Default)]
+struct Unknown {
+    since: HashMap<SecretHash, i64>,
+    order: VecDeque<(SecretHash, i64)>,
+}
+
+impl Unknown {
+    fn contains(&self, hash: &SecretHash, now: i64) -> bool {
+        self.since.get(hash).is_some_and(|since| is_fresh(*since, now))
+    }
+
+    fn insert(&mut self, hash: SecretHash, now: i64) {
+        while let Some((oldest, since)) = self.order.front().copied() {
+            if is_fresh(since, now) && self.order.len() < UNKNOWN_MAX {
+                break;
+            }
+            self.order.pop_front();
+            // It may have been forgotten and learnt anew since: then this is not its entry.
+            if self.since.get(&oldest) == Some(&since) {
+                self.since.remove(&oldest);
+            }
+        }
+        self.since.insert(hash, now);
+        self.order.push_back((hash, now));
+    }
+
+    fn remove(&mut self, hash: &SecretHash) {
+        self.since.remove(hash);
+    }
+}
+
+/// The clock may have been set back: what comes from the future is not fresh either.
+fn is_fresh(since: i64, now: i64) -> bool {
+    (0..UNKNOWN_TTL).contains(&now.saturating_sub(since))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+    use super::*;
+    use crate::directory::test_support::principal;
+
+    fn hash(n: usize) -> SecretHash {
+        SecretHash::of(&n.to_string())
+    }
+
+    fn known(cache: &Cache, n: usize, now: i64) -> bool {
+        matches!(cache.get(&hash(n), now), Some(Found::Known(_)))
+    }
+
+    fn unknown(cache: &Cache, n: usize, now: i64) -> bool {
+        matches!(cache.get(&hash(n), now), Some(Found::Unknown))
+    }
+
+    fn learn(cache: &Cache, n: usize, user: i64, key: i64) {
+        let principal = Arc::new(principal(user, key));
+        assert!(cache.remember(cache.generation(), hash(n), Some((&principal, 0)), 0));
+    }
+
+    #[test]
+    fn what_was_read_before_an_invalidation_is_not_remembered() {
+        let cache = Cache::new();
+        let stale = Arc::new(principal(1, 1));
+        let forget: [fn(&Cache); 4] =
+            [|c| c.forget_user(1), |c| c.forget_key(1), |c| c.forget_hash(&hash(1)), Cache::forget_all];
+        for forget in forget {
+            let generation = cache.generation();
+            forget(&cache);
+            assert!(!cache.remember(generation, hash(1), Some((&stale, 0)), 0));
+            assert!(!cache.remember(generation, hash(1), None, 0));
+            assert!(cache.get(&hash(1), 0).is_none());
+        }
+    }
+
+    #[test]
+    fn a_user_takes_all_keys_along_and_nobody_elses() {
+        let cache = Cache::new();
+        learn(&cache, 1, 1, 1);
+        learn(&cache, 2, 1, 2);
+        learn(&cache, 3, 2, 3);
+        cache.forget_user(1);
+        assert!(!known(&cache, 1, 0) && !known(&cache, 2, 0) && known(&cache, 3, 0));
+        cache.forget_key(3);
+        assert!(!known(&cache, 3, 0));
+        let index = cache.index.lock();
+        assert!(index.by_key.is_empty() && index.by_user.is_empty());
+    }
+
+    #[test]
+    fn a_new_secret_of_a_key_replaces_the_old_one() {
+        let cache = Cache::new();
+        learn(&cache, 1, 1, 7);
+        learn(&cache, 2, 1, 7);
+        assert!(!known(&cache, 1, 0) && known(&cache, 2, 0));
+        cache.forget_key(7);
+        assert!(!known(&cache, 2, 0));
+    }
+
+    #[test]
+    fn an_unknown_key_is_forgotten_after_30_seconds_or_when_it_is_created() {
+        let cache = Cache::new();
+        assert!(cache.remember(0, hash(1), None, 1_000));
+        assert!(unknown(&cache, 1, 30_999));
+        assert!(!unknown(&cache, 1, 31_000));
+        assert!(!unknown(&cache, 1, 0), "the clock was set back");
+        cache.forget_hash(&hash(1));
+        assert!(!unknown(&cache, 1, 1_000));
+        // Learnt again, it is not dropped by the passing of the first entry.
+        assert!(cache.remember(cache.generation(), hash(1), None, 20_000));
+        assert!(cache.remember(cache.generation(), hash(2), None, 40_000));
+        assert!(unknown(&cache, 1, 40_000));
+    }
+
+    #[test]
+    fn a_scan_fills_a_bounded_space_and_drops_no_known_key() {
+        let cache = Cache::new();
+        learn(&cache, 0, 1, 1);
+        for n in 1..=UNKNOWN_MAX + 1_000 {
+            assert!(cache.remember(0, hash(n), None, 0));
+        }
+        assert_eq!(cache.unknown.lock().since.len(), UNKNOWN_MAX);
+        assert_eq!(cache.unknown.lock().order.len(), UNKNOWN_MAX);
+        assert!(known(&cache, 0, 0));
+        assert!(unknown(&cache, UNKNOWN_MAX + 1_000, 0) && !unknown(&cache, 1, 0));
+    }
+
+    #[test]
+    fn known_keys_are_bounded_and_the_busy_one_stays() {
+        let cache = Cache::new();
+        let one = Arc::new(principal(1, 0));
+        assert!(cache.remember(0, hash(0), Some((&one, 0)), 0));
+        for n in 1..=SHARDS * KNOWN_PER_SHARD * 2 {
+            assert!(known(&cache, 0, i64::try_from(n).unwrap() * 1_000));
+            let next = Arc::new(principal(1, i64::try_from(n).unwrap()));
+            assert!(cache.remember(0, hash(n), Some((&next, 0)), 0));
+        }
+        assert_eq!(cache.hashes().len(), SHARDS * KNOWN_PER_SHARD);
+        assert_eq!(cache.index.lock().by_key.len(), SHARDS * KNOWN_PER_SHARD);
+    }
+
+    #[test]
+    fn a_correction_changes_what_changed_and_drops_what_is_gone() {
+        let cache = Cache::new();
+        learn(&cache, 1, 1, 1);
+        learn(&cache, 2, 1, 2);
+        let read =
+            HashMap::from([(hash(1), (9, Arc::new(principal(1, 1)))), (hash(3), (9, Arc::new(principal(1, 3))))]);
+        let asked = [hash(1), hash(2), hash(3)];
+        assert!(cache.correct(cache.generation(), &asked, &read));
+        assert_eq!(cache.fingerprint(&hash(1)), Some(9));
+        assert!(!known(&cache, 2, 0), "it is gone from the database");
+        assert!(!known(&cache, 3, 0), "it was dropped here meanwhile");
+        let generation = cache.generation();
+        cache.forget_user(5);
+        assert!(!cache.correct(generation, &asked, &HashMap::new()));
+        assert!(known(&cache, 1, 0));
+    }
+}

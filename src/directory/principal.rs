@@ -1,0 +1,345 @@
+//! Who calls: a key and its user, ready to be asked what they may.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use entity::{keys, users};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::Refusal;
+use crate::limit::{CountLimits, CountSubject};
+
+/// A key and its user.
+#[derive(Debug)]
+pub struct Principal {
+    /// The owner of the key, who pays.
+    pub user: Arc<UserRecord>,
+    /// The key that was sent.
+    pub key: KeyRecord,
+    provider_groups: ProviderGroups,
+}
+
+/// A user, as far as requests are concerned.
+#[derive(Debug)]
+pub struct UserRecord {
+    /// The id.
+    pub id: i64,
+    /// The display name.
+    pub name: String,
+    access: Access,
+}
+
+/// A key, as far as requests are concerned.
+#[derive(Debug)]
+pub struct KeyRecord {
+    /// The id.
+    pub id: i64,
+    /// The display name.
+    pub name: String,
+    /// The first characters of the secret.
+    pub prefix: String,
+    access: Access,
+}
+
+/// The provider groups that a key is confined to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderGroups {
+    /// Not confined.
+    All,
+    /// Only these; sorted.
+    Only(Vec<String>),
+}
+
+impl Principal {
+    pub(super) fn new(key: keys::Model, user: Arc<UserRecord>) -> Self {
+        let access = Access::new(&key.allowed_models, &key.provider_groups, key.enabled, key.expires_at)
+            .with_counts(key.rpm, key.max_concurrent_requests);
+        let provider_groups = user.access.provider_groups.intersection(&access.provider_groups);
+        let key = KeyRecord { id: key.id, name: key.name, prefix: key.prefix, access };
+        Self { user, key, provider_groups }
+    }
+
+    /// Whether the key may be used at all at `now` (Unix milliseconds).
+    ///
+    /// # Errors
+    ///
+    /// The reason why not; the key's own comes first.
+    pub fn check(&self, now: i64) -> Result<(), Refusal> {
+        let (key, user) = (&self.key.access, &self.user.access);
+        if !key.enabled {
+            Err(Refusal::KeyDisabled)
+        } else if key.is_expired(now) {
+            Err(Refusal::KeyExpired)
+        } else if !user.enabled {
+            Err(Refusal::UserDisabled)
+        } else if user.is_expired(now) {
+            Err(Refusal::UserExpired)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether user and key both allow this model, as the client names it.
+    #[must_use]
+    pub fn allows_model(&self, requested: &str) -> bool {
+        self.key.access.allowed_models.allows(requested) && self.user.access.allowed_models.allows(requested)
+    }
+
+    /// The provider groups that both user and key allow.
+    #[must_use]
+    pub fn provider_groups(&self) -> &ProviderGroups {
+        &self.provider_groups
+    }
+
+    /// The limits on the number of requests, for [`crate::limit::Counts::admit`].
+    #[must_use]
+    pub fn count_subject(&self) -> CountSubject {
+        CountSubject {
+            key_id: self.key.id,
+            key: self.key.access.counts,
+            user_id: self.user.id,
+            user: self.user.access.counts,
+        }
+    }
+}
+
+impl UserRecord {
+    pub(super) fn new(user: users::Model) -> Self {
+        let access = Access::new(&user.allowed_models, &user.provider_groups, user.enabled, user.expires_at)
+            .with_counts(user.rpm, user.max_concurrent_requests);
+        Self { id: user.id, name: user.name, access }
+    }
+}
+
+impl ProviderGroups {
+    /// Whether a provider that is in `groups` may be used.
+    pub fn reach<S: AsRef<str>>(&self, groups: &[S]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(allowed) => groups.iter().any(|group| allowed.iter().any(|name| name == group.as_ref())),
+        }
+    }
+
+    fn intersection(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::All, groups) | (groups, Self::All) => groups.clone(),
+            (Self::Only(left), Self::Only(right)) => {
+                Self::Only(left.iter().filter(|name| right.contains(name)).cloned().collect())
+            }
+        }
+    }
+}
+
+/// What a row says about use; the same for users and keys.
+#[derive(Debug)]
+struct Access {
+    enabled: bool,
+    expires_at: Option<i64>,
+    counts: CountLimits,
+    allowed_models: AllowedModels,
+    provider_groups: ProviderGroups,
+}
+
+impl Access {
+    fn new(models: &Option<String>, groups: &Option<String>, enabled: bool, expires_at: Option<i64>) -> Self {
+        Self {
+            enabled,
+            expires_at,
+            counts: CountLimits::default(),
+            allowed_models: AllowedModels::from_column(models.as_deref()),
+            provider_groups: match names(groups.as_deref()) {
+                None => ProviderGroups::All,
+                Some(mut names) => {
+                    names.sort();
+                    ProviderGroups::Only(names)
+                }
+            },
+        }
+    }
+
+    fn with_counts(mut self, rpm: Option<i32>, max_concurrent: Option<i32>) -> Self {
+        // A negative limit cannot be set; if one is there all the same, it admits as little as zero does.
+        let limit = |value: Option<i32>| value.map(|value| u32::try_from(value).unwrap_or(0));
+        self.counts = CountLimits { rpm: limit(rpm), max_concurrent: limit(max_concurrent) };
+        self
+    }
+
+    fn is_expired(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+#[derive(Debug)]
+enum AllowedModels {
+    All,
+    Matching(GlobSet),
+}
+
+impl AllowedModels {
+    fn from_column(column: Option<&str>) -> Self {
+        let Some(names) = names(column) else { return Self::All };
+        let mut set = GlobSetBuilder::new();
+        for name in names {
+            match GlobBuilder::new(&name).build() {
+                Ok(glob) => drop(set.add(glob)),
+                Err(error) => tracing::warn!(glob = name, %error, "a pattern of allowed models allows nothing"),
+            }
+        }
+        Self::Matching(set.build().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the allowed models are too many to be matched; they allow nothing");
+            GlobSet::empty()
+        }))
+    }
+
+    fn allows(&self, model: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Matching(set) => set.is_match(model),
+        }
+    }
+}
+
+/// A JSON array of names; none stands for "all". What cannot be read allows nothing, rather than everything.
+fn names(column: Option<&str>) -> Option<Vec<String>> {
+    let column = column?;
+    match serde_json::from_str::<Option<Vec<String>>>(column) {
+        Ok(names) => names,
+        Err(error) => {
+            tracing::warn!(%error, "a list in the database is not a JSON array of strings; it allows nothing");
+            Some(Vec::new())
+        }
+    }
+}
+
+/// Tells whether two readings of the same key differ in anything that a [`Principal`] is made of.
+pub(super) fn fingerprint(key: &keys::Model, user: &users::Model) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (key.id, key.user_id, key.enabled, key.expires_at, key.rpm, key.max_concurrent_requests).hash(&mut hasher);
+    (&key.name, &key.prefix, &key.allowed_models, &key.provider_groups).hash(&mut hasher);
+    (user.id, user.enabled, user.expires_at, user.rpm, user.max_concurrent_requests).hash(&mut hasher);
+    (&user.name, &user.allowed_models, &user.provider_groups).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::test_support::{key_row, principal_of, user_row};
+
+    fn json(names: &[&str]) -> Option<String> {
+        Some(serde_json::Value::from(names.to_vec()).to_string())
+    }
+
+    fn with_models(user: Option<String>, key: Option<String>) -> Principal {
+        let user = users::Model { allowed_models: user, ..user_row(1) };
+        principal_of(keys::Model { allowed_models: key, ..key_row(1, 1) }, user)
+    }
+
+    fn with_groups(user: Option<String>, key: Option<String>) -> Principal {
+        let user = users::Model { provider_groups: user, ..user_row(1) };
+        principal_of(keys::Model { provider_groups: key, ..key_row(1, 1) }, user)
+    }
+
+    #[test]
+    fn user_and_key_must_both_allow_a_model() {
+        let principal = with_models(json(&["claude-*", "gpt-5"]), json(&["*-sonnet*", "gpt-*"]));
+        for (model, allowed) in [
+            ("claude-sonnet-4-5", true),
+            ("gpt-5", true),
+            ("claude-opus", false),
+            ("gpt-4", false),
+            ("", false),
+            ("Claude-sonnet-4-5", false),
+        ] {
+            assert_eq!(principal.allows_model(model), allowed, "{model}");
+        }
+        assert!(with_models(None, None).allows_model("anything/at:all"));
+        assert!(with_models(None, json(&["vendor/*"])).allows_model("vendor/a/b"), "a star matches a slash");
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_allows_nothing() {
+        for broken in ["", "{}", "[1]", "[\"*\"", "[\"[\"]", "[]"] {
+            assert!(!with_models(None, Some(broken.to_owned())).allows_model("m"), "{broken}");
+            assert!(!with_groups(Some(broken.to_owned()), None).provider_groups().reach(&["default"]), "{broken}");
+        }
+        assert!(with_models(Some("null".to_owned()), None).allows_model("m"), "no list at all");
+    }
+
+    #[test]
+    fn provider_groups_of_user_and_key_intersect() {
+        for (user, key, reached) in [
+            (None, None, [true, true, true]),
+            (json(&["a", "b"]), None, [true, true, false]),
+            (None, json(&["b", "c"]), [false, true, true]),
+            (json(&["a", "b"]), json(&["b", "c"]), [false, true, false]),
+            (json(&["a"]), json(&["b"]), [false, false, false]),
+        ] {
+            let principal = with_groups(user.clone(), key.clone());
+            let groups = principal.provider_groups();
+            assert_eq!(["a", "b", "c"].map(|group| groups.reach(&[group])), reached, "{user:?} {key:?}");
+        }
+        let one_of_two = with_groups(json(&["b"]), None);
+        assert!(one_of_two.provider_groups().reach(&["a", "b"]), "a provider may be in several groups");
+        assert!(!one_of_two.provider_groups().reach::<&str>(&[]));
+    }
+
+    #[test]
+    fn the_refusal_names_the_keys_reason_first_and_expiry_is_to_the_millisecond() {
+        let check = |key_on, key_end, user_on, user_end, now| {
+            let user = users::Model { enabled: user_on, expires_at: user_end, ..user_row(1) };
+            principal_of(keys::Model { enabled: key_on, expires_at: key_end, ..key_row(1, 1) }, user).check(now)
+        };
+        assert_eq!(check(true, None, true, None, i64::MAX), Ok(()));
+        assert_eq!(check(true, Some(10), true, Some(10), 9), Ok(()));
+        assert_eq!(check(true, Some(11), true, Some(10), 10), Err(Refusal::UserExpired));
+        assert_eq!(check(true, Some(10), true, Some(10), 10), Err(Refusal::KeyExpired));
+        assert_eq!(check(true, None, false, Some(10), 10), Err(Refusal::UserDisabled));
+        assert_eq!(check(true, Some(10), false, None, 10), Err(Refusal::KeyExpired));
+        assert_eq!(check(false, Some(10), false, Some(10), 10), Err(Refusal::KeyDisabled));
+    }
+
+    #[test]
+    fn a_negative_limit_admits_as_little_as_zero() {
+        let user = users::Model { rpm: Some(-1), max_concurrent_requests: Some(i32::MIN), ..user_row(1) };
+        let subject = principal_of(keys::Model { rpm: Some(3), ..key_row(1, 2) }, user).count_subject();
+        assert_eq!(subject.user, CountLimits { rpm: Some(0), max_concurrent: Some(0) });
+        assert_eq!(subject.key, CountLimits { rpm: Some(3), max_concurrent: None });
+        assert_eq!((subject.user_id, subject.key_id), (1, 2));
+    }
+
+    #[test]
+    fn every_change_that_matters_changes_the_fingerprint() {
+        let before = fingerprint(&key_row(1, 1), &user_row(1));
+        let key_changes: [fn(&mut keys::Model); 8] = [
+            |row| row.enabled = false,
+            |row| row.expires_at = Some(1),
+            |row| row.rpm = Some(1),
+            |row| row.max_concurrent_requests = Some(1),
+            |row| row.allowed_models = Some("[]".to_owned()),
+            |row| row.provider_groups = Some("[]".to_owned()),
+            |row| row.name = "other".to_owned(),
+            |row| row.user_id = 2,
+        ];
+        for change in key_changes {
+            let mut row = key_row(1, 1);
+            change(&mut row);
+            assert_ne!(fingerprint(&row, &user_row(1)), before);
+        }
+        let user_changes: [fn(&mut users::Model); 7] = [
+            |row| row.enabled = false,
+            |row| row.expires_at = Some(1),
+            |row| row.rpm = Some(1),
+            |row| row.max_concurrent_requests = Some(1),
+            |row| row.allowed_models = Some("[]".to_owned()),
+            |row| row.provider_groups = Some("[]".to_owned()),
+            |row| row.name = "other".to_owned(),
+        ];
+        for change in user_changes {
+            let mut row = user_row(1);
+            change(&mut row);
+            assert_ne!(fingerprint(&key_row(1, 1), &row), before);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Tells the other nodes what has changed, and listens to what they tell, through Redis.
+//!
+//! Nothing waits for Redis and nothing fails without it. A message may be lost whenever the connection is, so after
+//! every connection the listening side takes everything for changed, and the telling side says that everything has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+const CHANNEL: &str = "tollgate:invalidate";
+
+/// Changes that wait to be told. When there are more, they are told as one: everything.
+const QUEUE: usize = 1024;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a silent connection is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// A longer message is not one of ours.
+const MESSAGE_MAX: usize = 1024;
+
+/// Something that other nodes may remember has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A user, by id.
+    User(i64),
+    /// A key.
+    Key {
+        /// Its id.
+        id: i64,
+        /// The hash of its secret, in hexadecimal: it may be remembered as unknown.
+        hash: String,
+    },
+    /// The price book.
+    Prices,
+    /// More than can be said.
+    All,
+}
+
+impl Change {
+    /// What a newer version says and this one does not understand is taken for everything.
+    fn from_message(message: &[u8]) -> Self {
+        if message.len() > MESSAGE_MAX {
+            return Self::All;
+        }
+        serde_json::from_slice(message).unwrap_or(Self::All)
+    }
+}
+
+/// The URL of Redis makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("the Redis URL cannot be used: {0}; write redis://HOST:PORT or rediss://HOST:PORT")]
+pub struct PubSubError(RedisError);
+
+/// Both directions, to be run.
+#[derive(Debug)]
+pub struct PubSub {
+    client: Client,
+    queue: mpsc::Receiver<Change>,
+    overflow: Arc<tokio::sync::Notify>,
+}
+
+/// Where changes are announced. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Announcer {
+    queue: mpsc::Sender<Change>,
+    overflow: Arc<tokio::sync::Notify>,
+}
+
+impl Announcer {
+    /// Tells the other nodes, as soon as Redis takes it. Never waits, never fails.
+    pub fn announce(&self, change: Change) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(change) {
+            self.overflow.notify_one();
+        }
+    }
+}
+
+impl PubSub {
+    /// For the Redis at this URL. Does not connect yet.
+    ///
+    /// # Errors
+    ///
+    /// [`PubSubError`].
+    pub fn new(url: &str) -> Result<(Self, Announcer), PubSubError> {
+        // Every node of a cluster passes messages on to all.
+        let url = match url.split_once("+cluster://") {
+            Some((scheme, rest)) => format!("{scheme}://{rest}"),
+            None => url.to_owned(),
+        };
+        let client = Client::open(url).map_err(PubSubError)?;
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let overflow = Arc::new(tokio::sync::Notify::new());
+        let announcer = Announcer { queue: sender, overflow: Arc::clone(&overflow) };
+        Ok((Self { client, queue, overflow }, announcer))
+    }
+
+    /// Tells and listens until `stop`. `changed` is called for each change that is heard, this node's own included.
+    pub async fn run(self, stop: CancellationToken, changed: impl Fn(Change) + Send + Sync) {
+        let Self { client, queue, overflow } = self;
+        let listening = Box::pin(listen(&client, &changed));
+        let telling = Box::pin(tell(&client, queue, &overflow));
+        stop.run_until_cancelled(async { tokio::join!(listening, telling) }).await;
+    }
+}
+
+async fn listen(client: &Client, changed: &(impl Fn(Change) + Sync)) {
+    let mut retry = Retry::default();
+    loop {
+        let error = match listen_once(client, changed, &mut retry).await {
+            Ok(()) => "the connection was closed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        retry.wait("listen to changes on other nodes", &error).await;
+    }
+}
+
+async fn listen_once(client: &Client, changed: &(impl Fn(Change) + Sync), retry: &mut Retry) -> RedisResult<()> {
+    let (mut sink, mut messages) = in_time(CONNECT_TIMEOUT, client.get_async_pubsub()).await?.split();
+    in_time(ANSWER_TIMEOUT, sink.subscribe(CHANNEL)).await?;
+    retry.reset();
+    changed(Change::All);
+    loop {
+        match timeout(PING_EVERY, messages.next()).await {
+            Ok(Some(message)) => changed(Change::from_message(message.get_payload_bytes())),
+            Ok(None) => return Ok(()),
+            // A server that has hung, or a network that was cut, is silent too.
+            Err(_) => in_time(ANSWER_TIMEOUT, sink.ping::<redis::Value>()).await.map(drop)?,
+        }
+    }
+}
+
+async fn tell(client: &Client, mut queue: mpsc::Receiver<Change>, overflow: &tokio::sync::Notify) {
+    let mut retry = Retry::default();
+    let mut connection: Option<MultiplexedConnection> = None;
+    let mut lost = false;
+    loop {
+        if !lost {
+            let change = tokio::select! {
+                change = queue.recv() => change,
+                () = overflow.notified() => Some(Change::All),
+            };
+            let Some(change) = change else { return };
+            match publish(client, &mut connection, &change).await {
+                Ok(()) => continue,
+                Err(error) => retry.wait("tell other nodes of a change", &error.to_string()).await,
+            }
+        }
+        // The others may not have heard. What has been queued meanwhile is part of "everything".
+        lost = true;
+        while queue.try_recv().is_ok() {}
+        match publish(client, &mut connection, &Change::All).await {
+            Ok(()) => {
+                lost = false;
+                retry.reset();
+            }
+            Err(error) => retry.wait("tell other nodes of a change", &error.to_string()).await,
+        }
+    }
+}
+
+async fn publish(client: &Client, connection: &mut Option<MultiplexedConnection>, change: &Change) -> RedisResult<()> {
+    let message = serde_json::to_vec(change).unwrap_or_else(|_| b"\"all\"".to_vec());
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                .set_response_timeout(Some(ANSWER_TIMEOUT));
+            in_time(CONNECT_TIMEOUT, client.get_multiplexed_async_connection_with_config(&config)).await?
+        }
+    };
+    in_time(ANSWER_TIMEOUT, redis::cmd("PUBLISH").arg(CHANNEL).arg(message).query_async::<()>(&mut open)).await?;
+    // After an error the connection is dropped: it cannot tell whether it is still of use.
+    *connection = Some(open);
+    Ok(())
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    match timeout_at(Instant::now() + limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(RedisError::from((redis::ErrorKind::Io, "no answer in time"))),
+    }
+}
+
+/// Waits longer and longer, and says only once that something is wrong.
+#[derive(Debug, Default)]
+struct Retry {
+    failures: u32,
+}
+
+impl Retry {
+    fn reset(&mut self) {
+        if std::mem::take(&mut self.failures) > 0 {
+            tracing::info!("Redis is back");
+        }
+    }
+
+    async fn wait(&mut self, what: &str, error: &str) {
+        if self.failures == 0 {
+            tracing::warn!(error, "cannot {what}; trying again");
+        }
+        let wait = RETRY_MIN.saturating_mul(2_u32.saturating_pow(self.failures)).min(RETRY_MAX);
+        self.failures = self.failures.saturating_add(1);
+        sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn changes_are_json_that_other_versions_can_read() {
+        let hash = "ab".repeat(32);
+        for (change, text) in [
+            (Change::User(5), r#"{"user":5}"#.to_owned()),
+            (Change::Key { id: 5, hash: hash.clone() }, format!(r#"{{"key":{{"id":5,"hash":"{hash}"}}}}"#)),
+            (Change::Prices, r#""prices""#.to_owned()),
+            (Change::All, r#""all""#.to_owned()),
+        ] {
+            assert_eq!(serde_json::to_string(&change).unwrap(), text);
+            assert_eq!(Change::from_message(text.as_bytes()), change);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_taken_for_everything() {
+        let long = format!(r#"{{"key":{{"id":5,"hash":"{}"}}}}"#, "a".repeat(10 << 20));
+        for message in ["", "nonsense", r#"{"group":5}"#, r#"{"user":"5"}"#, r#"{"user":1e99}"#, &long, "\u{0}"] {
+            assert_eq!(Change::from_message(message.as_bytes()), Change::All);
+        }
+    }
+
+    #[test]
+    fn a_url_that_makes_no_sense_is_refused_without_its_password() {
+        for url in ["", "http://me:hunter2@host", "redis://me:hunter2@host:99999999"] {
+            let error = PubSub::new(url).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+        assert!(PubSub::new("redis+cluster://127.0.0.1:7000").is_ok());
+    }
+}

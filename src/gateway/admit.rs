@@ -1,0 +1,313 @@
+//! Stage 1, `request_filter`: who asks for what, and may it.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use parking_lot::Mutex;
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use super::app::Live;
+use super::bill::Bill;
+use super::context::{Admitted, Priced, RequestContext, now_ms};
+use super::credentials::{self, CredentialError};
+use super::{Gateway, body, client, door, models, reply};
+use crate::config::Unpriced;
+use crate::dialect::{ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, Route, RouteProblem, inspect, route};
+use crate::directory::{Principal, Refusal};
+use crate::provider::{Candidate, NoCandidate};
+
+/// The most bytes of header names and values that are read into meaning; real clients send a few kilobytes.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// A client that does not take its answer is let go after this long without progress.
+const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// What a refused client may still send of its body before its connection is closed.
+const REFUSED_BODY_TIME: Duration = Duration::from_secs(2);
+
+/// Why a request goes no further.
+enum Stop {
+    /// The client is told this.
+    Refuse(GatewayError),
+    /// There is nobody to tell.
+    Gone,
+}
+
+impl From<GatewayError> for Stop {
+    fn from(error: GatewayError) -> Self {
+        Self::Refuse(error)
+    }
+}
+
+/// Where a request that was not refused goes.
+enum Next {
+    /// To a provider.
+    Forward,
+    /// Nowhere: it has its answer.
+    Answered,
+}
+
+impl Gateway {
+    /// Returns whether the request has been answered.
+    pub(super) async fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        door::head_is_complete();
+        // The client's next request may come while this one is being answered; it is kept, not taken for an error.
+        session.set_pipelining_enabled(true);
+        session.set_write_timeout(Some(WRITE_STALL));
+        session.set_total_drain_timeout(REFUSED_BODY_TIME);
+        // A panic is one request's affair: it is answered, and the connection goes on.
+        let outcome = AssertUnwindSafe(self.examine(session, ctx)).catch_unwind().await;
+        let error = match outcome {
+            Ok(Ok(Next::Forward)) => return Ok(false),
+            Ok(Ok(Next::Answered)) => return Ok(true),
+            Ok(Err(Stop::Gone)) => return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down()),
+            Ok(Err(Stop::Refuse(error))) => error,
+            Err(_) => {
+                tracing::error!(request = %ctx.id, "a request panicked; this is a bug");
+                GatewayError::new(ErrorCode::InternalError, "the gateway failed to handle this request")
+            }
+        };
+        self.refused(&error);
+        tracing::debug!(request = %ctx.id, code = error.code.as_str(), message = %error.message, "refused");
+        if error.code == ErrorCode::RequestTimeout {
+            session.set_keepalive(None);
+        }
+        reply::refuse(session, ctx, &error).await.map_err(|e| e.into_down())?;
+        Ok(true)
+    }
+
+    async fn examine(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Next, Stop> {
+        let app = &self.app;
+        let live = app.live.load_full();
+        let address = client::address(session, &live.config.server.trusted_proxies);
+        if !app.flood_guard.admit(address, now_ms()) {
+            return Err(GatewayError::new(ErrorCode::RateLimitExceeded, "too many requests from this address")
+                .with_retry_after(1)
+                .into());
+        }
+        let route = find_route(session, ctx)?;
+        check_head(session)?;
+        let principal = self.authenticate(session, address).await?;
+        if matches!(route.endpoint, Endpoint::ListModels | Endpoint::GetModel) {
+            let body = models::answer(app, &live, &route, &principal)?;
+            reply::json(session, ctx, body).await.map_err(|_| Stop::Gone)?;
+            return Ok(Next::Answered);
+        }
+        let timeouts = &live.config.server.timeouts;
+        let max = live.config.server.max_request_body;
+        let reading = Instant::now();
+        let packed = body::read(session, max, timeouts.body).await.map_err(|e| e.map_or(Stop::Gone, Stop::Refuse))?;
+        ctx.waited = reading.elapsed();
+        let body = body::unpack(&session.req_header().headers, packed, max)?;
+        let inspected = inspect(&route, &body).map_err(|e| e.to_gateway_error())?;
+        let candidates = self.candidates(&live, &route, &inspected, &principal)?;
+        self.accept(ctx, route, inspected, body, &principal, candidates)?;
+        Ok(Next::Forward)
+    }
+
+    /// Finds out who asks, by the secret that the request carries, and whether he may.
+    async fn authenticate(&self, session: &Session, address: IpAddr) -> Result<Arc<Principal>, GatewayError> {
+        let head = session.req_header();
+        let auth = &self.app.authenticator;
+        let now = now_ms();
+        match credentials::secret(&head.headers, head.uri.query()) {
+            Ok(secret) => auth.authenticate(address, &secret, now).await.map_err(|refusal| explain(refusal, None)),
+            Err(problem) => {
+                let message = match problem {
+                    CredentialError::Missing => {
+                        "no API key: send it as `Authorization: Bearer`, `x-api-key`, `x-goog-api-key` or `?key=`"
+                    }
+                    CredentialError::Conflict => "the request carries several API keys that differ; send one",
+                };
+                Err(explain(auth.refuse_without_credential(address, now), Some(message)))
+            }
+        }
+    }
+
+    /// Who may serve the request, with their prices.
+    fn candidates(
+        &self,
+        live: &Live,
+        route: &Route,
+        inspected: &Inspected,
+        principal: &Principal,
+    ) -> Result<Vec<Priced>, GatewayError> {
+        let model = &inspected.model;
+        if !principal.allows_model(model) {
+            return Err(GatewayError::new(
+                ErrorCode::ModelNotAllowed,
+                format!("this API key may not use the model {model:?}"),
+            ));
+        }
+        let dialect = route.endpoint.dialect().ok_or_else(|| {
+            GatewayError::new(ErrorCode::InternalError, "an endpoint without a dialect reached the selection")
+        })?;
+        let found = live.catalogue.candidates(dialect, model, principal.provider_groups(), &mut rand::rng()).map_err(|why| match why {
+            NoCandidate::NoneFits => GatewayError::new(
+                ErrorCode::NoProviderAvailable,
+                format!("no provider serves the model {model:?} in the dialect {}", dialect.as_str()),
+            ),
+            NoCandidate::OutOfReach => GatewayError::new(
+                ErrorCode::ModelNotAllowed,
+                format!("the providers of the model {model:?} are not among those that this API key may use"),
+            ),
+        })?;
+        if route.endpoint.is_counting() {
+            return Ok(found.into_iter().map(|candidate| Priced { candidate, price: None }).collect());
+        }
+        let free = live.config.prices.unpriced == Unpriced::Free;
+        let served = found.first().map(|c| Arc::clone(&c.served_model));
+        let priced: Vec<Priced> = found.into_iter().filter_map(|c| self.price(c, model, free)).collect();
+        if priced.is_empty() {
+            let served = served.as_deref().unwrap_or(model);
+            return Err(GatewayError::new(
+                ErrorCode::ModelNotPriced,
+                format!("the model {served:?} has no price; the gateway's administrator can add one"),
+            ));
+        }
+        Ok(priced)
+    }
+
+    fn price(&self, candidate: Candidate, requested: &str, free: bool) -> Option<Priced> {
+        let prices = self.app.prices.load();
+        let price = prices.get(&candidate.served_model).or_else(|| prices.get(requested)).map(Arc::clone);
+        (price.is_some() || free).then_some(Priced { candidate, price })
+    }
+
+    /// Takes the request in: from here on it has a place among the concurrent ones and room in the ledger.
+    fn accept(
+        &self,
+        ctx: &mut RequestContext,
+        route: Route,
+        inspected: Inspected,
+        body: Bytes,
+        principal: &Principal,
+        candidates: Vec<Priced>,
+    ) -> Result<(), GatewayError> {
+        let counted = self.app.counts.admit(&principal.count_subject(), now_ms()).map_err(|refusal| {
+            GatewayError::new(ErrorCode::RateLimitExceeded, refusal.to_string())
+                .with_retry_after(refusal.retry_after.into())
+                .with_details(serde_json::json!({
+                    "axis": refusal.axis.as_str(),
+                    "window": refusal.kind.as_str(),
+                    "limit": refusal.limit,
+                    "used": refusal.current,
+                }))
+        })?;
+        let slot = if route.endpoint.is_counting() {
+            None
+        } else {
+            Some(self.app.ledger.reserve().ok_or_else(|| {
+                GatewayError::new(
+                    ErrorCode::BudgetUnavailable,
+                    "the ledger cannot take more records at the moment; try again",
+                )
+                .with_retry_after(1)
+            })?)
+        };
+        let bill = Bill {
+            request_id: ctx.id.0,
+            arrived: ctx.arrived,
+            created_at: ctx.created_at,
+            user_id: principal.user.id,
+            key_id: principal.key.id,
+            endpoint: route.endpoint,
+            dialect: route.endpoint.dialect().unwrap_or(crate::dialect::Dialect::OpenaiChat),
+            requested_model: inspected.model.clone(),
+            stream: inspected.stream,
+            request_bytes: body.len() as u64,
+            asked_tier: inspected.service_tier,
+            slot: Mutex::new(slot),
+            attempts: Mutex::new(Vec::new()),
+        };
+        ctx.admitted = Some(Box::new(Admitted {
+            route,
+            inspected,
+            body,
+            candidates,
+            turn: 0,
+            tries: 0,
+            attempts: 0,
+            bill: Arc::new(bill),
+            _counted: counted,
+        }));
+        Ok(())
+    }
+
+    pub(super) fn refused(&self, error: &GatewayError) {
+        let detail = |name: &str| error.details.as_ref().and_then(|d| d[name].as_str()).unwrap_or_default().to_owned();
+        let labels = [error.code.as_str(), &detail("axis"), &detail("window")];
+        self.app.metrics.refusals.with_label_values(&labels).inc();
+    }
+}
+
+/// A refusal of the directory in the client's words.
+fn explain(refusal: Refusal, message: Option<&str>) -> GatewayError {
+    let (code, retry_after) = match refusal {
+        Refusal::InvalidApiKey => (ErrorCode::InvalidApiKey, None),
+        Refusal::KeyDisabled => (ErrorCode::KeyDisabled, None),
+        Refusal::KeyExpired => (ErrorCode::KeyExpired, None),
+        Refusal::UserDisabled => (ErrorCode::UserDisabled, None),
+        Refusal::UserExpired => (ErrorCode::UserExpired, None),
+        Refusal::TooManyAuthFailures { retry_after } => (ErrorCode::TooManyAuthFailures, Some(retry_after.as_secs())),
+        Refusal::Unavailable => (ErrorCode::BudgetUnavailable, Some(1)),
+    };
+    let own_words = message.filter(|_| refusal == Refusal::InvalidApiKey);
+    let mut error = GatewayError::new(code, own_words.map_or_else(|| refusal.to_string(), str::to_owned));
+    error.retry_after = retry_after;
+    error
+}
+
+fn find_route(session: &Session, ctx: &mut RequestContext) -> Result<Route, GatewayError> {
+    let head = session.req_header();
+    let hints = ClientHints::from_headers(|name| head.headers.contains_key(name));
+    match route(head.method.as_str(), head.uri.path(), head.uri.query(), hints) {
+        Ok(route) => {
+            ctx.shape = route.shape;
+            Ok(route)
+        }
+        Err(error) => {
+            ctx.shape = error.shape;
+            let told = error.to_gateway_error();
+            Err(match error.problem {
+                RouteProblem::MethodNotAllowed { allow } => told.with_details(serde_json::json!({"allow": allow})),
+                _ => told,
+            })
+        }
+    }
+}
+
+/// Refuses heads that are too large to be honest, or that two servers could frame differently.
+fn check_head(session: &mut Session) -> Result<(), GatewayError> {
+    let headers = &session.req_header().headers;
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > MAX_HEADER_BYTES {
+        session.set_keepalive(None);
+        return Err(GatewayError::new(
+            ErrorCode::InvalidRequest,
+            format!("the headers of the request have {size} bytes; at most {MAX_HEADER_BYTES} are accepted"),
+        ));
+    }
+    // Pingora drops the content-length of such a request and goes on (RFC 9112, 6.3, allows it); nobody honest
+    // sends one.
+    let ambiguous = headers.contains_key(http::header::TRANSFER_ENCODING)
+        && session.as_http1().is_some_and(|h1| has_content_length(&h1.get_headers_raw_bytes()));
+    if ambiguous {
+        session.set_keepalive(None);
+        return Err(GatewayError::new(
+            ErrorCode::InvalidRequest,
+            "the request has both content-length and transfer-encoding; send one of them",
+        ));
+    }
+    Ok(())
+}
+
+fn has_content_length(raw_head: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length";
+    raw_head.split(|b| *b == b'\n').any(|line| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
+}

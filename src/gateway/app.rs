@@ -1,0 +1,83 @@
+//! What all requests of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use pingora_limits::inflight::Inflight;
+
+use crate::config::Config;
+use crate::directory::{Authenticator, Directory, FloodGuard};
+use crate::ledger::Ledger;
+use crate::limit::Counts;
+use crate::pricing::PriceBook;
+use crate::provider::{Catalogue, ProviderEvents};
+use crate::telemetry::Metrics;
+use crate::upstream::{DrainLimits, Resolver};
+
+/// The parts of a node that requests use.
+pub struct App {
+    /// The configuration in force, and what was made of it.
+    pub live: ArcSwap<Live>,
+    /// Prices in force.
+    pub prices: Arc<ArcSwap<PriceBook>>,
+    /// Who may call.
+    pub directory: Directory,
+    /// Finds out who calls, and slows down those who guess keys.
+    pub authenticator: Authenticator,
+    /// Holds back an address that sends more than people do.
+    pub flood_guard: FloodGuard,
+    /// Requests per minute and at once.
+    pub counts: Counts,
+    /// Where finished requests are recorded.
+    pub ledger: Arc<Ledger>,
+    /// What operators see.
+    pub metrics: Arc<Metrics>,
+    /// What went wrong with providers lately.
+    pub provider_events: Arc<ProviderEvents>,
+    /// Names of providers to addresses.
+    pub resolver: Resolver,
+    /// Requests at each provider, from this node. Few names: the sketch below is exact enough to spread load.
+    pub provider_load: Inflight,
+    /// Requests in flight, drains included.
+    pub in_flight: InFlightCount,
+    /// Bounds of reading on after clients have left; follows the configuration.
+    pub drain: Arc<ArcSwap<DrainLimits>>,
+}
+
+/// A configuration and what was made of it; replaced whole.
+pub struct Live {
+    /// As read.
+    pub config: Config,
+    /// Its providers.
+    pub catalogue: Catalogue,
+}
+
+/// Counts requests in flight.
+#[derive(Clone, Debug, Default)]
+pub struct InFlightCount(Arc<AtomicUsize>);
+
+impl InFlightCount {
+    /// One more, until the guard is dropped.
+    #[must_use]
+    pub fn enter(&self) -> InFlight {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        InFlight(Arc::clone(&self.0))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// One request in flight.
+#[derive(Debug)]
+pub struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

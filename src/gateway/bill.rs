@@ -1,0 +1,273 @@
+//! Who pays what: the bill of a request, and the tab of each of its attempts.
+//!
+//! A bill is settled once, by whoever learns first how the request ended: the stage that passes on the last byte, the
+//! engine's drain after the client has left, or the stage that closes the request. Settling is synchronous and in
+//! memory, so that it can happen before the last byte is passed on.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use pingora::http::ResponseHeader;
+use pingora_limits::inflight::Guard;
+use uuid::Uuid;
+
+use super::app::App;
+use super::context::{Priced, now_ms};
+use crate::dialect::{Charge, Dialect, Endpoint, Meter, ServiceTier, Usage};
+use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
+use crate::money::Usd;
+use crate::pricing;
+use crate::upstream::{Ending, Observer};
+
+/// Recorded for a client that left before there was a status (nginx's convention).
+const CLIENT_LEFT: u16 = 499;
+
+/// What of a request is recorded whatever provider serves it.
+pub struct Bill {
+    pub(super) request_id: Uuid,
+    pub(super) arrived: Instant,
+    pub(super) created_at: i64,
+    pub(super) user_id: i64,
+    pub(super) key_id: i64,
+    pub(super) endpoint: Endpoint,
+    pub(super) dialect: Dialect,
+    pub(super) requested_model: String,
+    pub(super) stream: bool,
+    pub(super) request_bytes: u64,
+    /// The tier that the client asked for; counts when the provider does not name the one it gave.
+    pub(super) asked_tier: Option<ServiceTier>,
+    /// Room for the record, taken by whoever settles. Free requests have none.
+    pub(super) slot: Mutex<Option<LedgerSlot>>,
+    /// Attempts that have ended, in order.
+    pub(super) attempts: Mutex<Vec<AttemptReport>>,
+}
+
+impl Bill {
+    /// Milliseconds since the request arrived.
+    pub(super) fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// What one attempt uses and costs.
+pub struct Tab {
+    app: Arc<App>,
+    pub(super) bill: Arc<Bill>,
+    pub(super) priced: Priced,
+    /// 1 for the first.
+    number: u16,
+    started_ms: i64,
+    meter: Mutex<Option<Meter>>,
+    status: OnceLock<u16>,
+    first_byte_ms: OnceLock<i64>,
+    received: AtomicU64,
+    draining: AtomicBool,
+    reported: AtomicBool,
+    /// Held as long as the provider works for us, without the client too.
+    _at_provider: Guard,
+    _in_flight: super::app::InFlight,
+}
+
+/// How an attempt ended, as far as money is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The provider ended its answer.
+    Complete(Outcome),
+    /// It ended early; only what was seen is known.
+    Cut(Outcome),
+}
+
+impl Tab {
+    pub(super) fn open(app: &Arc<App>, bill: &Arc<Bill>, priced: Priced, number: u16, at_provider: Guard) -> Arc<Self> {
+        Arc::new(Self {
+            app: Arc::clone(app),
+            bill: Arc::clone(bill),
+            priced,
+            number,
+            started_ms: bill.elapsed_ms(),
+            meter: Mutex::new(None),
+            status: OnceLock::new(),
+            first_byte_ms: OnceLock::new(),
+            received: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
+            _at_provider: at_provider,
+            _in_flight: app.in_flight.enter(),
+        })
+    }
+
+    /// Whether the engine reads on without the client, and will settle.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether the dialect's own closing event has come: what follows may not leave before the bill is settled.
+    pub(super) fn is_complete(&self) -> bool {
+        self.meter.lock().as_ref().is_some_and(Meter::is_complete)
+    }
+
+    /// The provider's status, once its head has come.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.status.get().copied()
+    }
+
+    /// The provider ended its answer, which may be an error or hold one.
+    pub(super) fn completed(&self) -> End {
+        let failed = self.meter.lock().as_ref().is_some_and(Meter::saw_error);
+        End::Complete(if failed { Outcome::UpstreamFailed } else { Outcome::Completed })
+    }
+
+    /// Adds the attempt to the request's list, once.
+    pub(super) fn report(&self, reason: &str) {
+        if self.reported.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let provider = &self.priced.candidate.provider.name;
+        self.app.metrics.attempts.with_label_values(&[provider, reason]).inc();
+        if !matches!(reason, "ok" | "client_aborted") {
+            let error = crate::provider::RecentError { at: now_ms(), reason: reason.to_owned(), status: self.status() };
+            self.app.provider_events.failed(provider, error);
+        }
+        self.bill.attempts.lock().push(AttemptReport {
+            provider: Arc::clone(provider),
+            served_model: self.priced.candidate.served_model.to_string(),
+            started_ms: self.started_ms,
+            duration_ms: self.bill.elapsed_ms() - self.started_ms,
+            status: self.status(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Settles the bill with this attempt, unless it is settled: the cost is fixed, the record handed over.
+    /// `status` is what the client got, where it differs from the provider's.
+    pub(super) fn settle(&self, end: End, status: Option<u16>) {
+        let slot = self.bill.slot.lock().take();
+        let (End::Complete(outcome) | End::Cut(outcome)) = end;
+        self.report(match outcome {
+            Outcome::Completed => "ok",
+            Outcome::ClientAborted => "client_aborted",
+            Outcome::UpstreamFailed if self.status().is_some_and(|s| s >= 400) => "upstream_status",
+            Outcome::UpstreamFailed | Outcome::Interrupted => "broken",
+        });
+        let Some(slot) = slot else { return };
+        let Charge { usage, estimated } = self.charge(end);
+        let cost = self.cost(&usage);
+        self.count(&usage, cost);
+        let nothing = usage == Usage::default();
+        let bill = &self.bill;
+        let candidate = &self.priced.candidate;
+        slot.commit(LedgerRecord {
+            request_id: bill.request_id,
+            attempt: self.number,
+            created_at: bill.created_at,
+            settled_at: now_ms(),
+            user_id: bill.user_id,
+            key_id: bill.key_id,
+            provider: Arc::clone(&candidate.provider.name),
+            dialect: bill.dialect,
+            requested_model: bill.requested_model.clone(),
+            served_model: candidate.served_model.to_string(),
+            model_group_id: None,
+            outcome,
+            estimated,
+            status: status.or(self.status()).unwrap_or(if outcome == Outcome::ClientAborted { CLIENT_LEFT } else { 503 }),
+            duration_ms: bill.elapsed_ms(),
+            first_byte_ms: self.first_byte_ms.get().copied(),
+            usage,
+            cost,
+            price: self.price_used(&usage).filter(|_| !nothing),
+            counted_in_user_global: true,
+            counted_in_key_global: true,
+            stream: bill.stream,
+            request_bytes: bill.request_bytes,
+            response_bytes: self.received.load(Ordering::Relaxed),
+            attempts: bill.attempts.lock().clone(),
+        });
+    }
+
+    /// What is charged: the provider's own numbers when it has said them, else what can be told from what was seen,
+    /// else nothing.
+    fn charge(&self, end: End) -> Charge {
+        let meter = self.meter.lock();
+        let nothing = Charge::default();
+        let Some(meter) = meter.as_ref() else { return nothing };
+        let said = meter.usage();
+        // An error without numbers costs nothing; so does an answer of which no byte came.
+        if said.is_none() && (meter.saw_error() && meter.content_bytes() == 0 || self.received.load(Ordering::Relaxed) == 0)
+        {
+            return nothing;
+        }
+        let mut charge = meter.charge(self.bill.request_bytes);
+        if matches!(end, End::Cut(_)) && !meter.is_complete() {
+            charge.estimated = true;
+        }
+        if let Some(asked) = self.bill.asked_tier
+            && meter.service_tier().is_none()
+        {
+            charge.usage.service_tier = asked;
+        }
+        charge
+    }
+
+    fn cost(&self, usage: &Usage) -> Usd {
+        let Some(price) = &self.priced.price else { return Usd::ZERO };
+        let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
+        pricing::cost(price, usage, multiplier)
+    }
+
+    fn price_used(&self, usage: &Usage) -> Option<Arc<str>> {
+        let applied = self.priced.price.as_ref()?.applied(usage);
+        serde_json::to_string(&applied).ok().map(Into::into)
+    }
+
+    fn count(&self, usage: &Usage, cost: Usd) {
+        let metrics = &self.app.metrics;
+        let candidate = &self.priced.candidate;
+        // Only priced models become labels: a client cannot make up names of these.
+        if self.priced.price.is_some() && cost > Usd::ZERO {
+            let labels = [&*candidate.provider.name, &*candidate.served_model];
+            metrics.cost_usd.with_label_values(&labels).inc_by(cost.to_f64_for_display());
+        }
+        for (kind, tokens) in usage.kinds() {
+            if tokens > 0 {
+                metrics.tokens.with_label_values(&[kind]).inc_by(tokens);
+            }
+        }
+    }
+}
+
+impl Observer for Tab {
+    fn head(&self, head: &ResponseHeader) {
+        let _ = self.first_byte_ms.set(self.bill.elapsed_ms());
+        let _ = self.status.set(head.status.as_u16());
+        let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        *self.meter.lock() = Some(Meter::new(self.bill.endpoint, content_type, head.status.as_u16()));
+    }
+
+    fn body(&self, piece: &[u8]) {
+        self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if let Some(meter) = self.meter.lock().as_mut() {
+            meter.feed(piece);
+        }
+    }
+
+    fn ended(&self) {
+        if let Some(meter) = self.meter.lock().as_mut() {
+            meter.finish();
+        }
+    }
+
+    fn draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn drained(&self, ending: Ending) {
+        let end = match ending {
+            Ending::Complete => End::Complete(Outcome::ClientAborted),
+            Ending::Broken | Ending::GaveUp => End::Cut(Outcome::ClientAborted),
+        };
+        self.settle(end, None);
+    }
+}

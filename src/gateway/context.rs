@@ -1,0 +1,136 @@
+//! What a request carries from stage to stage.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use uuid::Uuid;
+
+use super::app::InFlight;
+use super::bill::{Bill, Tab};
+use crate::dialect::{GatewayError, Inspected, Route, Shape, UsageChunkFilter};
+use crate::limit::CountGuard;
+use crate::pricing::Price;
+use crate::provider::Candidate;
+use crate::upstream::Attempt;
+
+/// A request's name, given by us: a client's own is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub Uuid);
+
+impl RequestId {
+    /// A new name; later ones sort after earlier ones.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// Unix milliseconds now.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// One request, from its head to its end.
+pub struct RequestContext {
+    /// The name that the client is told.
+    pub(super) id: RequestId,
+    /// When its head was complete.
+    pub(super) arrived: Instant,
+    /// Of that, how long its body took to arrive.
+    pub(super) waited: Duration,
+    /// When its head was complete, in Unix milliseconds.
+    pub(super) created_at: i64,
+    /// How the client expects errors; guessed from the path until the route is known.
+    pub(super) shape: Shape,
+    /// Known once it may go to a provider.
+    pub(super) admitted: Option<Box<Admitted>>,
+    /// The attempt in progress, or the last one.
+    pub(super) current: Option<Current>,
+    /// Why we refuse, when a stage after `admit` has to.
+    pub(super) refusal: Option<GatewayError>,
+    /// The answer of a failed attempt, to be passed on when no other provider has a better one.
+    pub(super) last_answer: Option<UpstreamAnswer>,
+    /// Status that the client was sent.
+    pub(super) status: Option<u16>,
+    /// Seen at graceful stop.
+    pub(super) _in_flight: InFlight,
+}
+
+impl RequestContext {
+    pub(super) fn new(in_flight: InFlight) -> Self {
+        Self {
+            id: RequestId::new(),
+            arrived: Instant::now(),
+            waited: Duration::ZERO,
+            created_at: now_ms(),
+            shape: Shape::Openai,
+            admitted: None,
+            current: None,
+            refusal: None,
+            last_answer: None,
+            status: None,
+            _in_flight: in_flight,
+        }
+    }
+}
+
+/// A request that may go to a provider.
+pub struct Admitted {
+    /// What it asks for.
+    pub(super) route: Route,
+    /// What its body says.
+    pub(super) inspected: Inspected,
+    /// Its body, unpacked.
+    pub(super) body: Bytes,
+    /// Who may serve it, in order.
+    pub(super) candidates: Vec<Priced>,
+    /// The candidate whose turn it is.
+    pub(super) turn: usize,
+    /// Attempts made on it.
+    pub(super) tries: u32,
+    /// Attempts made on all.
+    pub(super) attempts: u16,
+    /// What is recorded and charged at the end.
+    pub(super) bill: Arc<Bill>,
+    /// Holds the request's place among the concurrent ones; released when it ends.
+    pub(super) _counted: CountGuard,
+}
+
+/// A candidate, and what it charges.
+#[derive(Clone)]
+pub struct Priced {
+    /// Who would serve it.
+    pub(super) candidate: Candidate,
+    /// None: free.
+    pub(super) price: Option<Arc<Price>>,
+}
+
+/// An attempt in progress.
+pub struct Current {
+    /// What is sent; known once the connection stands.
+    pub(super) attempt: Option<Arc<Attempt>>,
+    /// What it will cost.
+    pub(super) tab: Arc<Tab>,
+    /// Takes the usage chunk out again for a client that did not ask for it.
+    pub(super) usage_chunk: Option<UsageChunkFilter>,
+}
+
+/// An error answer, whole.
+pub struct UpstreamAnswer {
+    /// Status and headers.
+    pub(super) status: u16,
+    /// End-to-end headers.
+    pub(super) headers: HeaderMap,
+    /// Body.
+    pub(super) body: Bytes,
+}

@@ -1,0 +1,101 @@
+//! Stage 2, `upstream_peer`: which provider gets this attempt.
+
+use std::sync::Arc;
+
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+
+use super::Gateway;
+use super::bill::Tab;
+use super::context::{Current, Priced, RequestContext};
+use crate::dialect::{Endpoint, ErrorCode, GatewayError, UsageChunkFilter};
+
+impl Gateway {
+    /// The peer of the next attempt. The first takes the first candidate; each further one the same again, up to the
+    /// provider's number of attempts, then the next.
+    pub(super) async fn route(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        loop {
+            let Some((priced, number)) = ctx.admitted.as_mut().and_then(|admitted| {
+                let priced = admitted.candidates.get(admitted.turn)?.clone();
+                admitted.tries += 1;
+                Some((priced, admitted.attempts + 1))
+            }) else {
+                return Err(self.nobody_is_left(ctx));
+            };
+            let provider = Arc::clone(&priced.candidate.provider);
+            let (at_provider, load) = self.app.provider_load.incr(&*provider.name, 1);
+            let most = isize::try_from(provider.settings.max_concurrent_requests).unwrap_or(isize::MAX);
+            if most > 0 && load > most {
+                drop(at_provider);
+                self.next_provider(ctx);
+                continue;
+            }
+            let Some(admitted) = ctx.admitted.as_mut() else { continue };
+            admitted.attempts = number;
+            let tab = Tab::open(&self.app, &admitted.bill, priced.clone(), number, at_provider);
+            let inspected = &admitted.inspected;
+            let adds_usage =
+                inspected.endpoint == Endpoint::ChatCompletions && inspected.stream && !inspected.include_usage;
+            ctx.current = Some(Current {
+                attempt: None,
+                tab: Arc::clone(&tab),
+                usage_chunk: adds_usage.then(UsageChunkFilter::default),
+            });
+            match self.peer(&priced, number).await {
+                Ok(peer) => return Ok(Box::new(peer)),
+                Err(error) => {
+                    tracing::warn!(request = %ctx.id, provider = %provider.name, %error, "the provider's name does not resolve");
+                    tab.report("resolve_failed");
+                    self.next_provider(ctx);
+                }
+            }
+        }
+    }
+
+    async fn peer(&self, priced: &Priced, number: u16) -> Result<HttpPeer, Arc<std::io::Error>> {
+        let endpoint = &priced.candidate.provider.endpoint;
+        let addresses = self.app.resolver.resolve(&endpoint.host, endpoint.port).await?;
+        // A second attempt goes to the next address, in case the first is dead.
+        let address = addresses[usize::from(number - 1) % addresses.len()];
+        Ok(endpoint.peer(address))
+    }
+
+    /// Whether another attempt can be made after the present one.
+    pub(super) fn has_more(ctx: &RequestContext) -> bool {
+        ctx.admitted.as_ref().is_some_and(|admitted| {
+            let here = admitted.candidates.get(admitted.turn);
+            here.is_some_and(|c| admitted.tries < c.candidate.provider.settings.attempts)
+                || admitted.turn + 1 < admitted.candidates.len()
+        })
+    }
+
+    /// Moves on after a failed attempt: to the same provider again, or to the next.
+    pub(super) fn advance(&self, ctx: &mut RequestContext) {
+        let Some(admitted) = ctx.admitted.as_ref() else { return };
+        let here = admitted.candidates.get(admitted.turn);
+        if here.is_none_or(|c| admitted.tries >= c.candidate.provider.settings.attempts) {
+            self.next_provider(ctx);
+        }
+    }
+
+    fn next_provider(&self, ctx: &mut RequestContext) {
+        if let Some(admitted) = ctx.admitted.as_mut() {
+            admitted.turn += 1;
+            admitted.tries = 0;
+        }
+    }
+
+    fn nobody_is_left(&self, ctx: &mut RequestContext) -> Box<Error> {
+        ctx.refusal = Some(no_provider());
+        Error::explain(ErrorType::HTTPStatus(503), "no provider is left").into_in()
+    }
+}
+
+/// What a client is told when every provider has failed without an answer, or is busy.
+pub(super) fn no_provider() -> GatewayError {
+    GatewayError::new(
+        ErrorCode::NoProviderAvailable,
+        "no provider could serve this request: all that fit are unreachable, too slow or busy; try again",
+    )
+    .with_retry_after(1)
+}

@@ -1,0 +1,81 @@
+//! Stage 3, `upstream_request_filter`: what the provider gets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType, OrErr, Result};
+use pingora_proxy::Session;
+
+use super::Gateway;
+use super::context::{Admitted, RequestContext};
+use crate::dialect::rewrite;
+use crate::provider::Candidate;
+use crate::upstream::{Attempt, Observer};
+
+/// The client's headers that a provider gets to see. Everything else - credentials, cookies, addresses, whatever the
+/// client's network added - stays here.
+const PASSED: &[&str] = &[
+    "accept",
+    "accept-language",
+    "anthropic-beta",
+    "anthropic-version",
+    "content-type",
+    "idempotency-key",
+    "openai-beta",
+    "user-agent",
+    "x-goog-api-client",
+];
+
+/// Families of headers that official SDKs send about themselves.
+const PASSED_PREFIXES: &[&str] = &["x-stainless-"];
+
+impl Gateway {
+    /// Hands the attempt to the engine.
+    pub(super) fn send(&self, session: &Session, upstream: &mut RequestHeader, ctx: &mut RequestContext) -> Result<()> {
+        let (Some(admitted), Some(current)) = (ctx.admitted.as_ref(), ctx.current.as_mut()) else {
+            return Error::e_explain(ErrorType::InternalError, "a request that was not admitted reached the provider");
+        };
+        let candidate = &current.tab.priced.candidate;
+        let body = rewrite(&admitted.inspected, admitted.body.clone(), &candidate.served_model);
+        let head = head(admitted, candidate, &session.req_header().headers, &body)?;
+        let observer: Arc<dyn Observer> = Arc::clone(&current.tab) as _;
+        let attempt = Arc::new(Attempt::new(head, body, candidate.provider.timeouts, observer));
+        current.attempt = Some(Arc::clone(&attempt));
+        upstream.extensions_mut().insert(attempt);
+        if admitted.attempts == 1 {
+            self.app.metrics.overhead.observe((ctx.arrived.elapsed() - ctx.waited).as_secs_f64());
+        }
+        Ok(())
+    }
+}
+
+/// The head of a request to a provider.
+fn head(admitted: &Admitted, candidate: &Candidate, client: &HeaderMap, body: &Bytes) -> Result<RequestHeader> {
+    let provider = &candidate.provider;
+    let path = provider.endpoint.path_for(&admitted.route.upstream_path_and_query(&candidate.served_model));
+    let mut head = RequestHeader::build(Method::POST, path.as_bytes(), Some(client.len() + 4))?;
+    head.insert_header(header::HOST, &*provider.endpoint.authority)?;
+    for (name, value) in client {
+        if is_passed(name) {
+            head.append_header(name.clone(), value.clone())?;
+        }
+    }
+    if !head.headers.contains_key(header::CONTENT_TYPE) {
+        head.insert_header(header::CONTENT_TYPE, "application/json")?;
+    }
+    // What is packed cannot be metered.
+    head.insert_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+    head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    if let Some(dialect) = admitted.route.endpoint.dialect()
+        && let Some((name, value)) = provider.credential(dialect)
+    {
+        head.insert_header(name, value.clone()).or_err(ErrorType::InternalError, "adding the provider's key")?;
+    }
+    Ok(head)
+}
+
+fn is_passed(name: &HeaderName) -> bool {
+    PASSED.contains(&name.as_str()) || PASSED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+}

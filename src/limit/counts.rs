@@ -1,0 +1,271 @@
+//! How often and how many at once: requests per minute and concurrent requests of a key and its user, on this node.
+//!
+//! Both are exact. A minute is sixty slots of one second: a request counts from its second until the same second of
+//! the next minute. Each key and user has a lock of its own, so that they only ever wait for themselves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+const SLOTS: usize = 60;
+const MINUTE: i64 = 60;
+
+/// A power of two well above the number of cores.
+const SHARDS: usize = 64;
+
+/// The limits of one key or user; what is none is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountLimits {
+    /// Requests per minute.
+    pub rpm: Option<u32>,
+    /// Requests in flight at once.
+    pub max_concurrent: Option<u32>,
+}
+
+/// Who makes a request, and how often that may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountSubject {
+    /// The key.
+    pub key_id: i64,
+    /// Its limits.
+    pub key: CountLimits,
+    /// The user of the key.
+    pub user_id: i64,
+    /// The user's limits.
+    pub user: CountLimits,
+}
+
+/// Whose limit it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Axis {
+    /// The key's.
+    Key,
+    /// The user's.
+    User,
+}
+
+/// Which of the two limits it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountKind {
+    /// Requests per minute.
+    Rpm,
+    /// Requests in flight at once.
+    Concurrency,
+}
+
+/// The limit that a request does not fit into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} of this {} is used up: {current} of {limit}; try again in {retry_after} s", self.what(), self.axis.as_str())]
+pub struct CountRefusal {
+    /// Whose limit.
+    pub axis: Axis,
+    /// Which.
+    pub kind: CountKind,
+    /// The limit.
+    pub limit: u32,
+    /// What has been used of it.
+    pub current: u32,
+    /// Seconds until it makes sense to try again, at least 1.
+    pub retry_after: u32,
+}
+
+/// Counts the requests of every key and user.
+#[derive(Debug)]
+pub struct Counts {
+    shards: [RwLock<Shard>; SHARDS],
+}
+
+/// A request that was admitted; it is in flight until this is dropped.
+#[derive(Debug)]
+#[must_use = "the request is in flight only as long as this lives"]
+pub struct CountGuard {
+    key: Arc<Mutex<Count>>,
+    user: Arc<Mutex<Count>>,
+}
+
+impl Axis {
+    /// The name in answers and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::User => "user",
+        }
+    }
+}
+
+impl CountKind {
+    /// The name in answers and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rpm => "rpm",
+            Self::Concurrency => "concurrency",
+        }
+    }
+}
+
+impl CountRefusal {
+    const fn what(&self) -> &'static str {
+        match self.kind {
+            CountKind::Rpm => "the rate limit (requests per minute)",
+            CountKind::Concurrency => "the limit on concurrent requests",
+        }
+    }
+}
+
+impl Counts {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { shards: std::array::from_fn(|_| RwLock::default()) }
+    }
+
+    /// Counts a request of this key and user at `now` (Unix milliseconds), or changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The limit in the way; the key's before the user's.
+    pub fn admit(&self, subject: &CountSubject, now: i64) -> Result<CountGuard, CountRefusal> {
+        let second = now.div_euclid(1000);
+        let key = self.count(Axis::Key, subject.key_id, second);
+        let user = self.count(Axis::User, subject.user_id, second);
+        {
+            // Always the key first: two requests can then never wait for each other.
+            let mut key = key.lock();
+            let mut user = user.lock();
+            key.fits(Axis::Key, subject.key, second)?;
+            user.fits(Axis::User, subject.user, second)?;
+            key.add(second);
+            user.add(second);
+        }
+        Ok(CountGuard { key, user })
+    }
+
+    fn count(&self, axis: Axis, id: i64, second: i64) -> Arc<Mutex<Count>> {
+        let shard = &self.shards[usize::try_from(id.rem_euclid(SHARDS as i64)).unwrap_or(0)];
+        if let Some(count) = shard.read().counts.get(&(axis, id)) {
+            return Arc::clone(count);
+        }
+        let mut shard = shard.write();
+        shard.sweep(second);
+        Arc::clone(shard.counts.entry((axis, id)).or_default())
+    }
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for CountGuard {
+    fn drop(&mut self) {
+        for count in [&self.key, &self.user] {
+            let mut count: MutexGuard<'_, Count> = count.lock();
+            count.in_flight = count.in_flight.saturating_sub(1);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    counts: HashMap<(Axis, i64), Arc<Mutex<Count>>>,
+    swept_at: i64,
+}
+
+impl Shard {
+    /// Drops what has been idle for a minute; at most once a minute, and only when something is added.
+    fn sweep(&mut self, second: i64) {
+        if second.saturating_sub(self.swept_at).saturating_abs() < MINUTE {
+            return;
+        }
+        self.swept_at = second;
+        // Nobody can get hold of a count while this shard is locked: the only holder is the map, or somebody else too.
+        self.counts.retain(|_, count| Arc::strong_count(count) > 1 || !count.lock().is_idle(second));
+    }
+}
+
+/// The count of one key or user.
+#[derive(Debug)]
+struct Count {
+    in_flight: u32,
+    /// Requests per second, of the seconds `newest - 59 ..= newest`, each at its remainder by 60.
+    slots: [u32; SLOTS],
+    newest: i64,
+    sum: u32,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self { in_flight: 0, slots: [0; SLOTS], newest: i64::MIN, sum: 0 }
+    }
+}
+
+impl Count {
+    fn fits(&mut self, axis: Axis, limits: CountLimits, second: i64) -> Result<(), CountRefusal> {
+        self.advance(second);
+        if let Some(limit) = limits.rpm
+            && self.sum >= limit
+        {
+            let retry_after = self.seconds_until_below(limit);
+            return Err(CountRefusal { axis, kind: CountKind::Rpm, limit, current: self.sum, retry_after });
+        }
+        if let Some(limit) = limits.max_concurrent
+            && self.in_flight >= limit
+        {
+            let current = self.in_flight;
+            return Err(CountRefusal { axis, kind: CountKind::Concurrency, limit, current, retry_after: 1 });
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, second: i64) {
+        self.advance(second);
+        let slot = &mut self.slots[slot(self.newest)];
+        *slot = slot.saturating_add(1);
+        self.sum = self.sum.saturating_add(1);
+        self.in_flight = self.in_flight.saturating_add(1);
+    }
+
+    /// Moves the minute on. Threads may come with slightly different times: an earlier one counts as the newest. A
+    /// clock that was set back by more than the minute starts it anew, or it would stand still until the clock is there.
+    fn advance(&mut self, second: i64) {
+        let steps = second.saturating_sub(self.newest);
+        if steps >= MINUTE || steps <= -MINUTE {
+            self.slots = [0; SLOTS];
+            self.sum = 0;
+            self.newest = second;
+        }
+        while self.newest < second {
+            self.newest += 1;
+            self.sum = self.sum.saturating_sub(std::mem::take(&mut self.slots[slot(self.newest)]));
+        }
+    }
+
+    fn seconds_until_below(&self, limit: u32) -> u32 {
+        let mut left = self.sum;
+        // The oldest second leaves the minute in one second, the next in two, ...
+        for wait in 1..=MINUTE {
+            left = left.saturating_sub(self.slots[slot(self.newest.saturating_sub(MINUTE - wait))]);
+            if left < limit {
+                return u32::try_from(wait).unwrap_or(1);
+            }
+        }
+        // A limit of zero.
+        60
+    }
+
+    fn is_idle(&self, second: i64) -> bool {
+        self.in_flight == 0 && second.saturating_sub(self.newest).saturating_abs() >= MINUTE
+    }
+}
+
+fn slot(second: i64) -> usize {
+    usize::try_from(second.rem_euclid(MINUTE)).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "counts_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::pricing::{Prices, export_yaml, import};
+
+const TOKEN_FIELDS: [&str; 10] = [
+    "inputUsdPerMillion",
+    "outputUsdPerMillion",
+    "cacheReadUsdPerMillion",
+    "cacheWrite5mUsdPerMillion",
+    "cacheWrite1hUsdPerMillion",
+    "inputAudioUsdPerMillion",
+    "outputAudioUsdPerMillion",
+    "inputImageUsdPerMillion",
+    "outputImageUsdPerMillion",
+    "reasoningUsdPerMillion",
+];
+
+/// Prices for some of the fields, as an object.
+fn card() -> impl Strategy<Value = Value> {
+    let picos = proptest::option::of(prop_oneof![0..1_000_u64, 0..=1_000_000_000_000_u64]);
+    let nanos = proptest::option::of(0..=1_000_000_000_000_u64);
+    (proptest::collection::vec(picos, TOKEN_FIELDS.len()), proptest::collection::vec(nanos, 2)).prop_map(|(picos, nanos)| {
+        let decimal = |units: u64, unit: u64| serde_json::from_str::<Value>(&text(units, unit)).unwrap();
+        let tokens = TOKEN_FIELDS.iter().zip(picos).map(|(field, picos)| (*field, picos.map(|picos| decimal(picos, 1_000_000))));
+        let calls = ["requestUsd", "webSearchUsd"].into_iter().zip(nanos);
+        let calls = calls.map(|(field, nanos)| (field, nanos.map(|nanos| decimal(nanos, 1_000_000_000))));
+        tokens.chain(calls).filter_map(|(field, value)| Some((field.to_owned(), value?))).collect::<serde_json::Map<_, _>>().into()
+    })
+}
+
+fn text(units: u64, unit: u64) -> String {
+    format!("{}.{:0width$}", units / unit, units % unit, width = unit.ilog10() as usize)
+}
+
+fn tiered() -> impl Strategy<Value = Value> {
+    (card(), proptest::collection::btree_map(1..2_000_000_u64, card(), 0..4)).prop_map(|(mut tiered, contexts)| {
+        let contexts = contexts.into_iter().map(|(above, mut tier)| {
+            tier["aboveTokens"] = json!(above);
+            tier
+        });
+        tiered["contextTiers"] = contexts.collect();
+        tiered
+    })
+}
+
+fn any_price() -> impl Strategy<Value = Price> {
+    (tiered(), proptest::collection::vec(proptest::option::of(tiered()), 3), proptest::option::of(1..(1_u64 << 53))).prop_map(
+        |(mut value, services, tokens)| {
+            if value.get("inputUsdPerMillion").is_none() {
+                value["inputUsdPerMillion"] = json!(1);
+            }
+            let services = ["priority", "flex", "batch"].into_iter().zip(services);
+            value["serviceTiers"] = services.filter_map(|(name, tiered)| Some((name.to_owned(), tiered?))).collect::<serde_json::Map<_, _>>().into();
+            value["maxInputTokens"] = json!(tokens);
+            price(value)
+        },
+    )
+}
+
+fn flat_price() -> impl Strategy<Value = Price> {
+    card().prop_map(|mut card| {
+        card["requestUsd"] = json!(null);
+        if card.get("inputUsdPerMillion").is_none() {
+            card["inputUsdPerMillion"] = json!(1);
+        }
+        price(card)
+    })
+}
+
+fn tokens() -> impl Strategy<Value = u64> {
+    prop_oneof![0..10_u64, 0..2_000_000_u64, any::<u64>(), Just(u64::MAX)]
+}
+
+fn any_usage(tokens: impl Strategy<Value = u64>) -> impl Strategy<Value = Usage> {
+    let tier = prop_oneof![Just(ServiceTier::Standard), Just(ServiceTier::Priority), Just(ServiceTier::Flex), Just(ServiceTier::Batch)];
+    (proptest::collection::vec(tokens, 11), tier).prop_map(|(counts, service_tier)| usage(&counts, service_tier))
+}
+
+fn usage(counts: &[u64], service_tier: ServiceTier) -> Usage {
+    Usage {
+        input: counts[0],
+        output: counts[1],
+        cache_read: counts[2],
+        cache_write_5m: counts[3],
+        cache_write_1h: counts[4],
+        reasoning: counts[5],
+        input_audio: counts[6],
+        output_audio: counts[7],
+        input_image: counts[8],
+        output_image: counts[9],
+        web_searches: counts[10],
+        service_tier,
+    }
+}
+
+fn counts(usage: &Usage) -> [u64; 11] {
+    [
+        usage.input, usage.output, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.reasoning,
+        usage.input_audio, usage.output_audio, usage.input_image, usage.output_image, usage.web_searches,
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_nothing_is_negative(price in any_price(), usage in any_usage(tokens()), multiplier: u32) {
+        prop_assert!(cost(&price, &usage, multiplier) >= Usd::ZERO);
+        prop_assert_eq!(cost(&price, &usage, 0), Usd::ZERO);
+    }
+
+    #[test]
+    fn more_tokens_of_any_kind_never_cost_less(
+        price in flat_price(), usage_before in any_usage(tokens()), kind in 0..11_usize, more in tokens(), multiplier: u32,
+    ) {
+        let mut after = counts(&usage_before);
+        after[kind] = after[kind].saturating_add(more);
+        let after = usage(&after, usage_before.service_tier);
+        prop_assert!(cost(&price, &after, multiplier) >= cost(&price, &usage_before, multiplier));
+    }
+
+    #[test]
+    fn a_longer_prompt_never_costs_less_where_no_tier_is_cheaper(
+        (base, raised) in (card(), 1..4_u32), service in card(), below in 0..300_u64, kind in 0..11_usize, more in 1..300_u64,
+    ) {
+        // A tier that multiplies some of the base's prices and leaves the others out.
+        let mut value = base.clone();
+        value["inputUsdPerMillion"] = json!(3);
+        value["contextTiers"] = json!([{ "aboveTokens": 200, "inputUsdPerMillion": 3 * raised, "outputUsdPerMillion": null }]);
+        value["serviceTiers"] = json!({ "priority": service });
+        let price = price(value);
+        for tier in [ServiceTier::Standard, ServiceTier::Priority] {
+            let mut some = [below; 11];
+            let before = cost(&price, &usage(&some, tier), MULTIPLIER_ONE);
+            some[kind] += more;
+            prop_assert!(cost(&price, &usage(&some, tier), MULTIPLIER_ONE) >= before);
+        }
+    }
+
+    #[test]
+    fn a_request_in_two_parts_costs_the_same_but_for_the_rounding(
+        price in flat_price(), one in any_usage(0..1_000_000_u64), two in any_usage(0..1_000_000_u64), multiplier in 0..10_000_000_u32,
+    ) {
+        let two = usage(&counts(&two), one.service_tier);
+        let both: Vec<u64> = counts(&one).iter().zip(counts(&two)).map(|(one, two)| one + two).collect();
+        let whole = cost(&price, &usage(&both, one.service_tier), multiplier);
+        let parts = cost(&price, &one, multiplier) + cost(&price, &two, multiplier);
+        prop_assert!((0..=1).contains(&(parts - whole).nanos()), "{parts} in parts, {whole} as a whole");
+    }
+
+    #[test]
+    fn a_multiplier_scales_the_cost_and_one_changes_nothing(price in any_price(), usage in any_usage(0..10_000_u64), times in 1..100_u32) {
+        let once = cost(&price, &usage, MULTIPLIER_ONE);
+        let many = cost(&price, &usage, MULTIPLIER_ONE * times);
+        // Rounded up after the multiplication, not before it.
+        let most = once.nanos() * i64::from(times);
+        prop_assert!(many.nanos() <= most && many.nanos() > most - i64::from(times));
+    }
+
+    #[test]
+    fn a_price_comes_back_from_json_and_from_an_exported_list_as_it_was(one in any_price(), two in any_price()) {
+        prop_assert_eq!(&serde_json::from_str::<Price>(&serde_json::to_string(&one).unwrap()).unwrap(), &one);
+        prop_assert_eq!(&serde_yaml::from_str::<Price>(&serde_yaml::to_string(&one).unwrap()).unwrap(), &one);
+        let prices = Prices::from([("a/b: \"c\" #".to_owned(), Arc::new(one)), ("y".to_owned(), Arc::new(two))]);
+        let imported = import(&export_yaml("Two\n\nprices", &prices)).unwrap();
+        prop_assert_eq!(imported.report.skipped, []);
+        prop_assert_eq!(imported.prices, prices);
+    }
+
+    #[test]
+    fn any_text_is_imported_or_refused_without_a_panic(text in "[ -~\\n]{0,200}") {
+        let _ = import(&text);
+    }
+}

@@ -1,0 +1,122 @@
+//! The providers of one configuration, ready for the request path.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::config;
+use crate::dialect::Dialect;
+use crate::directory::ProviderGroups;
+use crate::upstream::{Endpoint, EndpointError, Timeouts};
+
+/// A provider that cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+#[error("providers[{index}] ({name}): {why}")]
+pub struct CatalogueError {
+    index: usize,
+    name: String,
+    why: String,
+}
+
+/// One provider: its settings, and what is made of them once.
+pub struct Provider {
+    /// As in the configuration.
+    pub name: Arc<str>,
+    /// Everything else that is configured.
+    pub settings: config::Provider,
+    /// Where it is and how to reach it.
+    pub endpoint: Endpoint,
+    /// How long each part of an attempt may take.
+    pub timeouts: Timeouts,
+    bearer: Option<HeaderValue>,
+    plain_key: Option<HeaderValue>,
+}
+
+impl Provider {
+    fn new(settings: &config::Provider) -> Result<Self, String> {
+        let endpoint = Endpoint::new(
+            &settings.name,
+            &settings.base_url,
+            settings.tls.ca_file.as_deref(),
+            settings.tls.verify,
+            settings.timeouts.connect,
+        )
+        .map_err(|e: EndpointError| e.to_string())?;
+        let key = settings.api_key.expose();
+        let header = |text: &str| -> Result<HeaderValue, String> {
+            let mut value = HeaderValue::from_str(text)
+                .map_err(|_| "api_key holds a character that a header cannot carry".to_owned())?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        Ok(Self {
+            name: settings.name.as_str().into(),
+            bearer: (!key.is_empty()).then(|| header(&format!("Bearer {key}"))).transpose()?,
+            plain_key: (!key.is_empty()).then(|| header(key)).transpose()?,
+            endpoint,
+            timeouts: Timeouts {
+                first_byte: settings.timeouts.first_byte,
+                idle: settings.timeouts.idle,
+                total: settings.timeouts.total,
+            },
+            settings: settings.clone(),
+        })
+    }
+
+    /// The header that carries this provider's key in a dialect; none when it has no key.
+    #[must_use]
+    pub fn credential(&self, dialect: Dialect) -> Option<(&'static str, &HeaderValue)> {
+        match dialect {
+            Dialect::Anthropic => Some(("x-api-key", self.plain_key.as_ref()?)),
+            Dialect::Gemini => Some(("x-goog-api-key", self.plain_key.as_ref()?)),
+            Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::OpenaiEmbeddings => {
+                Some(("authorization", self.bearer.as_ref()?))
+            }
+        }
+    }
+
+    /// Whether it takes the requested model: by its globs, or because it redirects that name.
+    #[must_use]
+    pub fn takes(&self, model: &str) -> bool {
+        self.settings.redirects.contains_key(model) || self.settings.accepts(model)
+    }
+
+    /// Whether one of its groups is among those that a key may use.
+    #[must_use]
+    pub fn is_in_reach(&self, groups: &ProviderGroups) -> bool {
+        groups.reach(&self.settings.groups)
+    }
+}
+
+/// The providers of one configuration, by priority.
+#[derive(Default)]
+pub struct Catalogue {
+    pub(super) providers: Vec<Arc<Provider>>,
+}
+
+impl Catalogue {
+    /// The catalogue of a configuration.
+    ///
+    /// # Errors
+    /// Every provider that cannot be used.
+    pub fn new(providers: &[config::Provider]) -> Result<Self, Vec<CatalogueError>> {
+        let mut usable = Vec::with_capacity(providers.len());
+        let mut errors = Vec::new();
+        for (index, settings) in providers.iter().enumerate() {
+            match Provider::new(settings) {
+                Ok(provider) => usable.push(Arc::new(provider)),
+                Err(why) => errors.push(CatalogueError { index, name: settings.name.clone(), why }),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        usable.sort_by_key(|p| p.settings.priority);
+        Ok(Self { providers: usable })
+    }
+
+    /// All providers, by priority.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.iter()
+    }
+}

@@ -1,0 +1,9 @@
+//! The providers: which there are, and which of them may serve a request, in what order.
+
+mod catalogue;
+mod recent;
+mod selection;
+
+pub use catalogue::{Catalogue, CatalogueError, Provider};
+pub use recent::{ProviderEvents, RecentError};
+pub use selection::{Candidate, NoCandidate};

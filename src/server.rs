@@ -1,0 +1,263 @@
+//! Puts the parts together: database, prices, directory, ledger, Pingora's server, admin, metrics, signals.
+
+mod demo;
+mod listeners;
+mod ports;
+mod prices;
+mod reload;
+mod stop;
+mod sync;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{RunArgs, Server};
+use pingora::services::background::background_service;
+use pingora_proxy::ProxyServiceBuilder;
+use sea_orm::DatabaseConnection;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError};
+use crate::directory::{self, Authenticator, Directory, FloodGuard, ProvisionError};
+use crate::gateway::{App, Gateway, InFlightCount, Live, door};
+use crate::ledger::{Ledger, LedgerOptions};
+use crate::limit::Counts;
+use crate::provider::{Catalogue, CatalogueError, ProviderEvents};
+use crate::store::{self, StoreError};
+use crate::telemetry::{self, Metrics};
+use crate::upstream::{Connector, DrainLimits, Resolver};
+
+pub use ports::now_ms;
+pub use prices::PriceKeeper;
+pub use reload::{DEFAULT_FILE as DEFAULT_CONFIG, environment};
+
+/// Attempts of one request, over all providers; Pingora stops there.
+const MAX_ATTEMPTS: usize = 100;
+
+/// Answers that are read on at once after their clients have left.
+const MAX_DRAINS: usize = 4_096;
+
+/// Idle connections to providers that are kept, in all.
+const UPSTREAM_POOL: usize = 1_024;
+
+/// What one read from a client takes at most. Pingora's 64 KiB would make most of what a stream costs in memory;
+/// large bodies come in more, smaller reads.
+const CLIENT_READ_BUFFER: usize = 8 * 1_024;
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// The configuration file; the default one when none was named.
+    pub config: Option<PathBuf>,
+    /// With built-in pretend providers, a demo user and commands to paste.
+    pub demo: bool,
+    /// Take over the sockets of the process that runs now.
+    pub upgrade: bool,
+    /// The environment's admin token.
+    pub admin_token: Option<String>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not valid.
+    #[error("the configuration is not valid:\n{}", .0.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<ConfigError>),
+    /// A provider cannot be used.
+    #[error("the configuration is not valid:\n{}", .0.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n"))]
+    Providers(Vec<CatalogueError>),
+    /// The price file cannot be used.
+    #[error("prices.file: {0}")]
+    Prices(String),
+    /// The environment holds something that cannot be used.
+    #[error("{0}")]
+    Environment(String),
+    /// The database failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// An address is taken, or similar.
+    #[error("{0}")]
+    Listen(String),
+}
+
+impl StartError {
+    fn provision(error: ProvisionError) -> Self {
+        match error {
+            ProvisionError::Database(error) => Self::Store(error.into()),
+            other => Self::Environment(other.to_string()),
+        }
+    }
+
+    /// The exit code that tells scripts what went wrong.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(error) if error.is_unreachable() => 3,
+            _ => 1,
+        }
+    }
+}
+
+/// What everything in the process is told: whether requests are taken, and when to stop.
+#[derive(Clone, Default)]
+pub(crate) struct Lifecycle {
+    ready: Arc<AtomicBool>,
+    stopping: Arc<AtomicBool>,
+    /// Ends the admin listener and the background work.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Lifecycle {
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Runs the gateway until a signal ends the process.
+///
+/// # Errors
+/// When it cannot start.
+pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
+    if options.admin_token.as_ref().is_some_and(|token| token.chars().count() < 32) {
+        return Err(StartError::Environment("TOLLGATE_ADMIN_TOKEN must have at least 32 characters".into()));
+    }
+    let runtime = Runtime::new().map_err(|e| StartError::Listen(format!("no runtime: {e}")))?;
+    let source = reload::Source::new(options, &runtime)?;
+    let config = source.read().map_err(StartError::Config)?;
+    telemetry::init_logs(&config.log);
+    for warning in config.not_enforced() {
+        tracing::warn!("{warning}");
+    }
+    let life = Lifecycle::default();
+    let started = runtime.block_on(start(options, &source, config, &life))?;
+    run_pingora(options, &started, &life, &runtime)
+}
+
+/// The parts of a node that is about to listen.
+struct Started {
+    app: Arc<App>,
+    ledger: Arc<Ledger>,
+}
+
+async fn start(
+    options: &ServeOptions,
+    source: &reload::Source,
+    config: Config,
+    life: &Lifecycle,
+) -> Result<Started, StartError> {
+    let db = store::connect(config.database.url.as_str(), config.database.max_connections).await?;
+    store::migrate(&db).await?;
+    let metrics = Arc::new(Metrics::default());
+    let prices = PriceKeeper::start(db.clone(), &config).await?;
+    let catalogue = Catalogue::new(&config.providers).map_err(StartError::Providers)?;
+    let directory = Directory::new(db.clone(), now_ms());
+    let ledger = Arc::new(Ledger::start(db.clone(), LedgerOptions::default()));
+    let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
+    listeners::check_gateway(&config, options.upgrade)?;
+    let admin = listeners::bind(&config.server.admin, "server.admin")?;
+    let metrics_listener = listeners::bind(&config.server.metrics, "server.metrics")?;
+    let app = Arc::new(App {
+        prices: prices.handle(),
+        authenticator: Authenticator::new(directory.clone()),
+        directory,
+        flood_guard: FloodGuard::new(),
+        counts: Counts::new(),
+        ledger: Arc::clone(&ledger),
+        metrics: Arc::clone(&metrics),
+        provider_events: Arc::new(ProviderEvents::default()),
+        resolver: Resolver::default(),
+        provider_load: pingora_limits::inflight::Inflight::new(),
+        in_flight: InFlightCount::default(),
+        drain: Arc::new(ArcSwap::from_pointee(drain)),
+        live: ArcSwap::from_pointee(Live { catalogue, config }),
+    });
+    let first_token = directory::create_first_admin_token(&db, now_ms()).await.map_err(StartError::provision)?;
+    let first_token = first_token.map(|(_, secret)| secret.expose().to_owned());
+    if let Some(token) = &first_token {
+        announce(&format!("admin token (shown once): {token}"));
+    }
+    let announcer = sync::start(&app, &prices, life)?;
+    ports::serve_admin(options, &app, &db, &prices, announcer, life, admin);
+    ports::serve_metrics(&app, life, metrics_listener);
+    ports::refresh_periodically(&app, &prices, &db, life);
+    reload::on_hup(source.clone(), Arc::clone(&app), Arc::clone(&prices), life.stop.clone());
+    if options.demo {
+        let token = options.admin_token.as_deref().or(first_token.as_deref());
+        demo::prepare(&db, &app, token).await?;
+    }
+    Ok(Started { app, ledger })
+}
+
+fn run_pingora(
+    options: &ServeOptions,
+    started: &Started,
+    life: &Lifecycle,
+    runtime: &Runtime,
+) -> Result<(), StartError> {
+    let live = started.app.live.load_full();
+    let config = &live.config;
+    let data_dir = &config.node.data_dir;
+    std::fs::create_dir_all(data_dir)
+        .map_err(|e| StartError::Listen(format!("node.data_dir {}: {e}", data_dir.display())))?;
+    let conf = ServerConf {
+        threads: threads(config),
+        upgrade_sock: data_dir.join("upgrade.sock").display().to_string(),
+        // The process ends itself when nothing is in flight any more; this is only the outermost bound.
+        grace_period_seconds: Some(config.shutdown.grace.as_secs() + 60),
+        graceful_shutdown_timeout_seconds: Some(5),
+        max_retries: MAX_ATTEMPTS,
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        ..ServerConf::default()
+    };
+    let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
+    server.bootstrap();
+    let conf = Arc::clone(&server.configuration);
+    let connector = Connector::new(&conf, Arc::clone(&started.app.drain));
+    let mut http = HttpServerOptions::default();
+    // Every connection goes through the door, which tells HTTP/1 and HTTP/2 apart itself.
+    http.force_custom = true;
+    http.h2_idle_timeout = Some(std::time::Duration::from_secs(60));
+    let mut service = ProxyServiceBuilder::new(&conf, Gateway::new(Arc::clone(&started.app)))
+        .name("gateway")
+        .server_options(http)
+        .custom(connector, door(config.server.timeouts.header))
+        .build();
+    let mut listener = ListenerConfig::tcp(config.server.listen.as_str())
+        .l4_buffer(L4BufferSettings::default().read(CLIENT_READ_BUFFER));
+    if let Some(tls) = &config.server.tls {
+        let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
+        let mut settings = TlsSettings::intermediate(&cert, &key)
+            .map_err(|e| StartError::Listen(format!("server.tls: {e}")))?;
+        settings.enable_h2();
+        listener = listener.tls(settings);
+    }
+    service.add_listener(listener);
+    server.add_service(service);
+    let finisher = stop::Finisher::new(&started.app, &started.ledger, life, config.shutdown.grace, runtime.handle());
+    server.add_service(background_service("finisher", finisher));
+    runtime.spawn(listeners::announce_ready(config.server.listen.as_str().to_owned(), life.clone()));
+    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(life, &started.ledger)) });
+    Ok(())
+}
+
+fn threads(config: &Config) -> usize {
+    match config.server.threads {
+        0 => std::thread::available_parallelism().map_or(1, Into::into),
+        n => n as usize,
+    }
+}
+
+/// Prints what a person at the terminal must see, whatever the log level.
+#[allow(clippy::print_stdout, reason = "the command line's own output")]
+pub(crate) fn announce(line: &str) {
+    println!("{line}");
+}

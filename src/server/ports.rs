@@ -1,0 +1,177 @@
+//! The node's parts as the REST API and the metrics see them, and the work that goes on beside requests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use entity::{idempotency_keys, message_request};
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
+use tokio::net::TcpListener;
+
+use super::{Lifecycle, PriceKeeper, ServeOptions};
+use crate::admin::{self, AdminState, Auth, Invalidate, ProviderError, ProviderStatus, ProviderView};
+use crate::directory::{Announcer, Change};
+use crate::gateway::App;
+use crate::provider::RecentError;
+use crate::telemetry::{self, Metrics};
+
+/// How long a message about a change may be lost before it is noticed all the same.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// How often old details are deleted.
+const PRUNE: Duration = Duration::from_secs(3_600);
+
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Unix milliseconds now.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn serve_admin(
+    options: &ServeOptions,
+    app: &Arc<App>,
+    db: &DatabaseConnection,
+    prices: &Arc<PriceKeeper>,
+    announcer: Option<Announcer>,
+    life: &Lifecycle,
+    listener: TcpListener,
+) {
+    let (ready, book, settings, zone) = (life.clone(), prices.handle(), Arc::clone(app), Arc::clone(app));
+    let node = Arc::new(Node { app: Arc::clone(app), prices: Arc::clone(prices), announcer });
+    let state = AdminState {
+        db: db.clone(),
+        invalidate: Arc::clone(&node) as _,
+        providers: node,
+        prices: Arc::new(move || book.load_full()),
+        settings: Arc::new(move || settings.live.load().config.masked()),
+        ready: Arc::new(move || ready.is_ready()),
+        clock: Arc::new(now_ms),
+        time_zone: Arc::new(move || zone.live.load().config.budgets.time_zone.clone()),
+        auth: Arc::new(Auth::new(options.admin_token.as_deref())),
+    };
+    let router = admin::router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = life.stop.clone();
+    tokio::spawn(async move {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the admin listener failed");
+        }
+    });
+}
+
+pub(super) fn serve_metrics(app: &Arc<App>, life: &Lifecycle, listener: TcpListener) {
+    let refreshed = Arc::clone(app);
+    let refresh = move |metrics: &Metrics| read_gauges(&refreshed, metrics);
+    let serving = telemetry::serve_metrics(listener, Arc::clone(&app.metrics), refresh, life.stop.clone());
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the metrics listener failed");
+        }
+    });
+}
+
+fn read_gauges(app: &App, metrics: &Metrics) {
+    metrics.in_flight.set(i64::try_from(app.in_flight.get()).unwrap_or(i64::MAX));
+    let ledger = app.ledger.stats();
+    metrics.ledger_pending.set(i64::try_from(ledger.pending()).unwrap_or(i64::MAX));
+    metrics.ledger_lag.set(ledger.lag(now_ms()).as_secs_f64());
+    for (result, total) in [("written", ledger.written()), ("failed", ledger.failed())] {
+        let counter = metrics.ledger_records.with_label_values(&[result]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+    metrics.snapshot_age.set(app.directory.snapshot_age(now_ms()).as_secs_f64());
+}
+
+/// Prices that another node set, and details that are old.
+pub(super) fn refresh_periodically(app: &Arc<App>, prices: &Arc<PriceKeeper>, db: &DatabaseConnection, life: &Lifecycle) {
+    let (keeper, stop) = (Arc::clone(prices), life.stop.clone());
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            tokio::time::sleep(REFRESH).await;
+            if let Err(error) = keeper.read_database().await {
+                tracing::warn!(%error, "prices were not refreshed; the old ones stay in force");
+            }
+        }
+    }));
+    let (app, db, stop) = (Arc::clone(app), db.clone(), life.stop.clone());
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            let days = i64::from(app.live.load().config.ledger.request_detail_days);
+            if let Err(error) = prune(&db, now_ms(), days).await {
+                tracing::warn!(%error, "old request details were not deleted; trying again later");
+            }
+            tokio::time::sleep(PRUNE).await;
+        }
+    }));
+}
+
+/// Deletes details of requests after their days, and remembered answers after one. The ledger stays.
+async fn prune(db: &DatabaseConnection, now: i64, detail_days: i64) -> Result<(), DbErr> {
+    let details = message_request::Column::CreatedAt.lt(now - detail_days * DAY_MS);
+    message_request::Entity::delete_many().filter(details).exec(db).await?;
+    let answers = idempotency_keys::Column::CreatedAt.lt(now - DAY_MS);
+    idempotency_keys::Entity::delete_many().filter(answers).exec(db).await?;
+    Ok(())
+}
+
+/// This node, as the REST API sees it.
+struct Node {
+    app: Arc<App>,
+    prices: Arc<PriceKeeper>,
+    announcer: Option<Announcer>,
+}
+
+impl Node {
+    fn tell_others(&self, change: Change) {
+        if let Some(announcer) = &self.announcer {
+            announcer.announce(change);
+        }
+    }
+}
+
+#[async_trait]
+impl Invalidate for Node {
+    async fn user(&self, id: i64) {
+        self.app.directory.invalidate_user(id);
+        self.tell_others(Change::User(id));
+    }
+
+    async fn key(&self, id: i64, hash: &str) {
+        let change = Change::Key { id, hash: hash.to_owned() };
+        self.app.directory.apply(&change);
+        self.tell_others(change);
+    }
+
+    async fn prices(&self) {
+        if let Err(error) = self.prices.read_database().await {
+            tracing::error!(%error, "a new price is stored but not in force yet; the next refresh takes it over");
+        }
+        self.tell_others(Change::Prices);
+    }
+}
+
+impl ProviderView for Node {
+    fn list(&self) -> Vec<ProviderStatus> {
+        let live = self.app.live.load();
+        let status = |provider: &crate::config::Provider| ProviderStatus {
+            name: provider.name.clone(),
+            dialects: provider.dialects.clone(),
+            models: provider.models.as_ref().map(|globs| globs.iter().map(ToString::to_string).collect()),
+            priority: provider.priority.into(),
+            weight: provider.weight,
+            groups: provider.groups.clone(),
+            enabled: true,
+            base_url: provider.base_url.origin().ascii_serialization(),
+            recent_errors: self.app.provider_events.of(&provider.name).into_iter().map(shown).collect(),
+        };
+        live.config.providers.iter().map(status).collect()
+    }
+}
+
+fn shown(error: RecentError) -> ProviderError {
+    ProviderError { at: admin::Instant(error.at), status: error.status, reason: error.reason }
+}

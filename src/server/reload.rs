@@ -1,0 +1,116 @@
+//! The configuration: read at start, and again on SIGHUP without dropping a connection.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{PriceKeeper, ServeOptions, StartError};
+use crate::config::{self, Config, ConfigError, Provider};
+use crate::gateway::{App, Live};
+use crate::provider::Catalogue;
+use crate::upstream::DrainLimits;
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "conf/tollgate.yaml";
+
+/// Where the configuration comes from.
+#[derive(Clone)]
+pub(super) struct Source {
+    file: PathBuf,
+    /// A demo without a file runs on the defaults.
+    may_be_missing: bool,
+    demo_providers: Vec<Provider>,
+}
+
+impl Source {
+    pub(super) fn new(options: &ServeOptions, runtime: &Runtime) -> Result<Self, StartError> {
+        let demo_providers = if options.demo { super::demo::start_providers(runtime)? } else { Vec::new() };
+        Ok(Self {
+            file: options.config.clone().unwrap_or_else(|| DEFAULT_FILE.into()),
+            may_be_missing: options.demo && options.config.is_none(),
+            demo_providers,
+        })
+    }
+
+    pub(super) fn read(&self) -> Result<Config, Vec<ConfigError>> {
+        let mut config = if self.may_be_missing && !self.file.exists() {
+            config::parse("{}", Path::new("."), &environment)?
+        } else {
+            config::load(&self.file, &environment)?
+        };
+        config.providers.extend(self.demo_providers.iter().cloned());
+        Ok(config)
+    }
+}
+
+/// A variable of the process's environment.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Reads the configuration again at every SIGHUP. A valid one takes effect whole; an invalid one changes nothing.
+pub(super) fn on_hup(source: Source, app: Arc<App>, prices: Arc<PriceKeeper>, stop: CancellationToken) {
+    let mut hup = match signal(SignalKind::hangup()) {
+        Ok(hup) => hup,
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP cannot be watched; the configuration is only read at start");
+            return;
+        }
+    };
+    note_success(&app);
+    tokio::spawn(async move {
+        while stop.run_until_cancelled(hup.recv()).await.flatten().is_some() {
+            reload(&source, &app, &prices).await;
+        }
+    });
+}
+
+async fn reload(source: &Source, app: &App, prices: &PriceKeeper) {
+    let errors = match source.read() {
+        Ok(config) => match apply(config, app, prices).await {
+            Ok(()) => {
+                note_success(app);
+                tracing::info!("the configuration was read again and is in force");
+                return;
+            }
+            Err(errors) => errors,
+        },
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    };
+    app.metrics.config_reload_success.set(0);
+    for error in errors {
+        tracing::error!("the configuration was not taken over: {error}");
+    }
+}
+
+async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<(), Vec<String>> {
+    let old = app.live.load_full();
+    for section in config::restart_needed(&old.config, &config) {
+        tracing::warn!("{section}: the change takes effect at the next start");
+    }
+    config.server = old.config.server.clone();
+    config.database = old.config.database.clone();
+    config.redis = old.config.redis.clone();
+    config.node = old.config.node.clone();
+    let catalogue = Catalogue::new(&config.providers)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    prices.read_file(&config).map_err(|error| vec![error])?;
+    for warning in config.not_enforced() {
+        tracing::warn!("{warning}");
+    }
+    let slots = Arc::clone(&app.drain.load().slots);
+    app.drain.store(Arc::new(DrainLimits { time: config.on_client_abort.drain, slots }));
+    crate::telemetry::set_log_level(&config.log);
+    app.live.store(Arc::new(Live { config, catalogue }));
+    Ok(())
+}
+
+fn note_success(app: &App) {
+    app.metrics.config_reload_success.set(1);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    app.metrics.config_reload_timestamp.set(since.as_secs_f64());
+}

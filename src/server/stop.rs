@@ -1,0 +1,124 @@
+//! How the process ends: signals, what is in flight, and the last records.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::BackgroundService;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use super::Lifecycle;
+use crate::gateway::App;
+use crate::ledger::Ledger;
+
+/// How often the process looks whether something is still in flight.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long the database may take to store the last records.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
+
+/// The same when the process shall end now.
+const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
+
+/// Turns signals into Pingora's ways of ending.
+pub(super) struct Signals {
+    life: Lifecycle,
+    ledger: Arc<Ledger>,
+}
+
+impl Signals {
+    pub(super) fn new(life: &Lifecycle, ledger: &Arc<Ledger>) -> Self {
+        Self { life: life.clone(), ledger: Arc::clone(ledger) }
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let watch = |kind| signal(kind).map_err(|error| tracing::error!(%error, "a signal cannot be watched"));
+        let (Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)) =
+            (watch(SignalKind::terminate()), watch(SignalKind::quit()), watch(SignalKind::interrupt()))
+        else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {
+                tracing::info!("SIGTERM: finishing what is in flight");
+                self.life.stopping.store(true, Ordering::Release);
+                ShutdownSignal::GracefulTerminate
+            }
+            _ = quit.recv() => {
+                tracing::info!("SIGQUIT: handing the sockets to a new process");
+                ShutdownSignal::GracefulUpgrade
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("SIGINT: exit now");
+                self.ledger.flush_and_stop(LAST_RECORDS_NOW).await;
+                std::process::exit(0);
+            }
+        }
+    }
+}
+
+/// Ends the process as soon as nothing is in flight, streams that outlive their clients included. Pingora would wait
+/// its whole grace period, and then cut what still runs.
+pub(super) struct Finisher {
+    app: Arc<App>,
+    ledger: Arc<Ledger>,
+    life: Lifecycle,
+    grace: Duration,
+    runtime: Handle,
+}
+
+impl Finisher {
+    pub(super) fn new(
+        app: &Arc<App>,
+        ledger: &Arc<Ledger>,
+        life: &Lifecycle,
+        grace: Duration,
+        runtime: &Handle,
+    ) -> Self {
+        Self {
+            app: Arc::clone(app),
+            ledger: Arc::clone(ledger),
+            life: life.clone(),
+            grace,
+            runtime: runtime.clone(),
+        }
+    }
+
+    async fn finish(app: Arc<App>, ledger: Arc<Ledger>, life: Lifecycle, grace: Duration) {
+        life.stopping.store(true, Ordering::Release);
+        let limit = Instant::now() + grace;
+        while app.in_flight.get() > 0 && Instant::now() < limit {
+            tokio::time::sleep(POLL).await;
+        }
+        let left = app.in_flight.get();
+        if left > 0 {
+            tracing::warn!(requests = left, "the grace period is over; what is in flight is cut off");
+        }
+        life.stop.cancel();
+        ledger.flush_and_stop(LAST_RECORDS).await;
+        tracing::info!("stopped");
+        std::process::exit(0);
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Finisher {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        while shutdown.changed().await.is_ok() {
+            if *shutdown.borrow() {
+                let finish =
+                    Self::finish(Arc::clone(&self.app), Arc::clone(&self.ledger), self.life.clone(), self.grace);
+                // On the runtime of the database, which outlives Pingora's.
+                self.runtime.spawn(finish);
+                return;
+            }
+        }
+    }
+}

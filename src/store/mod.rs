@@ -1,0 +1,9 @@
+//! The way to the database: SQLite in a file, or PostgreSQL.
+
+mod connect;
+mod error;
+mod schema;
+
+pub use connect::{begin_write, connect};
+pub use error::{StoreError, is_away, is_data_error};
+pub use schema::{MigrationState, migrate, migration_status};

@@ -1,0 +1,105 @@
+//! What one attempt sends, how long it may take, and who watches it.
+
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+/// Watches an attempt: is told of every byte of the answer when it arrives, whether or not the client still
+/// listens.
+pub trait Observer: Send + Sync {
+    /// The head of the final answer has arrived.
+    fn head(&self, head: &ResponseHeader);
+
+    /// A piece of the body has arrived; pieces are as the network cut them.
+    fn body(&self, piece: &[u8]);
+
+    /// The answer has ended as its framing says.
+    fn ended(&self);
+
+    /// The client has left and the rest of the answer is being read without it.
+    fn draining(&self);
+
+    /// The answer was read without the client, and this is how it ended. Called once, and only after
+    /// [`draining`](Observer::draining); an answer that a client reads to its end is settled by whoever passes it on.
+    fn drained(&self, ending: Ending);
+}
+
+/// How an answer that nobody reads any more ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The provider ended it.
+    Complete,
+    /// The provider broke off, or fell silent.
+    Broken,
+    /// It took longer than the drain may take, or there were too many drains.
+    GaveUp,
+}
+
+/// How long each part of an attempt may take. Zero means: as long as it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the sent request to the first byte of the answer's head.
+    pub first_byte: Duration,
+    /// Silence within the answer.
+    pub idle: Duration,
+    /// The whole attempt.
+    pub total: Duration,
+}
+
+/// One request to one provider, complete: it can be sent again.
+pub struct Attempt {
+    /// Head as the provider gets it; framing headers are set by the engine.
+    pub head: RequestHeader,
+    /// The whole body.
+    pub body: Bytes,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// Told of every byte of the answer.
+    pub observer: Arc<dyn Observer>,
+    small_answer: OnceLock<Bytes>,
+    rejected: AtomicBool,
+}
+
+impl Attempt {
+    /// An attempt that is ready to be sent.
+    #[must_use]
+    pub fn new(head: RequestHeader, body: Bytes, timeouts: Timeouts, observer: Arc<dyn Observer>) -> Self {
+        Self { head, body, timeouts, observer, small_answer: OnceLock::new(), rejected: AtomicBool::new(false) }
+    }
+
+    /// The body of an error answer that was small enough to be read with its head: it can be judged, and passed on
+    /// later.
+    #[must_use]
+    pub fn small_answer(&self) -> Option<&Bytes> {
+        self.small_answer.get()
+    }
+
+    pub(super) fn set_small_answer(&self, body: Bytes) {
+        // One answer an attempt: a second is a retry on a fresh connection, whose first never had a head.
+        let _ = self.small_answer.set(body);
+    }
+
+    /// Says that nobody wants the answer, not even for accounting: the request goes elsewhere.
+    pub fn reject(&self) {
+        self.rejected.store(true, Ordering::Release);
+    }
+
+    /// Whether the answer was rejected.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.rejected.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The head carries the provider's key.
+        f.debug_struct("Attempt")
+            .field("body_bytes", &self.body.len())
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}

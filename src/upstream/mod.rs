@@ -1,0 +1,18 @@
+//! The only way out: one attempt at one provider, from the connection to the last byte of the answer.
+//!
+//! [`Exchange`] is the engine. It sends the request, retries once on a stale pooled connection, keeps separate
+//! time-outs for the first byte and for silence in between, hands every byte to the attempt's [`Observer`] as it
+//! arrives, and reads on after the client has left. It knows nothing of Pingora's proxy; [`Connector`] is the thin
+//! shell through which `pingora-proxy` drives it.
+
+mod attempt;
+mod connector;
+mod engine;
+mod peer;
+mod resolve;
+
+pub use attempt::{Attempt, Ending, Observer, Timeouts};
+pub use connector::Connector;
+pub use engine::{DrainLimits, Exchange};
+pub use peer::{Endpoint, EndpointError};
+pub use resolve::Resolver;

@@ -1,0 +1,15 @@
+//! The store, the directory and the ledger against real servers: what touches a database runs on SQLite and on
+//! PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod database;
+mod directory;
+mod ledger;
+mod ledger_outage;
+mod outage;
+mod provision;
+mod pubsub;
+mod schema;
+#[path = "../support/mod.rs"]
+mod support;

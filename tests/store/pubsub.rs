@@ -1,0 +1,122 @@
+//! Two nodes tell each other what has changed, through a Redis that comes and goes.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::DatabaseConnection;
+use tokio_util::sync::CancellationToken;
+use tollgate::directory::{Announcer, Change, Directory, PubSub, Refusal, Secret, Standing};
+
+use crate::database::{TestDatabase, eventually};
+use crate::directory::{enable_user, user_with_key};
+use crate::support::redis::Redis;
+
+const LIMIT: Duration = Duration::from_secs(15);
+
+struct Node {
+    directory: Directory,
+    announcer: Announcer,
+    stop: CancellationToken,
+}
+
+impl Node {
+    fn start(db: &DatabaseConnection, redis: &str) -> Self {
+        let directory = Directory::new(db.clone(), 0);
+        let (pubsub, announcer) = PubSub::new(redis).unwrap();
+        let stop = CancellationToken::new();
+        let (listener, token) = (directory.clone(), stop.clone());
+        tokio::spawn(async move { Box::pin(pubsub.run(token, move |change| listener.apply(&change))).await });
+        Self { directory, announcer, stop }
+    }
+
+    /// Whether the key passes here, as this node remembers it.
+    async fn admits(&self, secret: &Secret) -> bool {
+        match self.directory.lookup(secret.expose(), Standing::Good, 0).await.unwrap().check(0) {
+            Ok(()) => true,
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::UserDisabled);
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Until a node has subscribed it may miss a message; that it has can be seen by repeating one.
+async fn connected(nodes: [&Node; 2], db: &DatabaseConnection, user: i64, secret: &Secret) {
+    for (teller, listener) in [(nodes[0], nodes[1]), (nodes[1], nodes[0])] {
+        for enabled in [false, true] {
+            enable_user(db, user, enabled).await;
+            eventually("the nodes are connected", LIMIT, || async {
+                teller.announcer.announce(Change::User(user));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                listener.admits(secret).await == enabled
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_change_on_one_node_is_seen_on_the_other_within_a_second() {
+    let (database, redis) = (TestDatabase::sqlite(), Redis::start());
+    let db = database.open().await;
+    let (user, key, secret) = user_with_key(&db, "ada").await;
+    let (here, there) = (Node::start(&db, &redis.url()), Node::start(&db, &redis.url()));
+    connected([&here, &there], &db, user, &secret).await;
+    let hash = secret.hash().to_string();
+    let changes = [Change::User(user), Change::Key { id: key, hash }, Change::All];
+    for (change, enabled) in changes.into_iter().cycle().zip([false, true, false, true, false, true]) {
+        assert_eq!(there.admits(&secret).await, !enabled, "it is remembered");
+        enable_user(&db, user, enabled).await;
+        here.announcer.announce(change);
+        let seen = || async { there.admits(&secret).await == enabled };
+        eventually("the other node has heard", Duration::from_secs(1), seen).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_changed_while_redis_was_away_is_seen_when_it_is_back() {
+    let (database, mut redis) = (TestDatabase::sqlite(), Redis::start());
+    let db = database.open().await;
+    let (user, _, secret) = user_with_key(&db, "ada").await;
+    let (here, there) = (Node::start(&db, &redis.url()), Node::start(&db, &redis.url()));
+    connected([&here, &there], &db, user, &secret).await;
+
+    redis.stop();
+    enable_user(&db, user, false).await;
+    let start = Instant::now();
+    for _ in 0..5_000 {
+        here.announcer.announce(Change::User(user));
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "nobody waits for Redis");
+    assert!(there.admits(&secret).await, "nothing is known yet, and nothing fails");
+    redis.restart();
+    eventually("seen after the restart", LIMIT, || async { !there.admits(&secret).await }).await;
+
+    connected([&here, &there], &db, user, &secret).await;
+    redis.pause();
+    enable_user(&db, user, false).await;
+    here.announcer.announce(Change::User(user));
+    // Long enough that the message is given up: the connection it went into is of no use.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(there.admits(&secret).await);
+    redis.resume();
+    eventually("seen after the hang", LIMIT, || async { !there.admits(&secret).await }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_may_start_before_redis_does() {
+    let (database, mut redis) = (TestDatabase::sqlite(), Redis::start());
+    redis.stop();
+    let db = database.open().await;
+    let (user, _, secret) = user_with_key(&db, "ada").await;
+    let (here, there) = (Node::start(&db, &redis.url()), Node::start(&db, &redis.url()));
+    assert!(here.admits(&secret).await && there.admits(&secret).await);
+    redis.restart();
+    connected([&here, &there], &db, user, &secret).await;
+}
