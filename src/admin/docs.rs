@@ -144,19 +144,28 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     }
     if method == "post" {
         statuses.push("422");
-        parameter(operation, idempotency::HEADER.as_str(), "A POST that is repeated with the same key is carried out once.",
-            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}));
+        parameter(
+            operation,
+            idempotency::HEADER.as_str(),
+            "A POST that is repeated with the same key is carried out once.",
+            &json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}),
+        );
     }
     if matches!(method, "put" | "patch" | "delete") || (verb && object) {
         statuses.push("412");
-        parameter(operation, "if-match", "The version that the object must have, in quotation marks.",
-            json!({"type": "string", "pattern": "^([*]|\"[0-9]{1,18}\"|[0-9]{1,18})$"}));
+        parameter(
+            operation,
+            "if-match",
+            "The version that the object must have, in quotation marks.",
+            &json!({"type": "string", "pattern": "^([*]|\"[0-9]{1,18}\"|[0-9]{1,18})$"}),
+        );
     }
     if operation.get("security").is_none() {
         operation["security"] = json!([{"adminToken": []}]);
     }
     if method == "patch" {
-        let name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
+        let name =
+            operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
         let schema = json!({"schema": {"$ref": name.replace("Fields", "Patch")}});
         operation["requestBody"]["content"] =
             json!({"application/merge-patch+json": schema, "application/json": schema});
@@ -197,8 +206,9 @@ fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
     }
 }
 
-fn parameter(operation: &mut Value, name: &str, description: &str, schema: Value) {
-    let parameter = json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
+fn parameter(operation: &mut Value, name: &str, description: &str, schema: &Value) {
+    let parameter =
+        json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(parameter),
         None => operation["parameters"] = Value::Array(vec![parameter]),
@@ -210,7 +220,8 @@ fn parameters(operation: &mut Value) {
     let Some(parameters) = operation["parameters"].as_array_mut() else { return };
     for parameter in parameters {
         if parameter["in"] == "path" && parameter["name"] == "id" {
-            parameter["schema"] = json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": super::params::MAX_ID});
+            parameter["schema"] =
+                json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": super::params::MAX_ID});
         }
         if parameter["name"] == "model" && parameter["in"] == "path" {
             parameter["schema"] = json!({"type": "string", "minLength": 1, "maxLength": 256});
