@@ -35,7 +35,7 @@ pub enum StoreError {
     Schema(#[source] DbErr),
     /// A statement failed.
     #[error("the database failed: {0}")]
-    Statement(#[from] DbErr),
+    Query(#[from] DbErr),
     /// The database has been used by a newer version.
     #[error("the database has the schema of a newer version ({0} is not known here): start that version instead")]
     Newer(String),
@@ -47,7 +47,7 @@ impl StoreError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Folder { .. } | Self::Unreachable { .. } => true,
-            Self::Schema(error) | Self::Statement(error) => is_away(error),
+            Self::Schema(error) | Self::Query(error) => is_away(error),
             Self::Url { .. } | Self::Newer(_) => false,
         }
     }
