@@ -228,7 +228,7 @@ impl Tab {
         // Only priced models become labels: a client cannot make up names of these.
         if self.priced.price.is_some() && cost > Usd::ZERO {
             let labels = [&*candidate.provider.name, &*candidate.served_model];
-            metrics.cost_usd.with_label_values(&labels).inc_by(cost.as_f64());
+            metrics.cost_usd.with_label_values(&labels).inc_by(cost.to_f64_for_display());
         }
         for (kind, tokens) in usage.kinds() {
             if tokens > 0 {

@@ -42,6 +42,9 @@ const BEGINNING: usize = 64;
 /// How long a connection without a request is kept, in seconds.
 const KEEPALIVE_SECONDS: u64 = 60;
 
+/// Requests of one HTTP/2 connection that may be malformed before it is closed.
+const MALFORMED_REQUESTS: u32 = 100;
+
 /// Between requests.
 const IDLE: u8 = 0;
 /// The first byte of a head has come, the last has not.
@@ -132,18 +135,17 @@ async fn serve_http2<C: CustomConnector>(
                 connection.graceful_shutdown();
                 continue;
             }
-            accepted = Http2Session::from_h2_conn_with_malformed_budget(
-                &mut connection,
-                Arc::clone(&digest),
-                &mut malformed,
-            ) => accepted,
+            accepted = Http2Session::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
             // An idle connection holds memory for nobody.
             () = idle(&requests) => return,
         };
         let request = match accepted {
             Ok(Some(H2Accept::Session(request))) => request,
-            Ok(Some(H2Accept::Rejected)) => continue,
-            Ok(None) | Err(_) => return,
+            Ok(Some(H2Accept::Rejected)) if malformed < MALFORMED_REQUESTS => {
+                malformed += 1;
+                continue;
+            }
+            Ok(Some(H2Accept::Rejected) | None) | Err(_) => return,
         };
         let (proxy, shutdown) = (Arc::clone(&proxy), shutdown.clone());
         requests.spawn(async move { proxy.process_new_http(ServerSession::new_http2(request), &shutdown).await });
