@@ -47,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             (None, _) => None,
             (Some(value), None) => {
                 let key = value.to_str().map_err(|_| wrong())?;
-                if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|c| c.is_ascii_graphic() || c == b' ') {
+                if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|c| c.is_ascii_graphic()) {
                     return Err(wrong());
                 }
                 Some(key.to_owned())

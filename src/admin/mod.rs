@@ -33,6 +33,8 @@ mod validate;
 
 pub use auth::{Auth, Role};
 pub use ports::{AdminState, Invalidate, ProviderError, ProviderStatus, ProviderView, Shared};
+pub use prices::import_prices;
+pub use problem::Problem;
 pub use routes::{openapi, router};
 pub use secret::{Digest, Secret};
 pub use time::Instant;

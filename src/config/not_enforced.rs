@@ -19,7 +19,10 @@ impl Config {
             ("on_authority_failure", budgets.on_authority_failure != budgets_default.on_authority_failure),
             ("reservation", budgets.reservation != budgets_default.reservation),
             ("time_zone", budgets.time_zone != budgets_default.time_zone),
-            ("default_max_output_tokens", budgets.default_max_output_tokens != budgets_default.default_max_output_tokens),
+            (
+                "default_max_output_tokens",
+                budgets.default_max_output_tokens != budgets_default.default_max_output_tokens,
+            ),
             ("lease", budgets.lease != budgets_default.lease),
             ("model_group_lease", budgets.model_group_lease != budgets_default.model_group_lease),
         ];
@@ -37,7 +40,11 @@ impl Config {
 
         let (routing, routing_default) = (&self.routing, Routing::default());
         note(routing.strategy != routing_default.strategy, "routing.strategy", "choose otherwise than by weight");
-        note(routing.retry_budget != routing_default.retry_budget, "routing.retry_budget", "bound the share of retries");
+        note(
+            routing.retry_budget != routing_default.retry_budget,
+            "routing.retry_budget",
+            "bound the share of retries",
+        );
         note(routing.deadline != routing_default.deadline, "routing.deadline", "bound all attempts together");
         note(routing.affinity != routing_default.affinity, "routing.affinity", "keep a conversation at its provider");
         note(routing.gate != routing_default.gate, "routing.gate", "judge an answer before it goes out");

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use schemars::Schema;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
 use super::error::{Path, Segment};
@@ -12,10 +14,26 @@ use super::types::Config;
 /// A reference to a definition starts with this.
 const DEFINITION: &str = "#/$defs/";
 
+/// Lets a pattern accept a text that has a variable in it.
+const OR_VARIABLE: &str = r"|\$\{";
+
 /// The JSON Schema (draft 2020-12) of the configuration file.
 #[must_use]
 pub fn schema() -> Value {
-    SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<Config>().to_value()
+    let settings = SchemaSettings::draft2020_12().for_deserialize().with_transform(RecursiveTransform(polish));
+    settings.into_generator().into_root_schema_for::<Config>().to_value()
+}
+
+/// Makes the generated schema fit for editors, which see the file as it is written.
+fn polish(schema: &mut Schema) {
+    // The lines of a doc comment are wrapped for the source, not for the reader of the schema.
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
+    // A text with a variable is not yet what it will be. The notations check it when it is.
+    if let Some(Value::String(pattern)) = schema.get_mut("pattern") {
+        pattern.push_str(OR_VARIABLE);
+    }
 }
 
 /// The schema as `tollgate schema` prints it and `docs/config.schema.json` has it.
@@ -164,6 +182,17 @@ mod tests {
     }
 
     #[test]
+    fn an_editor_accepts_variables_where_texts_are() {
+        let schema = schema();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let file = json!({"server": {"listen": "${LISTEN}", "max_request_body": "${SIZE:-1MiB}"},
+                          "database": {"url": "${DATABASE_URL}"}, "shutdown": {"grace": "${GRACE}s"}});
+        assert!(validator.is_valid(&file));
+        assert!(!validator.is_valid(&json!({"shutdown": {"grace": "60"}})));
+        assert!(!validator.is_valid(&json!({"shutdown": {"grace": 60}})));
+    }
+
+    #[test]
     fn every_notation_that_the_schema_names_is_checked() {
         let schema = schema();
         for entry in notation::ALL {
@@ -187,4 +216,9 @@ mod tests {
     }
 }
 #[cfg(test)]
-mod gen_tmp { #[test] fn gen_tmp() { std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.schema.json"), super::schema_text()).unwrap(); } }
+mod gen_tmp {
+    #[test]
+    fn gen_tmp() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.schema.json"), super::schema_text()).unwrap();
+    }
+}

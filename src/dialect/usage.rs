@@ -79,6 +79,23 @@ fn strip_ignoring_case<'a>(word: &'a str, prefix: &str) -> &'a str {
 }
 
 impl Usage {
+    /// The tokens by kind, under the names of metrics.
+    #[must_use]
+    pub const fn kinds(&self) -> [(&'static str, u64); 10] {
+        [
+            ("input", self.input),
+            ("output", self.output),
+            ("cache_read", self.cache_read),
+            ("cache_write_5m", self.cache_write_5m),
+            ("cache_write_1h", self.cache_write_1h),
+            ("reasoning", self.reasoning),
+            ("input_audio", self.input_audio),
+            ("output_audio", self.output_audio),
+            ("input_image", self.input_image),
+            ("output_image", self.output_image),
+        ]
+    }
+
     /// Tokens of the answer, whatever they are priced at.
     #[must_use]
     pub const fn output_total(&self) -> u64 {

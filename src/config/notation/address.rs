@@ -143,9 +143,9 @@ impl Notation for AddressRange {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self(IpNet::from(address.to_canonical())));
         }
-        text.parse::<IpNet>()
-            .map(|network| Self(network.trunc()))
-            .map_err(|_| "is not an IP address or network: write one such as 10.0.0.7, 10.0.0.0/8 or fd00::/8".to_owned())
+        text.parse::<IpNet>().map(|network| Self(network.trunc())).map_err(|_| {
+            "is not an IP address or network: write one such as 10.0.0.7, 10.0.0.0/8 or fd00::/8".to_owned()
+        })
     }
 
     fn write(target: &Self) -> Value {
@@ -221,7 +221,9 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for value in [json!("10.0.0.0/33"), json!("10.0.0.0/-1"), json!("localhost"), json!(""), json!("10.0.0"), json!(10)] {
+        for value in
+            [json!("10.0.0.0/33"), json!("10.0.0.0/-1"), json!("localhost"), json!(""), json!("10.0.0"), json!(10)]
+        {
             assert!(AddressRange::read(&value).is_err(), "{value}");
         }
     }

@@ -39,7 +39,9 @@ impl Notation for AmountNotation {
             return Err("is nothing: an amount is more than 0 (to set no limit, leave the setting out)".to_owned());
         }
         if nanos > LARGEST_USD * Usd::NANOS_PER_USD {
-            return Err(format!("is too large: budgets are exact up to {LARGEST_USD} USD (for no limit, leave it out)"));
+            return Err(format!(
+                "is too large: budgets are exact up to {LARGEST_USD} USD (for no limit, leave it out)"
+            ));
         }
         Ok(Usd::from_nanos(nanos))
     }

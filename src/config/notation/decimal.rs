@@ -162,7 +162,10 @@ fn parse_scaled(text: &str, decimals: u32) -> Result<i64, String> {
     let whole = whole.parse::<i64>().ok().and_then(|whole| whole.checked_mul(10_i64.pow(decimals)));
     let fraction = if fraction.is_empty() { Some(0) } else { fraction.parse::<i64>().ok() };
     let fraction = fraction.and_then(|fraction| fraction.checked_mul(10_i64.pow(missing)));
-    whole.zip(fraction).and_then(|(whole, fraction)| whole.checked_add(fraction)).ok_or_else(|| "is too large".to_owned())
+    whole
+        .zip(fraction)
+        .and_then(|(whole, fraction)| whole.checked_add(fraction))
+        .ok_or_else(|| "is too large".to_owned())
 }
 
 #[cfg(test)]

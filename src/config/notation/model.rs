@@ -42,6 +42,12 @@ impl fmt::Debug for ModelGlob {
     }
 }
 
+impl fmt::Display for ModelGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 derive_from_notation!(all: ModelGlob);
 
 impl Notation for ModelGlob {

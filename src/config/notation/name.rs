@@ -51,7 +51,9 @@ mod tests {
     #[test]
     fn a_name_is_a_label() {
         assert_eq!(ProviderName::read(&json!("open-ai_2.eu")), Ok("open-ai_2.eu".to_owned()));
-        for value in [json!(""), json!("OpenAI"), json!("a b"), json!("a\n"), json!("é"), json!(5), json!("a".repeat(65))] {
+        for value in
+            [json!(""), json!("OpenAI"), json!("a b"), json!("a\n"), json!("é"), json!(5), json!("a".repeat(65))]
+        {
             assert!(ProviderName::read(&value).is_err(), "{value}");
         }
     }

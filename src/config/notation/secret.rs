@@ -104,7 +104,9 @@ mod tests {
 
     #[test]
     fn what_could_not_be_sent_is_refused_without_showing_it() {
-        for value in [json!("sk-canary\n"), json!("sk canary"), json!("sk-canary\u{7f}"), json!("canaryé"), json!(987_654)] {
+        for value in
+            [json!("sk-canary\n"), json!("sk canary"), json!("sk-canary\u{7f}"), json!("canaryé"), json!(987_654)]
+        {
             let error = Secret::read(&value).unwrap_err();
             assert!(!error.contains("canary") && !error.contains("987"), "{error}");
         }

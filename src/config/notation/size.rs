@@ -55,7 +55,7 @@ impl Notation for SizeNotation {
     }
 
     fn write(target: &u64) -> Value {
-        let unit = UNITS.iter().find(|(name, size)| *name != "B" && *target > 0 && *target % size == 0);
+        let unit = UNITS.iter().find(|(name, size)| *name != "B" && *target > 0 && target.is_multiple_of(*size));
         match unit {
             Some((name, size)) => Value::String(format!("{}{name}", target / size)),
             None => Value::from(*target),

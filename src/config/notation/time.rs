@@ -94,9 +94,16 @@ mod tests {
         assert_eq!(TimeOfDayNotation::read(&json!("06:30")), Ok(Time::constant(6, 30, 0, 0)));
         assert_eq!(TimeOfDayNotation::read(&json!("23:59")), Ok(Time::constant(23, 59, 0, 0)));
         assert_eq!(TimeOfDayNotation::write(&Time::constant(0, 5, 0, 0)), json!("00:05"));
-        for value in
-            [json!("24:00"), json!("12:60"), json!("6:30"), json!("06:30:00"), json!("+6:30"), json!(390), json!(""), json!("06")]
-        {
+        for value in [
+            json!("24:00"),
+            json!("12:60"),
+            json!("6:30"),
+            json!("06:30:00"),
+            json!("+6:30"),
+            json!(390),
+            json!(""),
+            json!("06"),
+        ] {
             assert!(TimeOfDayNotation::read(&value).is_err(), "{value}");
         }
     }

@@ -192,7 +192,12 @@ mod tests {
 
     #[test]
     fn a_base_url_has_a_host_and_perhaps_a_path() {
-        for text in ["https://api.anthropic.com", "http://127.0.0.1:11434/", "https://eu.example.com/openai/v2", "HTTPS://[::1]:8"] {
+        for text in [
+            "https://api.anthropic.com",
+            "http://127.0.0.1:11434/",
+            "https://eu.example.com/openai/v2",
+            "HTTPS://[::1]:8",
+        ] {
             assert!(BaseUrlNotation::read(&json!(text)).is_ok(), "{text}");
         }
         for (text, reason) in [
@@ -236,9 +241,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_connected_to_is_refused_without_showing_it() {
-        for text in
-            ["", "canary", "mysql://me:canary@db/x", "postgres://", "postgres://me:can#ary@db:x/", "sqlite://", "postgres://a b"]
-        {
+        for text in [
+            "",
+            "canary",
+            "mysql://me:canary@db/x",
+            "postgres://",
+            "postgres://me:can#ary@db:x/",
+            "sqlite://",
+            "postgres://a b",
+        ] {
             let error = DatabaseUrl::read(&json!(text)).unwrap_err();
             assert!(!error.contains("canary") && !error.contains("can#ary"), "{error}");
         }

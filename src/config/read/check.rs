@@ -30,7 +30,9 @@ pub(super) fn check(value: &Value, expanded: &Expanded) -> Problems {
     let mut later = Check { root: value, expanded, problems: Problems::default() };
     match &*VALIDATOR {
         Ok(validator) => validator.iter_errors(value).for_each(|error| later.report(&error)),
-        Err(error) => later.problems.add(Path::default(), format!("cannot be checked (this is a bug in Tollgate): {error}")),
+        Err(error) => {
+            later.problems.add(Path::default(), format!("cannot be checked (this is a bug in Tollgate): {error}"))
+        }
     }
     // What a notation refused, it explained better than the schema can.
     check.problems.add_later(later.problems);
@@ -188,8 +190,11 @@ fn suggestion(name: &str, known: &[&str]) -> String {
     // The likeness of long texts costs their product.
     let name: String = name.chars().take(LONGEST_VALUE).collect::<String>().to_ascii_lowercase().replace('-', "_");
     let likeness = |known: &&str| strsim::jaro_winkler(&name, known);
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.filter(|best| likeness(best) >= LIKENESS).map_or_else(String::new, |best| format!("; did you mean `{best}`?"))
+    let like =
+        known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|best| likeness(best) >= LIKENESS);
+    // Short names are unlike each other by one slip already.
+    let best = like.or_else(|| known.iter().find(|known| strsim::osa_distance(&name, known) == 1));
+    best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"))
 }
 
 fn lower_first(sentence: &str) -> String {

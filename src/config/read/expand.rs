@@ -114,9 +114,9 @@ fn lookup(reference: &str, env: &Environment<'_>) -> Result<String, String> {
         (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => {
-            Err(format!("needs the environment variable {name}, which is not set (${{{name}:-}} allows it to be empty)"))
-        }
+        (None, None) => Err(format!(
+            "needs the environment variable {name}, which is not set (${{{name}:-}} allows it to be empty)"
+        )),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::civil::Time;
 
-use crate::config::error::{Path, Problems};
+use crate::config::error::{Path, Problems, shortened};
 use crate::config::types::{Config, Lease, Limits, Provider, Reset};
 
 const LONGEST_NAME: usize = 256;
@@ -83,7 +83,8 @@ fn of_provider(provider: &Provider, path: &Path, base: &FilePath, problems: &mut
 
 fn addresses(config: &Config, problems: &mut Problems) {
     let server = &config.server;
-    let addresses = [("server.listen", &server.listen), ("server.admin", &server.admin), ("server.metrics", &server.metrics)];
+    let addresses =
+        [("server.listen", &server.listen), ("server.admin", &server.admin), ("server.metrics", &server.metrics)];
     for (index, (place, address)) in addresses.iter().enumerate() {
         let same = addresses[..index].iter().find(|(_, other)| address.port() != 0 && other == address);
         if let Some((other, _)) = same {
@@ -155,6 +156,7 @@ fn file(file: &FilePath, base: &FilePath, path: Path, problems: &mut Problems) {
         return problems.add(path, "is in a folder whose name is not UTF-8: move the configuration");
     };
     if !file.is_file() {
+        let shown = shortened(shown, LONGEST_NAME);
         problems.add(path, format!("names `{shown}`, which is not a file (names are relative to the configuration)"));
     }
 }

@@ -31,7 +31,9 @@ fn switch(variable: &str, env: &Environment<'_>) -> Option<Result<bool, String>>
         "" => None,
         "true" | "1" => Some(Ok(true)),
         "false" | "0" => Some(Ok(false)),
-        _ => Some(Err(format!("is overruled by the environment variable {variable}, which must be true, false, 1 or 0"))),
+        _ => {
+            Some(Err(format!("is overruled by the environment variable {variable}, which must be true, false, 1 or 0")))
+        }
     }
 }
 

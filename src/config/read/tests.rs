@@ -172,7 +172,10 @@ providers:
     .unwrap();
     assert!(config.server.trusted_proxies[0].contains([10, 1, 1, 1].into()));
     let lease = config.budgets.effective_model_group_lease();
-    assert_eq!((lease.fraction.ppm(), lease.life, lease.write_off), (100_000, Duration::from_secs(2), Duration::from_secs(600)));
+    assert_eq!(
+        (lease.fraction.ppm(), lease.life, lease.write_off),
+        (100_000, Duration::from_secs(2), Duration::from_secs(600))
+    );
 
     let provider = &config.providers[0];
     assert_eq!(
@@ -288,7 +291,10 @@ fn a_message_says_what_to_do() {
         ("server: {lisen: 'a:1'}", "server.lisen: is not a setting; did you mean `listen`?"),
         ("servr: {}", "servr: is not a setting; did you mean `server`?"),
         ("log: {quiet: true}", "log.quiet: is not a setting; the settings here are format, level"),
-        ("log: {level: wran}", "log.level: `wran` is not one of off, error, warn, info, debug, trace; did you mean `warn`?"),
+        (
+            "log: {level: wran}",
+            "log.level: `wran` is not one of off, error, warn, info, debug, trace; did you mean `warn`?",
+        ),
         ("log: {level: }", "log.level: is empty: write one of off, error, warn, info, debug, trace"),
         ("log: {level: 5}", "log.level: `5` is not one of off, error, warn, info, debug, trace"),
         ("server: {threads: -1}", "server.threads: `-1` is too small: the least is 0"),
@@ -332,8 +338,14 @@ fn a_message_says_what_to_do() {
 #[test]
 fn a_limit_without_meaning_is_refused() {
     let limit = |limits: &str| format!("{}, limits: {limits}}}]", MINIMAL.trim_end_matches("}]"));
-    assert!(error(&limit("{daily: {usd: 1, reset: rolling, at: '06:00'}}")).starts_with("providers[0].limits.daily.at: is for"));
-    assert!(error(&limit("{weekly: {usd: 1, reset: fixed}}")).starts_with("providers[0].limits.weekly.reset: is not a setting"));
+    assert!(
+        error(&limit("{daily: {usd: 1, reset: rolling, at: '06:00'}}"))
+            .starts_with("providers[0].limits.daily.at: is for")
+    );
+    assert!(
+        error(&limit("{weekly: {usd: 1, reset: fixed}}"))
+            .starts_with("providers[0].limits.weekly.reset: is not a setting")
+    );
     assert!(error(&limit("{daily: {usd: 0}}")).starts_with("providers[0].limits.daily.usd: `0` is nothing"));
     assert!(read(&limit("{daily: {usd: 1, reset: rolling}}")).is_ok());
 }
@@ -370,7 +382,10 @@ providers:
     assert_eq!((provider.cost_multiplier.ppm(), provider.api_key.expose()), (850_000, "12345"));
     assert_eq!((&provider.tls.ca_file, provider.tls.verify), (&None, false));
 
-    assert!(error("server: {threads: '3'}").contains("is text, but must be a whole number"), "only variables are turned");
+    assert!(
+        error("server: {threads: '3'}").contains("is text, but must be a whole number"),
+        "only variables are turned"
+    );
 }
 
 #[test]
@@ -383,7 +398,8 @@ fn a_variable_cannot_change_the_file_around_it() {
 
     let env = |name: &str| (name == "KEY").then(|| "a:#{b}[c],\"d'&*!|>%@`".to_owned());
     for place in ["${KEY}", "\"${KEY}\"", "'${KEY}'"] {
-        let text = format!("providers:\n- name: a\n  dialects: [gemini]\n  base_url: https://a.example\n  api_key: {place}\n");
+        let text =
+            format!("providers:\n- name: a\n  dialects: [gemini]\n  base_url: https://a.example\n  api_key: {place}\n");
         let config = parse(&text, FilePath::new(""), &env).unwrap();
         assert_eq!(config.providers[0].api_key.expose(), "a:#{b}[c],\"d'&*!|>%@`");
     }
@@ -422,7 +438,8 @@ fn secrets_are_in_no_error_and_no_output() {
         assert!(error.starts_with("providers[0].api_key: the value is") && !error.contains("7391"), "{error}");
     }
 
-    let text = "database: {url: 'postgres://me:canary7391@db/x'}\nredis: {url: 'redis://:canary7391@cache'}\n".to_owned()
+    let text = "database: {url: 'postgres://me:canary7391@db/x'}\nredis: {url: 'redis://:canary7391@cache'}\n"
+        .to_owned()
         + &MINIMAL.replace("name: a", "name: a, api_key: '${KEY}'");
     let config = parse(&text, FilePath::new(""), &env).unwrap();
     let masked = config.masked();
@@ -542,7 +559,9 @@ fn places(value: &Value, path: &Path, found: &mut Vec<Path>) {
     found.push(path.clone());
     match value {
         Value::Object(group) => group.iter().for_each(|(key, value)| places(value, &path.key(key), found)),
-        Value::Array(list) => list.iter().enumerate().for_each(|(index, value)| places(value, &path.index(index), found)),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(index, value)| places(value, &path.index(index), found))
+        }
         _ => {}
     }
 }

@@ -57,7 +57,10 @@ fn explain(error: &serde_yaml::Error, text: &str) -> ConfigError {
     let message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
     let is_variable = text.lines().nth(line.saturating_sub(1)).is_some_and(|line| line.contains("${"));
     let hint = if is_variable { " (between { } or [ ], a text with ${...} must be in quotes)" } else { "" };
-    ConfigError { path: format!("line {line}, column {column}"), message: format!("is not valid YAML: {message}{hint}") }
+    ConfigError {
+        path: format!("line {line}, column {column}"),
+        message: format!("is not valid YAML: {message}{hint}"),
+    }
 }
 
 struct Builder<'a> {
@@ -230,7 +233,7 @@ mod tests {
             ("a: 1\nb: : 2\n", "line 2, column 4"),
             ("a: [1, 2\n", "line 2, column 1"),
             ("a: 1\n\tb: 2\n", "line 2, column 1"),
-            ("a: \"x\n", "line 1, column 4"),
+            ("a: \"x\n", "line 2, column 1"),
             ("a: *nothing\n", "line 1, column 4"),
         ] {
             let error = refusal(text);
