@@ -71,6 +71,7 @@ pub struct UserFields {
     note: Option<String>,
     /// Whether its keys are accepted.
     #[serde(default = "validate::yes")]
+    #[schema(default = true)]
     enabled: bool,
     /// From when on its keys are refused; in the past: at once.
     #[serde(default)]

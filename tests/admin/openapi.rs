@@ -51,11 +51,6 @@ fn it_is_openapi_3_1_below_api_v1() {
 }
 
 #[test]
-fn dump() {
-    std::fs::write("/tmp/admin-openapi.json", serde_json::to_string_pretty(&document()).unwrap()).unwrap();
-}
-
-#[test]
 fn operation_ids_are_unique() {
     let document = document();
     let operations = operations(&document);

@@ -21,7 +21,7 @@ pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, media_
     }
     let content = &response["content"][media_type];
     assert!(!content.is_null(), "{method} {path}: {status} as {media_type} is not documented");
-    if media_type.ends_with("json") {
+    if media_type == "application/json" || media_type.ends_with("+json") {
         conforms(
             &content["schema"],
             &serde_json::from_str(body).unwrap(),
