@@ -168,9 +168,10 @@ fn ledger() -> Vec<Step> {
         ),
         // One charge per attempt, however often a record is written.
         Step::unique("usage_ledger_request_attempt", "usage_ledger", ["request_id", "attempt"]),
-        Step::index("usage_ledger_user_id", "usage_ledger", ["user_id", "id"]),
-        Step::index("usage_ledger_key_id", "usage_ledger", ["key_id", "id"]),
-        Step::index("usage_ledger_settled_at", "usage_ledger", ["settled_at"]),
+        // Rows are listed newest first, page by page, and added up between two instants: of all, of a user, of a key.
+        Step::index("usage_ledger_settled_at", "usage_ledger", ["settled_at", "id"]),
+        Step::index("usage_ledger_user_id", "usage_ledger", ["user_id", "settled_at", "id"]),
+        Step::index("usage_ledger_key_id", "usage_ledger", ["key_id", "settled_at", "id"]),
         Step::table(
             "message_request",
             [

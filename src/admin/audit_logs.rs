@@ -74,9 +74,8 @@ pub(super) async fn list(
 }
 
 fn show(row: Model) -> Result<AuditLog, Problem> {
-    let raw = |text: Option<String>| {
-        text.map(RawValue::from_string).transpose().map_err(|error| Problem::internal(&error))
-    };
+    let raw =
+        |text: Option<String>| text.map(RawValue::from_string).transpose().map_err(|error| Problem::internal(&error));
     Ok(AuditLog {
         id: row.id,
         at: Instant(row.at),

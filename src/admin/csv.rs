@@ -17,8 +17,16 @@ pub fn row(out: &mut Vec<u8>, row: &UsageRow) {
     let optional = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
     let t = &row.tokens;
     let tokens = [
-        t.input, t.output, t.cache_read, t.cache_write_5m, t.cache_write_1h, t.reasoning, t.input_audio,
-        t.output_audio, t.input_image, t.output_image,
+        t.input,
+        t.output,
+        t.cache_read,
+        t.cache_write_5m,
+        t.cache_write_1h,
+        t.reasoning,
+        t.input_audio,
+        t.output_audio,
+        t.input_image,
+        t.output_image,
     ];
     // Writing to a Vec cannot fail.
     let _ = write!(
@@ -44,13 +52,8 @@ pub fn row(out: &mut Vec<u8>, row: &UsageRow) {
     for count in tokens {
         let _ = write!(out, "{count},");
     }
-    let _ = write!(
-        out,
-        "{},{},{}\r\n",
-        usd::decimal(row.cost_usd),
-        row.counted_in_user_global,
-        row.counted_in_key_global
-    );
+    let _ =
+        write!(out, "{},{},{}\r\n", usd::decimal(row.cost_usd), row.counted_in_user_global, row.counted_in_key_global);
 }
 
 /// A text that a client may have chosen. A spreadsheet would run one that begins like a formula, so an apostrophe,

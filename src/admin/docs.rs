@@ -12,6 +12,7 @@ use utoipa::OpenApi;
 use super::AdminState;
 use super::idempotency;
 use super::problem::ProblemDocument;
+use super::validate;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 const PAGE: &str = include_str!("docs.html");
@@ -69,8 +70,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         all_optional(&mut patch);
         document["components"]["schemas"][format!("{name}Patch")] = patch;
     }
-    let price = flat(&document, &document["components"]["schemas"]["ModelPrice"]);
-    document["components"]["schemas"]["ModelPrice"] = price;
+    flatten(&mut document["components"]["schemas"]);
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, item) in paths {
             for method in METHODS {
@@ -95,21 +95,28 @@ pub(super) fn routes(base: &str, document: String) -> Router<AdminState> {
         .route(&format!("{base}/docs"), get(move || async move { (page, PAGE) }))
 }
 
-/// One schema of several that all hold: two of which each allow no other properties would allow nothing together.
-fn flat(document: &Value, schema: &Value) -> Value {
-    let mut whole = json!({"type": "object", "additionalProperties": false, "properties": {}, "required": []});
-    for part in schema["allOf"].as_array().into_iter().flatten() {
-        let reference = part["$ref"].as_str().map(|reference| reference.trim_start_matches('#'));
-        let part = reference.and_then(|reference| document.pointer(reference)).unwrap_or(part);
-        if let (Some(properties), Some(whole)) = (part["properties"].as_object(), whole["properties"].as_object_mut()) {
-            whole.extend(properties.clone());
-        }
-        if let (Some(required), Some(whole)) = (part["required"].as_array(), whole["required"].as_array_mut()) {
-            whole.extend(required.clone());
-        }
+/// Makes one schema of several that all hold where one of them allows no other properties: that one would refuse the
+/// properties of the others.
+fn flatten(node: &mut Value) {
+    match node {
+        Value::Object(fields) => fields.values_mut().for_each(flatten),
+        Value::Array(items) => items.iter_mut().for_each(flatten),
+        _ => return,
     }
-    whole["description"] = schema["description"].clone();
-    whole
+    let Some(parts) = node["allOf"].as_array().filter(|parts| parts.iter().any(|p| p["additionalProperties"] == false))
+    else {
+        return;
+    };
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for part in parts {
+        properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+        required.extend(part["required"].as_array().cloned().unwrap_or_default());
+    }
+    let description = node["description"].take();
+    *node = json!({"type": "object", "additionalProperties": false, "properties": properties, "required": required});
+    if description.is_string() {
+        node["description"] = description;
+    }
 }
 
 /// A patch may leave everything out, and what it leaves out has no default.
@@ -144,19 +151,28 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     }
     if method == "post" {
         statuses.push("422");
-        parameter(operation, idempotency::HEADER.as_str(), "A POST that is repeated with the same key is carried out once.",
-            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}));
+        parameter(
+            operation,
+            idempotency::HEADER.as_str(),
+            "A POST that is repeated with the same key is carried out once.",
+            &json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}),
+        );
     }
     if matches!(method, "put" | "patch" | "delete") || (verb && object) {
         statuses.push("412");
-        parameter(operation, "if-match", "The version that the object must have, in quotation marks.",
-            json!({"type": "string", "pattern": "^([*]|\"[0-9]{1,18}\"|[0-9]{1,18})$"}));
+        parameter(
+            operation,
+            "if-match",
+            "The version that the object must have, in quotation marks.",
+            &json!({"type": "string", "pattern": "^([*]|\"[0-9]{1,18}\"|[0-9]{1,18})$"}),
+        );
     }
     if operation.get("security").is_none() {
         operation["security"] = json!([{"adminToken": []}]);
     }
     if method == "patch" {
-        let name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
+        let name =
+            operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
         let schema = json!({"schema": {"$ref": name.replace("Fields", "Patch")}});
         operation["requestBody"]["content"] =
             json!({"application/merge-patch+json": schema, "application/json": schema});
@@ -185,7 +201,7 @@ fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
         if status == "201" {
             headers.insert("Location".to_owned(), header("The path of the new object."));
         }
-        if method != "get" || path.ends_with("/{id}") || path.ends_with("/{model}") {
+        if status == "201" || path.ends_with("/{id}") || path.ends_with("/{model}") || (verb && object) {
             headers.insert("ETag".to_owned(), header("The version of the object, for If-Match."));
         }
         if method == "post" {
@@ -197,8 +213,9 @@ fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
     }
 }
 
-fn parameter(operation: &mut Value, name: &str, description: &str, schema: Value) {
-    let parameter = json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
+fn parameter(operation: &mut Value, name: &str, description: &str, schema: &Value) {
+    let parameter =
+        json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(parameter),
         None => operation["parameters"] = Value::Array(vec![parameter]),
@@ -210,16 +227,22 @@ fn parameters(operation: &mut Value) {
     let Some(parameters) = operation["parameters"].as_array_mut() else { return };
     for parameter in parameters {
         if parameter["in"] == "path" && parameter["name"] == "id" {
-            parameter["schema"] = json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": super::params::MAX_ID});
+            parameter["schema"] =
+                json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": super::params::MAX_ID});
         }
         if parameter["name"] == "model" && parameter["in"] == "path" {
-            parameter["schema"] = json!({"type": "string", "minLength": 1, "maxLength": 256});
+            parameter["schema"] =
+                json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": validate::NAME_PATTERN});
         }
         if parameter["name"] == "requestId" {
             parameter["schema"]["format"] = json!("uuid");
         }
         if parameter["in"] == "query" {
             parameter["schema"] = without_null(parameter["schema"].take());
+            if parameter["schema"]["type"] == "array" {
+                parameter["schema"]["minItems"] = json!(1);
+                parameter["schema"]["uniqueItems"] = json!(true);
+            }
         }
     }
 }

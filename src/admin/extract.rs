@@ -128,7 +128,9 @@ impl<const MAX: usize> Payload<MAX> {
     pub fn require(&self, types: &[&str]) -> Result<(), Problem> {
         match &self.media_type {
             Some(found) if types.contains(&found.as_str()) => Ok(()),
-            _ => Err(Problem::new(Code::UnsupportedMediaType, format!("Send a Content-Type of {}.", types.join(" or ")))),
+            _ => {
+                Err(Problem::new(Code::UnsupportedMediaType, format!("Send a Content-Type of {}.", types.join(" or "))))
+            }
         }
     }
 }

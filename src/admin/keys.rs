@@ -81,6 +81,7 @@ pub struct KeyFields {
     name: String,
     /// Whether it is accepted.
     #[serde(default = "validate::yes")]
+    #[schema(default = true)]
     enabled: bool,
     /// From when on it is refused; in the past: at once.
     #[serde(default)]

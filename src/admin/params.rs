@@ -101,7 +101,8 @@ impl Params {
         match found {
             Some(found) if found.len() <= max && !repeated => found,
             _ => {
-                let message = format!("must be at most {max} different ones of {}, separated by commas", words(choices));
+                let message =
+                    format!("must be at most {max} different ones of {}, separated by commas", words(choices));
                 self.wrong(InvalidParam::new(name, "invalid", message));
                 Vec::new()
             }

@@ -44,6 +44,7 @@ pub struct ProviderStatus {
     #[schema(value_type = Vec<String>)]
     pub dialects: Vec<Dialect>,
     /// Globs on the requested model; null: any.
+    #[schema(required)]
     pub models: Option<Vec<String>>,
     /// Lower is tried first.
     pub priority: i64,
@@ -65,7 +66,8 @@ pub struct ProviderStatus {
 pub struct ProviderError {
     /// When.
     pub at: Instant,
-    /// Status that the provider answered with, if it answered.
+    /// Status that the provider answered with; null: it did not answer.
+    #[schema(required)]
     pub status: Option<u16>,
     /// Why the attempt ended: `connect_failed`, `first_byte_timeout`, `upstream_status`, ...
     pub reason: String,

@@ -8,7 +8,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::model_prices::{ActiveModel, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter,
+    QuerySelect,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -264,8 +267,8 @@ async fn versions(
 
 fn model_name(name: &str) -> Result<String, Problem> {
     let trimmed = name.trim();
-    if trimmed.is_empty() || trimmed.len() > MAX_MODEL || trimmed.chars().any(char::is_control) {
-        let message = format!("must have 1 to {MAX_MODEL} bytes and no control characters");
+    if trimmed.is_empty() || trimmed.chars().count() > MAX_MODEL || trimmed.chars().any(char::is_control) {
+        let message = format!("must have 1 to {MAX_MODEL} characters and no control characters");
         return Err(Problem::invalid("model", "invalid", message));
     }
     Ok(trimmed.to_owned())

@@ -16,7 +16,8 @@ use utoipa_axum::routes;
 
 use super::problem::{Code, Problem};
 use super::{
-    AdminState, admin_tokens, audit_logs, docs, health, keys, me, prices, providers, requests, settings, summary, usage, users,
+    AdminState, admin_tokens, audit_logs, docs, health, keys, me, prices, providers, requests, settings, summary,
+    usage, users,
 };
 
 /// Where the API begins.
@@ -94,7 +95,8 @@ fn split_verb(mut request: Request) -> Request {
         format!("{BASE}/~")
     } else {
         let (head, last) = object.rsplit_once('/').unwrap_or(("", object));
-        let Some((id, verb)) = last.split_once(':').or_else(|| last.split_once("%3A")).or_else(|| last.split_once("%3a"))
+        let Some((id, verb)) =
+            last.split_once(':').or_else(|| last.split_once("%3A")).or_else(|| last.split_once("%3a"))
         else {
             return request;
         };

@@ -1,8 +1,7 @@
 //! How writes reach the database: one transaction each, that holds what it has read.
 
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, SqlErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    DatabaseConnection, DatabaseTransaction, DbErr, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
 use super::problem::{Code, Problem};
@@ -21,7 +20,6 @@ pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Probl
 }
 
 /// The problem behind a failed insert or update of an object whose `name` is unique.
-#[must_use]
 pub fn name_taken(what: &str) -> impl FnOnce(DbErr) -> Problem {
     move |error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => {

@@ -129,7 +129,7 @@ pub struct SummaryParams {
     counted: Option<CountedParam>,
 }
 
-/// A field of `groupBy`, for the documentation.
+/// What to put rows together by.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "documents GROUP_BY")]
@@ -150,7 +150,7 @@ pub enum GroupByParam {
     Hour,
 }
 
-/// A value of `counted`, for the documentation.
+/// Where the cost counts.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "documents COUNTED")]

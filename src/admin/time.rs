@@ -23,8 +23,10 @@ impl Instant {
             return Err(WHAT);
         }
         let at: Timestamp = text.parse().map_err(|_| WHAT)?;
-        Ok(Self(i64::try_from(at.as_nanosecond().div_euclid(1_000_000)).map_err(|_| WHAT)?
-            + i64::from(at.as_nanosecond().rem_euclid(1_000_000) != 0)))
+        Ok(Self(
+            i64::try_from(at.as_nanosecond().div_euclid(1_000_000)).map_err(|_| WHAT)?
+                + i64::from(at.as_nanosecond().rem_euclid(1_000_000) != 0),
+        ))
     }
 }
 
@@ -55,8 +57,10 @@ fn is_rfc3339(text: &[u8]) -> bool {
 impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // What lies outside of the calendar can only come from a damaged row; its nearest end is shown.
-        let at = Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX });
-        serializer.collect_str(&at)
+        let at =
+            Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX });
+        // Always with three decimals, so that times are in order as text too.
+        serializer.collect_str(&format_args!("{at:.3}"))
     }
 }
 
@@ -86,8 +90,12 @@ mod tests {
 
     #[test]
     fn every_offset_names_the_same_instant() {
-        for text in ["2026-01-31T12:00:00Z", "2026-01-31t12:00:00.000z", "2026-01-31T13:30:00+01:30", "2026-01-30T22:00:00-14:00"]
-        {
+        for text in [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31t12:00:00.000z",
+            "2026-01-31T13:30:00+01:30",
+            "2026-01-30T22:00:00-14:00",
+        ] {
             assert_eq!(Instant::parse(text), Ok(Instant(1_769_860_800_000)), "{text}");
         }
     }
@@ -95,9 +103,19 @@ mod tests {
     #[test]
     fn what_is_not_rfc_3339_is_refused() {
         for text in [
-            "", "2026-01-31", "2026-01-31T12:00:00", "2026-01-31 12:00:00Z", "2026-01-31T12:00:00+01", "2026-02-30T12:00:00Z",
-            "2026-01-31T12:00:00Z[Europe/Berlin]", "1769860800", "2026-01-31T25:00:00Z", "2026-01-31T12:00:00.Z",
-            "2026-01-31T12:00:00.0000000001Z", "+02026-01-31T12:00:00Z", "２026-01-31T12:00:00Z",
+            "",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31T12:00:00+01",
+            "2026-02-30T12:00:00Z",
+            "2026-01-31T12:00:00Z[Europe/Berlin]",
+            "1769860800",
+            "2026-01-31T25:00:00Z",
+            "2026-01-31T12:00:00.Z",
+            "2026-01-31T12:00:00.0000000001Z",
+            "+02026-01-31T12:00:00Z",
+            "２026-01-31T12:00:00Z",
         ] {
             assert!(Instant::parse(text).is_err(), "{text}");
         }
@@ -112,6 +130,7 @@ mod tests {
     #[test]
     fn it_is_written_in_utc() {
         assert_eq!(serde_json::to_string(&Instant(1_769_860_800_123)).unwrap(), "\"2026-01-31T12:00:00.123Z\"");
-        assert_eq!(serde_json::to_string(&Instant(i64::MAX)).unwrap(), "\"9999-12-30T22:00:00.999999999Z\"");
+        assert_eq!(serde_json::to_string(&Instant(0)).unwrap(), "\"1970-01-01T00:00:00.000Z\"");
+        assert_eq!(serde_json::to_string(&Instant(i64::MAX)).unwrap(), "\"9999-12-30T22:00:00.999Z\"");
     }
 }

@@ -183,7 +183,7 @@ pub struct UserParam {
     userId: Option<i64>,
 }
 
-/// How an attempt ended, for the documentation.
+/// How an attempt ended.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(dead_code, reason = "documents OUTCOMES")]

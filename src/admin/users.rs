@@ -71,6 +71,7 @@ pub struct UserFields {
     note: Option<String>,
     /// Whether its keys are accepted.
     #[serde(default = "validate::yes")]
+    #[schema(default = true)]
     enabled: bool,
     /// From when on its keys are refused; in the past: at once.
     #[serde(default)]
@@ -144,7 +145,11 @@ impl User {
 /// Lists users, in the order of their ids.
 #[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(PageParams),
     responses((status = 200, description = "A page of users.", body = Page<User>)))]
-pub(super) async fn list(_: Viewer, State(state): State<AdminState>, mut params: Params) -> Result<Json<Page<User>>, Problem> {
+pub(super) async fn list(
+    _: Viewer,
+    State(state): State<AdminState>,
+    mut params: Params,
+) -> Result<Json<Page<User>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
     params.finish()?;
     let mut query = users::Entity::find().order_by_asc(users::Column::Id).limit(page.fetch());
@@ -166,12 +171,8 @@ pub(super) async fn create(
     body: Payload,
 ) -> Result<Response, Problem> {
     let now = state.now();
-    let mut row = users::ActiveModel {
-        version: Set(1),
-        created_at: Set(now),
-        updated_at: Set(now),
-        ..Default::default()
-    };
+    let mut row =
+        users::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     body.object::<UserFields>()?.apply(&mut row)?;
     let txn = begin(&state.db).await?;
     let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {

@@ -14,7 +14,7 @@ const MAX_LIST: usize = 100;
 const MAX_GLOB: usize = 256;
 
 /// No control character anywhere, and something that is not white space.
-const NAME_PATTERN: &str = concat!(
+pub const NAME_PATTERN: &str = concat!(
     r"^[^\u0000-\u001f\u007f-\u009f]*",
     r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
     r"[^\u0000-\u001f\u007f-\u009f]*$"

@@ -20,6 +20,8 @@ use tollgate::dialect::Dialect;
 use tollgate::pricing::{Price, PriceBook, Prices};
 use tower::ServiceExt;
 
+use crate::spec;
+
 /// The token that the environment gives.
 pub const TOKEN: &str = "an-admin-token-from-the-environment";
 /// When tests begin.
@@ -84,7 +86,11 @@ impl ProviderView for Providers {
             groups: vec!["default".to_owned()],
             enabled: true,
             base_url: "https://api.example.com".to_owned(),
-            recent_errors: vec![ProviderError { at: Instant(NOW), status: Some(529), reason: "upstream_status".to_owned() }],
+            recent_errors: vec![ProviderError {
+                at: Instant(NOW),
+                status: Some(529),
+                reason: "upstream_status".to_owned(),
+            }],
         };
         vec![provider("second"), provider("first")]
     }
@@ -200,8 +206,20 @@ impl App {
 
     /// Sends a request with this token and these headers. Paths are those of the API's documentation.
     pub async fn call(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+        self.exchange(method, path, token, headers, body, None).await
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+        sent: Option<&Value>,
+    ) -> Answer {
         let path = if path.starts_with("/api/") { path.to_owned() } else { format!("/api/v1{path}") };
-        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(&path);
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -209,7 +227,9 @@ impl App {
             request = request.header(*name, *value);
         }
         let address = SocketAddr::from(([192, 0, 2, 1], 4711));
-        self.send(request.extension(ConnectInfo(address)).body(body).unwrap()).await
+        let answer = self.send(request.extension(ConnectInfo(address)).body(body).unwrap()).await;
+        spec::check(method, &path, sent, answer.status.as_u16(), answer.header("content-type"), &answer.body);
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -222,7 +242,7 @@ impl App {
 
     pub async fn json(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let headers = [&[("content-type", "application/json")], headers].concat();
-        self.call(method, path, TOKEN, &headers, body.to_string().into()).await
+        self.exchange(method, path, TOKEN, &headers, body.to_string().into(), Some(body)).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {

@@ -5,6 +5,7 @@
 mod app;
 mod openapi;
 mod scenarios;
+mod spec;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -25,10 +25,26 @@ fn it_is_openapi_3_1_below_api_v1() {
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["servers"], serde_json::json!([{"url": "/api/v1"}]));
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-    for path in ["/users", "/users/{id}", "/users/{id}/keys", "/keys/{id}", "/keys/{id}:rotate", "/prices", "/prices/{model}",
-        "/prices:import", "/usage", "/usage/summary", "/requests/{requestId}", "/providers", "/settings", "/audit-logs",
-        "/admin-tokens", "/admin-tokens/{id}", "/me", "/me/usage"]
-    {
+    for path in [
+        "/users",
+        "/users/{id}",
+        "/users/{id}/keys",
+        "/keys/{id}",
+        "/keys/{id}:rotate",
+        "/prices",
+        "/prices/{model}",
+        "/prices:import",
+        "/usage",
+        "/usage/summary",
+        "/requests/{requestId}",
+        "/providers",
+        "/settings",
+        "/audit-logs",
+        "/admin-tokens",
+        "/admin-tokens/{id}",
+        "/me",
+        "/me/usage",
+    ] {
         assert!(paths.iter().any(|found| *found == path), "{path} is missing");
     }
     assert_eq!(paths.len(), 18, "{paths:?}");
@@ -38,7 +54,8 @@ fn it_is_openapi_3_1_below_api_v1() {
 fn operation_ids_are_unique() {
     let document = document();
     let operations = operations(&document);
-    let ids: BTreeSet<_> = operations.iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
+    let ids: BTreeSet<_> =
+        operations.iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), operations.len());
 }
 

@@ -1,10 +1,12 @@
 //! Rows of the ledger, newest first.
 
-use entity::usage_ledger::{Column, Entity, Model};
 use entity::message_request;
+use entity::usage_ledger::{Column, Entity, Model};
 use futures::Stream;
 use futures::stream::{self, TryStreamExt};
-use sea_orm::{ColumnTrait, Condition, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, Condition, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 
 use super::Filter;
 
@@ -37,6 +39,10 @@ pub async fn page(
     after: Option<Position>,
     limit: u64,
 ) -> Result<Vec<Model>, DbErr> {
+    select(filter, after, limit).all(db).await
+}
+
+pub(super) fn select(filter: &Filter, after: Option<Position>, limit: u64) -> Select<Entity> {
     let behind = after.map(|Position { settled_at, id }| {
         // The first half says nothing new, but it is what an index can begin at.
         Condition::all()
@@ -48,8 +54,6 @@ pub async fn page(
         .order_by_desc(Column::SettledAt)
         .order_by_desc(Column::Id)
         .limit(limit)
-        .all(db)
-        .await
 }
 
 /// All rows that match, or the first `limit`, in batches.
@@ -89,8 +93,7 @@ pub struct Request {
 /// # Errors
 /// What the database says.
 pub async fn request(db: &DatabaseConnection, request_id: &str) -> Result<Option<Request>, DbErr> {
-    let rows =
-        Entity::find().filter(Column::RequestId.eq(request_id)).order_by_asc(Column::Attempt).all(db).await?;
+    let rows = Entity::find().filter(Column::RequestId.eq(request_id)).order_by_asc(Column::Attempt).all(db).await?;
     if rows.is_empty() {
         return Ok(None);
     }

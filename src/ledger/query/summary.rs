@@ -133,7 +133,7 @@ pub async fn summary(
     if group_by.is_empty() {
         return Ok(Summary { total, groups: Vec::new(), truncated: false });
     }
-    let day = if group_by.contains(&GroupBy::Day) { day(db, filter, zone).await? } else { Expr::val(0).into() };
+    let day = if group_by.contains(&GroupBy::Day) { day(db, filter, zone).await? } else { Expr::val(0) };
     let mut query = sums(filter);
     for by in group_by {
         let (expression, name) = match by {
@@ -143,7 +143,7 @@ pub async fn summary(
             GroupBy::ModelGroupId => (Expr::col(Column::ModelGroupId), "model_group_id"),
             GroupBy::Provider => (Expr::col(Column::Provider), "provider"),
             GroupBy::Day => (day.clone(), "day"),
-            GroupBy::Hour => (floor_div(Expr::col(Column::SettledAt), HOUR_MS), "hour"),
+            GroupBy::Hour => (whole(Expr::col(Column::SettledAt), HOUR_MS), "hour"),
         };
         query = query.column_as(expression, name);
         // By its alias: the expression of the day has bound values, which PostgreSQL would take for another expression.
@@ -205,9 +205,8 @@ fn sums(filter: &Filter) -> Select<Entity> {
     query
 }
 
-/// Rounded towards minus infinity; both databases round towards zero. Instants are after 1970, so they never differ
-/// here, but a clock that was never set must not put two hours into one group either.
-fn floor_div(value: impl ExprTrait, by: i64) -> SimpleExpr {
+/// Both databases cut off the fraction. Instants are after 1970, so that is the hour, or day, that they are in.
+fn whole(value: impl ExprTrait, by: i64) -> SimpleExpr {
     value.div(Expr::cust(by.to_string()))
 }
 
@@ -228,9 +227,7 @@ async fn day(db: &DatabaseConnection, filter: &Filter, zone: &TimeZone) -> Resul
         .one(db)
         .await?;
     let (first, last) = range.and_then(|r| Some((r.first?, r.last?))).unwrap_or((0, 0));
-    let shifted = |offset_ms: i64| {
-        floor_div(Expr::cust(format!("(settled_at + ({offset_ms}))")), DAY_MS)
-    };
+    let shifted = |offset_ms: i64| whole(Expr::cust(format!("(settled_at + ({offset_ms}))")), DAY_MS);
     let mut stretches = offsets(zone, first, last);
     let (_, last_offset) = stretches.pop().unwrap_or((i64::MAX, 0));
     if stretches.is_empty() {
@@ -245,7 +242,7 @@ async fn day(db: &DatabaseConnection, filter: &Filter, zone: &TimeZone) -> Resul
 
 /// The offsets of a zone, in milliseconds, with the instant at which each ends, from the one at `first` to the one at
 /// `last`.
-fn offsets(zone: &TimeZone, first: i64, last: i64) -> Vec<(i64, i64)> {
+pub(super) fn offsets(zone: &TimeZone, first: i64, last: i64) -> Vec<(i64, i64)> {
     let stamp = |at| Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
     let offset = |at| i64::from(zone.to_offset(at).seconds()) * 1000;
     let mut stretches = Vec::new();

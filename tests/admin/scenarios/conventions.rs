@@ -47,7 +47,12 @@ pub async fn bodies_have_a_limit_and_a_type(app: App) {
     app.call("POST", "/users", TOKEN, &json, Body::from(within.clone())).await.invalid(&["name"]);
     app.call("POST", "/users", TOKEN, &json, Body::from(within + " ")).await.problem(413, "too_large");
 
-    for headers in [vec![], vec![("content-type", "text/plain")], vec![("content-type", "application/merge-patch+json")], vec![("content-type", "")]] {
+    for headers in [
+        vec![],
+        vec![("content-type", "text/plain")],
+        vec![("content-type", "application/merge-patch+json")],
+        vec![("content-type", "")],
+    ] {
         let answer = app.call("POST", "/users", TOKEN, &headers, Body::from(r#"{"name":"a"}"#)).await;
         answer.problem(415, "unsupported_media_type");
     }
@@ -64,7 +69,9 @@ pub async fn absurd_bodies_are_refused(app: App) {
         let answer = app.call("POST", "/users", TOKEN, &json, Body::from(body.to_owned())).await;
         answer.problem(400, "invalid_request");
     }
-    app.call("POST", "/users", TOKEN, &json, Body::from(&b"{\"name\":\"\xff\"}"[..])).await.problem(400, "invalid_request");
+    app.call("POST", "/users", TOKEN, &json, Body::from(&b"{\"name\":\"\xff\"}"[..]))
+        .await
+        .problem(400, "invalid_request");
     let nested = format!("{{\"name\":{}1{}}}", "[".repeat(100), "]".repeat(100));
     app.call("POST", "/users", TOKEN, &json, Body::from(nested)).await.invalid(&["name"]);
     for body in ["[]", "null", "3", "\"x\""] {
@@ -124,7 +131,7 @@ pub async fn forged_cursors_are_refused(app: App) {
         forged("[\"user\"]"),
         forged(&"[".repeat(500)),
         STANDARD.encode("[\"user\",1?>]"),
-        "A".repeat(100_000),
+        "A".repeat(60_000),
         "%00".to_owned(),
     ] {
         app.get(&format!("/users?cursor={wrong}")).await.invalid(&["cursor"]);
@@ -142,17 +149,24 @@ pub async fn unknown_and_repeated_parameters_are_refused(app: App) {
     app.get("/users?limit=1&limit=2").await.invalid(&["limit"]);
     app.get("/usage?user_id=1").await.invalid(&["user_id"]);
     app.get("/usage?userId=1%20OR%201=1&from=yesterday&outcome=lost&model=a%00b&modelGroupId=0").await.invalid(&[
-        "userId", "model", "modelGroupId", "outcome", "from",
+        "userId",
+        "model",
+        "modelGroupId",
+        "outcome",
+        "from",
     ]);
     app.get("/usage/summary?groupBy=userId,userId").await.invalid(&["groupBy"]);
     app.get("/usage/summary?groupBy=userId,keyId,model").await.invalid(&["groupBy"]);
     app.get("/usage/summary?groupBy=secret_hash").await.invalid(&["groupBy"]);
-    app.get(&format!("/usage/summary?groupBy={}", "a,".repeat(50_000))).await.invalid(&["groupBy"]);
+    app.get(&format!("/usage/summary?groupBy={}", "a,".repeat(30_000))).await.invalid(&["groupBy"]);
     app.get("/usage/summary?counted=none&limit=1").await.invalid(&["counted", "limit"]);
     app.get("/usage/summary?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z").await.invalid(&["to"]);
     app.get("/usage?from=2026-01-02T00:00:00+02:00").await.ok(200);
     let problem = app.get("/users?x").await.problem(400, "validation_failed");
-    assert_eq!(problem["invalidParams"], json!([{"path": "x", "code": "unknown", "message": "there is no such parameter"}]));
+    assert_eq!(
+        problem["invalidParams"],
+        json!([{"path": "x", "code": "unknown", "message": "there is no such parameter"}])
+    );
 }
 
 pub async fn health_is_told_without_a_credential(app: App) {

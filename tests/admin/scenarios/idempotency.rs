@@ -22,7 +22,9 @@ pub async fn a_repeated_post_is_carried_out_once(app: App) {
     assert_eq!(app.audit().await.len(), 1);
     app.post("/users", body).await.problem(409, "conflict");
     for wrong in ["", "\u{e9}", &"k".repeat(256)] {
-        app.json("POST", "/users", &[("idempotency-key", wrong)], &json!({"name": "x"})).await.invalid(&["Idempotency-Key"]);
+        app.json("POST", "/users", &[("idempotency-key", wrong)], &json!({"name": "x"}))
+            .await
+            .invalid(&["Idempotency-Key"]);
     }
 }
 

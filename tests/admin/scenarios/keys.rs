@@ -96,7 +96,14 @@ pub async fn a_key_of_a_missing_user_is_not_found(app: App) {
 pub async fn only_the_verbs_that_exist_are_found(app: App) {
     let user = app.user("ada").await;
     let (id, _) = app.key(user).await;
-    for path in [format!("/keys/{id}:explode"), format!("/keys/{id}/~rotate"), format!("/keys/{id}:"), format!("/users/{user}:rotate"), "/prices:export".to_owned(), "/:".to_owned()] {
+    for path in [
+        format!("/keys/{id}:explode"),
+        format!("/keys/{id}/~rotate"),
+        format!("/keys/{id}:"),
+        format!("/users/{user}:rotate"),
+        "/prices:export".to_owned(),
+        "/:".to_owned(),
+    ] {
         app.post(&path, json!({})).await.problem(404, "not_found");
     }
     let answer = app.get(&format!("/keys/{id}:rotate")).await;

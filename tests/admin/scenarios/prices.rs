@@ -21,7 +21,11 @@ pub async fn a_price_is_set_read_replaced_and_taken_away(app: App) {
     assert_eq!(read.header("etag"), "\"1\"");
     assert_eq!(read.ok(200), set);
     let replaced = app.json("PUT", "/prices/my-model", &[], &json!({"inputUsdPerMillion": 1})).await.ok(200);
-    assert_eq!((&replaced["version"], &replaced["outputUsdPerMillion"]), (&json!(2), &Value::Null), "whole, not merged");
+    assert_eq!(
+        (&replaced["version"], &replaced["outputUsdPerMillion"]),
+        (&json!(2), &Value::Null),
+        "whole, not merged"
+    );
     app.delete("/prices/my-model").await.ok(204);
     app.get("/prices/my-model").await.problem(404, "not_found");
     app.delete("/prices/my-model").await.problem(404, "not_found");
@@ -43,7 +47,9 @@ pub async fn a_price_is_set_read_replaced_and_taken_away(app: App) {
 
 pub async fn names_with_slashes_work_raw_and_encoded(app: App) {
     let price = json!({"inputUsdPerMillion": 1});
-    for name in ["gemini/my-pro", "a/b/c", "llama3:8b", "bedrock/anthropic.claude:0", "~x", "with space", "名前", "50%", "/x"] {
+    for name in
+        ["gemini/my-pro", "a/b/c", "llama3:8b", "bedrock/anthropic.claude:0", "~x", "with space", "名前", "50%", "/x"]
+    {
         let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let set = app.json("PUT", &format!("/prices/{encoded}"), &[], &price).await;
         let location = set.header("location").to_owned();
@@ -68,7 +74,10 @@ pub async fn wrong_prices_are_refused_with_their_paths(app: App) {
         ("secretHash", json!({"inputUsdPerMillion": 1, "secretHash": 1})),
         ("model", json!({"inputUsdPerMillion": 1, "model": "x"})),
         ("version", json!({"inputUsdPerMillion": 1, "version": 9})),
-        ("contextTiers[0].inputUsdPerMillion", json!({"inputUsdPerMillion": 1, "contextTiers": [{"aboveTokens": 1, "inputUsdPerMillion": -1}]})),
+        (
+            "contextTiers[0].inputUsdPerMillion",
+            json!({"inputUsdPerMillion": 1, "contextTiers": [{"aboveTokens": 1, "inputUsdPerMillion": -1}]}),
+        ),
         ("", json!([])),
     ] {
         let answer = app.json("PUT", "/prices/m", &[], &price).await;
@@ -91,9 +100,12 @@ pub async fn a_list_is_imported(app: App) {
     assert_eq!(report["imported"], 1, "{report}");
     assert!(report["skipped"].as_array().unwrap().iter().any(|skipped| skipped["model"] == "bad"), "{report}");
     let price = app.get("/prices/my/model").await.ok(200);
-    assert_eq!((&price["inputUsdPerMillion"], &price["source"], &price["version"]), (&json!(1), &json!("rest"), &json!(2)));
+    assert_eq!(
+        (&price["inputUsdPerMillion"], &price["source"], &price["version"]),
+        (&json!(1), &json!("rest"), &json!(2))
+    );
     let again = app.json("POST", "/prices:import", &key, &public).await;
-    assert_eq!((again.header("idempotency-replayed"), again.ok(200)), ("true", report));
+    assert_eq!((again.header("idempotency-replayed"), again.json()), ("true", report));
     assert_eq!(app.get("/prices/my/model").await.ok(200)["version"], 2, "carried out once");
 
     let yaml = "ours:\n  inputUsdPerMillion: 2\n  outputUsdPerMillion: 4\n";
@@ -103,19 +115,29 @@ pub async fn a_list_is_imported(app: App) {
     assert_eq!(app.audit().await.iter().filter(|row| row.action == "import").count(), 2);
 
     let bomb = format!("a: &a [x,x,x]\n{}", (0..30).map(|i| format!("b{i}: &b{i} [*a,*a,*a]\n")).collect::<String>());
-    for (body, status) in [(String::new(), 400), ("[1,2]".to_owned(), 400), ("\u{0}".to_owned(), 400), ("[".repeat(100_000), 400), (" ".repeat(17 << 20), 413)] {
+    for (body, status) in [
+        (String::new(), 400),
+        ("[1,2]".to_owned(), 400),
+        ("\u{0}".to_owned(), 400),
+        ("[".repeat(100_000), 400),
+        (" ".repeat(17 << 20), 413),
+    ] {
         let answer = app.call("POST", "/prices:import", TOKEN, &types, Body::from(body)).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
     let report = app.call("POST", "/prices:import", TOKEN, &types, Body::from(bomb)).await.ok(200);
     assert_eq!(report["imported"], 0);
     app.call("POST", "/prices:import", TOKEN, &types, Body::from(&b"\xff"[..])).await.problem(400, "invalid_request");
-    app.call("POST", "/prices:import", TOKEN, &[("content-type", "text/csv")], Body::from(yaml)).await.problem(415, "unsupported_media_type");
+    app.call("POST", "/prices:import", TOKEN, &[("content-type", "text/csv")], Body::from(yaml))
+        .await
+        .problem(415, "unsupported_media_type");
 
     // Thousands of models, more than one statement has variables for.
-    let many: serde_json::Map<String, Value> = (0..9000).map(|i| (format!("many-{i:05}"), json!({"inputUsdPerMillion": i}))).collect();
+    let many: serde_json::Map<String, Value> =
+        (0..9000).map(|i| (format!("many-{i:05}"), json!({"inputUsdPerMillion": i}))).collect();
     let headers = [("content-type", "application/json")];
-    let report = app.call("POST", "/prices:import", TOKEN, &headers, Body::from(Value::Object(many).to_string())).await.ok(200);
+    let report =
+        app.call("POST", "/prices:import", TOKEN, &headers, Body::from(Value::Object(many).to_string())).await.ok(200);
     assert_eq!(report["imported"], 9000);
     assert_eq!(app.get("/prices/many-08999").await.ok(200)["inputUsdPerMillion"], 8999);
 }
@@ -130,10 +152,13 @@ pub async fn if_match_guards_prices(app: App) {
     let answers = futures::future::join_all([2, 3, 4].map(|usd| put("\"1\"", usd))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
     assert_eq!(app.get("/prices/m").await.ok(200)["version"], 2);
-    app.call("DELETE", "/prices/m", TOKEN, &[("if-match", "\"1\"")], Body::empty()).await.problem(412, "version_mismatch");
+    app.call("DELETE", "/prices/m", TOKEN, &[("if-match", "\"1\"")], Body::empty())
+        .await
+        .problem(412, "version_mismatch");
     // Created by several at once.
     let app = &app;
-    let create = |usd: i32| async move { app.json("PUT", "/prices/n", &[], &json!({"requestUsd": usd})).await.status.as_u16() };
+    let create =
+        |usd: i32| async move { app.json("PUT", "/prices/n", &[], &json!({"requestUsd": usd})).await.status.as_u16() };
     let mut statuses = futures::future::join_all([1, 2, 3, 4].map(create)).await;
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 201]);

@@ -23,17 +23,33 @@ pub async fn the_audit_log_names_every_write_without_secrets(app: App) {
     }
     let log = log.ok(200);
     let items = log["items"].as_array().unwrap();
-    let brief: Vec<_> = items.iter().map(|item| format!("{} {}", item["action"], item["objectType"]).replace('"', "")).collect();
-    assert_eq!(brief, ["delete user", "delete key", "create price", "create admin_token", "rotate key", "update user", "create key", "create user"]);
+    let brief: Vec<_> =
+        items.iter().map(|item| format!("{} {}", item["action"], item["objectType"]).replace('"', "")).collect();
+    assert_eq!(
+        brief,
+        [
+            "delete user",
+            "delete key",
+            "create price",
+            "create admin_token",
+            "rotate key",
+            "update user",
+            "create key",
+            "create user"
+        ]
+    );
     let update = &items[5];
     assert_eq!((&update["before"]["rpm"], &update["after"]["rpm"]), (&Value::Null, &json!(5)));
-    assert_eq!((&update["objectId"], &update["at"]), (&json!(user.to_string()), &json!("2026-09-21T14:14:20Z")));
+    assert_eq!((&update["objectId"], &update["at"]), (&json!(user.to_string()), &json!("2026-09-21T14:14:20.000Z")));
     assert_eq!((&items[7]["before"], &items[0]["after"]), (&Value::Null, &Value::Null));
     let early = app.get("/audit-logs?to=2026-09-21T14:14:20Z").await.ok(200);
     assert_eq!(early["items"].as_array().unwrap().len(), 2);
     let page = app.get("/audit-logs?limit=3").await.ok(200);
     let next = page["pageInfo"]["nextCursor"].as_str().unwrap();
-    assert_eq!(app.get(&format!("/audit-logs?limit=100&cursor={next}")).await.ok(200)["items"].as_array().unwrap()[..], items[3..]);
+    assert_eq!(
+        app.get(&format!("/audit-logs?limit=100&cursor={next}")).await.ok(200)["items"].as_array().unwrap()[..],
+        items[3..]
+    );
     app.call("DELETE", "/audit-logs", TOKEN, &[], Body::empty()).await.problem(405, "method_not_allowed");
 }
 
@@ -43,7 +59,7 @@ pub async fn providers_are_listed_by_name(app: App) {
         page["items"],
         json!([{"name": "first", "dialects": ["openai_chat"], "models": null, "priority": 0, "weight": 1, "groups": ["default"],
             "enabled": true, "baseUrl": "https://api.example.com",
-            "recentErrors": [{"at": "2026-09-21T14:13:20Z", "status": 529, "reason": "upstream_status"}]}])
+            "recentErrors": [{"at": "2026-09-21T14:13:20.000Z", "status": 529, "reason": "upstream_status"}]}])
     );
     let next = page["pageInfo"]["nextCursor"].as_str().unwrap();
     let rest = app.get(&format!("/providers?cursor={next}")).await.ok(200);

@@ -69,8 +69,9 @@ fn mixed(count: i64) -> Vec<usage_ledger::Model> {
             provider: ["anthropic", "openai"][usize::try_from(id % 2).unwrap()].to_owned(),
             served_model: ["a", "b/c", "d%"][usize::try_from(id % 3).unwrap()].to_owned(),
             model_group_id: (id % 4 != 0).then_some(id % 4),
-            outcome: ["completed", "client_aborted", "upstream_failed", "interrupted"][usize::try_from(id % 4).unwrap()]
-                .to_owned(),
+            outcome: ["completed", "client_aborted", "upstream_failed", "interrupted"]
+                [usize::try_from(id % 4).unwrap()]
+            .to_owned(),
             cost_nanos: id * 1_000_003,
             counted_in_user_global: id % 2 == 0,
             counted_in_key_global: id % 3 == 0,
@@ -87,7 +88,7 @@ pub async fn rows_come_newest_first_with_every_field(app: App) {
         page["items"][2],
         json!({
             "requestId": "01890000-0000-7000-8000-000000000001", "attempt": 1, "createdAt": "2026-09-21T14:13:18.500Z",
-            "settledAt": "2026-09-21T14:13:20Z", "userId": 1, "keyId": 1, "provider": "anthropic", "dialect": "anthropic",
+            "settledAt": "2026-09-21T14:13:20.000Z", "userId": 1, "keyId": 1, "provider": "anthropic", "dialect": "anthropic",
             "requestedModel": "claude-sonnet", "servedModel": "claude-sonnet-4-5", "modelGroupId": null,
             "outcome": "completed", "estimated": false, "status": 200, "durationMs": 1500, "firstByteMs": 300,
             "tokens": {"input": 1, "output": 2, "cacheRead": 3, "cacheWrite5m": 4, "cacheWrite1h": 5, "reasoning": 6,
@@ -108,9 +109,15 @@ pub async fn filters_and_pages_agree_with_a_scan(app: App) {
         ("provider=openai", |row| row.provider == "openai"),
         ("model=b/c", |row| row.served_model == "b/c"),
         ("model=d%25", |row| row.served_model == "d%"),
-        ("modelGroupId=2&outcome=upstream_failed", |row| row.model_group_id == Some(2) && row.outcome == "upstream_failed"),
-        ("from=2026-09-21T14:13:15Z&to=2026-09-21T16:13:18%2B02:00", |row| (NOW - 5000..NOW - 2000).contains(&row.settled_at)),
-        ("userId=1&keyId=1&provider=anthropic", |row| row.user_id == 1 && row.key_id == 1 && row.provider == "anthropic"),
+        ("modelGroupId=2&outcome=upstream_failed", |row| {
+            row.model_group_id == Some(2) && row.outcome == "upstream_failed"
+        }),
+        ("from=2026-09-21T14:13:15Z&to=2026-09-21T16:13:18%2B02:00", |row| {
+            (NOW - 5000..NOW - 2000).contains(&row.settled_at)
+        }),
+        ("userId=1&keyId=1&provider=anthropic", |row| {
+            row.user_id == 1 && row.key_id == 1 && row.provider == "anthropic"
+        }),
         ("model=%25", |_| false),
     ];
     for (filter, keep) in filters {
@@ -139,14 +146,17 @@ pub async fn csv_and_json_lines_hold_everything(app: App) {
     let parsed: Vec<Value> = lines.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(&parsed, json["items"].as_array().unwrap());
 
-    let csv = app.call("GET", "/usage", TOKEN, &[("accept", "text/html, text/csv;q=0.9, */*;q=0.1")], Body::empty()).await;
+    let csv =
+        app.call("GET", "/usage", TOKEN, &[("accept", "text/html, text/csv;q=0.9, */*;q=0.1")], Body::empty()).await;
     assert!(csv.header("content-type").starts_with("text/csv"));
     let (head, rest) = csv.body.split_once("\r\n").unwrap();
     let columns = head.split(',').count();
     assert_eq!(columns, 29);
     assert_eq!(rest.matches("\r\n").count(), 30);
     assert!(rest.contains("\"'=HYPERLINK(\"\"http://x\"\"),\n\""), "{rest}");
-    for (line, item) in rest.split("\r\n").zip(json["items"].as_array().unwrap()).filter(|(line, _)| !line.contains('"')) {
+    for (line, item) in
+        rest.split("\r\n").zip(json["items"].as_array().unwrap()).filter(|(line, _)| !line.contains('"'))
+    {
         let cells: Vec<_> = line.split(',').collect();
         assert_eq!(cells.len(), columns);
         assert_eq!(cells[0], item["requestId"]);
@@ -178,8 +188,10 @@ pub async fn many_rows_are_streamed_in_batches(app: App) {
 }
 
 pub async fn costs_are_exact(app: App) {
-    let costs = [(1, "0.000000001"), (0, "0"), (123_456_789, "0.123456789"), (9_000_000_123_456_789, "9000000.123456789")];
-    let rows = costs.iter().zip(1..).map(|((cost_nanos, _), id)| usage_ledger::Model { cost_nanos: *cost_nanos, ..row(id) });
+    let costs =
+        [(1, "0.000000001"), (0, "0"), (123_456_789, "0.123456789"), (9_000_000_123_456_789, "9000000.123456789")];
+    let rows =
+        costs.iter().zip(1..).map(|((cost_nanos, _), id)| usage_ledger::Model { cost_nanos: *cost_nanos, ..row(id) });
     insert(&app, rows.collect()).await;
     let body = app.get("/usage").await.body;
     for (_, text) in costs {

@@ -20,10 +20,10 @@ pub async fn a_user_is_created_read_changed_listed_and_deleted(app: App) {
     assert_eq!(
         created,
         json!({
-            "id": id, "name": "Ada", "note": "first\nline", "enabled": false, "expiresAt": "2026-01-31T12:00:00Z",
+            "id": id, "name": "Ada", "note": "first\nline", "enabled": false, "expiresAt": "2026-01-31T12:00:00.000Z",
             "rpm": 60, "maxConcurrentRequests": 1_000_000, "allowedModels": ["claude-*", "gpt-[45]"],
-            "providerGroups": ["eu"], "version": 1, "createdAt": "2026-09-21T14:13:20Z",
-            "updatedAt": "2026-09-21T14:13:20Z",
+            "providerGroups": ["eu"], "version": 1, "createdAt": "2026-09-21T14:13:20.000Z",
+            "updatedAt": "2026-09-21T14:13:20.000Z",
         })
     );
     assert_eq!(app.seen.take(), [format!("user {id}")]);
@@ -54,9 +54,15 @@ pub async fn every_wrong_field_is_named_at_once(app: App) {
         "name": "  ", "note": "a\u{0}b", "rpm": 0, "maxConcurrentRequests": 1_000_001,
         "allowedModels": ["ok", "[", ""], "providerGroups": many,
     });
-    app.post("/users", wrong)
-        .await
-        .invalid(&["name", "note", "rpm", "maxConcurrentRequests", "allowedModels[1]", "allowedModels[2]", "providerGroups"]);
+    app.post("/users", wrong).await.invalid(&[
+        "name",
+        "note",
+        "rpm",
+        "maxConcurrentRequests",
+        "allowedModels[1]",
+        "allowedModels[2]",
+        "providerGroups",
+    ]);
     for (path, fields) in [
         ("name", json!({})),
         ("name", json!({"name": null})),
@@ -84,7 +90,9 @@ pub async fn every_wrong_field_is_named_at_once(app: App) {
 
 pub async fn unknown_fields_and_those_of_the_server_are_refused(app: App) {
     let id = app.user("ada").await;
-    for field in ["id", "version", "createdAt", "limits", "userGroupIds", "boosts", "modelGroups", "isAdmin", "expires_at", ""] {
+    for field in
+        ["id", "version", "createdAt", "limits", "userGroupIds", "boosts", "modelGroups", "isAdmin", "expires_at", ""]
+    {
         let mut body = json!({"name": "eve"});
         body[field] = Value::Null;
         app.post("/users", body.clone()).await.invalid(&[field]);
@@ -105,7 +113,9 @@ pub async fn a_name_is_unique(app: App) {
 }
 
 pub async fn a_patch_changes_only_what_it_names(app: App) {
-    let id = app.post("/users", json!({"name": "ada", "note": "n", "rpm": 5, "allowedModels": ["a"]})).await.ok(201)["id"].clone();
+    let id =
+        app.post("/users", json!({"name": "ada", "note": "n", "rpm": 5, "allowedModels": ["a"]})).await.ok(201)["id"]
+            .clone();
     let path = format!("/users/{id}");
     let headers = [("content-type", "application/merge-patch+json; charset=utf-8")];
     let changed = app.call("PATCH", &path, TOKEN, &headers, Body::from(r#"{"allowedModels":["b","c"]}"#)).await.ok(200);
@@ -155,7 +165,10 @@ pub async fn of_two_patches_with_the_same_version_one_is_refused(app: App) {
     }
     // Without a precondition all of them are carried out, one after the other.
     let path = &path;
-    let all = (0..8).map(|rpm| { let app = &app; async move { app.patch(path, json!({"rpm": rpm + 1})).await.ok(200) } });
+    let all = (0..8).map(|rpm| {
+        let app = &app;
+        async move { app.patch(path, json!({"rpm": rpm + 1})).await.ok(200) }
+    });
     futures::future::join_all(all).await;
     assert_eq!(app.get(path).await.ok(200)["version"], 19);
 }
@@ -164,9 +177,16 @@ pub async fn a_stale_if_match_is_refused(app: App) {
     let id = app.user("ada").await;
     let path = format!("/users/{id}");
     app.patch(&path, json!({"rpm": 1})).await.ok(200);
-    for (header, status) in
-        [("\"1\"", 412), ("\"1\", \"3\"", 412), ("W/\"2\"", 412), ("*", 200), ("3", 200), ("\"9\",\"4\"", 200), ("x", 400), ("", 400)]
-    {
+    for (header, status) in [
+        ("\"1\"", 412),
+        ("\"1\", \"3\"", 412),
+        ("W/\"2\"", 412),
+        ("*", 200),
+        ("3", 200),
+        ("\"9\",\"4\"", 200),
+        ("x", 400),
+        ("", 400),
+    ] {
         let answer = app.json("PATCH", &path, &[("if-match", header)], &json!({"rpm": 1})).await;
         assert_eq!(answer.status, status, "{header}: {answer:?}");
     }
@@ -183,7 +203,16 @@ pub async fn ids_out_of_range_are_refused(app: App) {
 }
 
 pub async fn hostile_text_is_kept_or_refused_but_never_run(app: App) {
-    for name in ["'; DROP TABLE users; --", "%", "_", "<script>alert(1)</script>", "\\", "${jndi:ldap://x}", "名前", "a\u{202e}b"] {
+    for name in [
+        "'; DROP TABLE users; --",
+        "%",
+        "_",
+        "<script>alert(1)</script>",
+        "\\",
+        "${jndi:ldap://x}",
+        "名前",
+        "a\u{202e}b",
+    ] {
         let id = app.user(name).await;
         assert_eq!(app.get(&format!("/users/{id}")).await.ok(200)["name"], name);
     }

@@ -1,0 +1,67 @@
+//! Holds every exchange of every scenario against the OpenAPI document.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(tollgate::admin::openapi);
+
+/// Asserts that the document knows this answer, and this body if it was accepted.
+pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, media_type: &str, body: &str) {
+    let path = path.split('?').next().unwrap();
+    let Some(operation) = operation(method, path) else {
+        assert!(matches!(status, 404 | 405 | 400 | 200), "{method} {path}: {status} of what is not documented");
+        return;
+    };
+    let response = resolved(&operation["responses"][status.to_string()]);
+    assert!(!response.is_null(), "{method} {path}: {status} is not documented");
+    let media_type = media_type.split(';').next().unwrap();
+    if body.is_empty() && response.get("content").is_none() {
+        return;
+    }
+    let content = &response["content"][media_type];
+    assert!(!content.is_null(), "{method} {path}: {status} as {media_type} is not documented");
+    if media_type == "application/json" || media_type.ends_with("+json") {
+        conforms(
+            &content["schema"],
+            &serde_json::from_str(body).unwrap(),
+            &format!("answer {status} to {method} {path}"),
+        );
+    }
+    if let Some(sent) = sent.filter(|_| (200..300).contains(&status))
+        && let Some(content) = operation["requestBody"]["content"].get("application/json")
+    {
+        conforms(&content["schema"], sent, &format!("body of {method} {path}"));
+    }
+}
+
+fn operation(method: &str, path: &str) -> Option<&'static Value> {
+    let path = path.strip_prefix("/api/v1")?.replace("%3A", ":");
+    let matches = |template: &str| {
+        let Some((before, rest)) = template.split_once('{') else { return template == path };
+        let after = rest.split_once('}').unwrap().1;
+        let Some(middle) = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { return false };
+        // Names of models may have slashes and colons in them.
+        !middle.is_empty() && (before == "/prices/" || !middle.contains(['/', ':']))
+    };
+    let (_, item) = DOCUMENT["paths"].as_object().unwrap().iter().find(|(template, _)| matches(template))?;
+    item.get(method.to_lowercase())
+}
+
+fn resolved(node: &'static Value) -> &'static Value {
+    match node["$ref"].as_str() {
+        Some(reference) => DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => node,
+    }
+}
+
+fn conforms(schema: &Value, instance: &Value, what: &str) {
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "components": DOCUMENT["components"],
+        "allOf": [schema],
+    });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<_> = validator.iter_errors(instance).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{what} is not as documented: {errors:#?}\n{instance}");
+}
