@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/prices.yaml");
     std::fs::write(&target, export_yaml(COMMENT, &imported.prices))?;
     for skipped in &imported.report.skipped {
-        eprintln!("skipped {}: {}", skipped.model, skipped.reason);
+        eprintln!("skipped {skipped}");
     }
     for (field, models) in &imported.report.ignored_fields {
         eprintln!("not charged for: {field} ({models} models)");

@@ -10,7 +10,7 @@ use tollgate::config::{self, Config};
 use tollgate::provider::Catalogue;
 use tollgate::server::{self, DEFAULT_CONFIG, ServeOptions, environment};
 use tollgate::store::StoreError;
-use tollgate::{directory, pricing, store};
+use tollgate::{admin, directory, pricing, store};
 
 /// An edge gateway for AI APIs in which money obeys rules.
 #[derive(Parser)]
@@ -122,12 +122,6 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<sea_orm::DbErr> for Failure {
-    fn from(error: sea_orm::DbErr) -> Self {
-        StoreError::from(error).into()
-    }
-}
-
 impl Cli {
     /// Does what was asked; the exit code says how it went.
     pub fn run(self) -> ExitCode {
@@ -191,7 +185,7 @@ fn with_database(
     let config = read_config(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
     runtime.block_on(async {
-        let db = store::connect(config.database.url.as_str(), config.database.max_connections).await?;
+        let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
         let done = work(&db).await;
         if let Err(error) = db.close().await {
             eprintln!("tollgate: the database was not closed in order: {error}");
@@ -216,17 +210,17 @@ async fn create_token(db: &DatabaseConnection, name: &str, role: Role) -> Result
         Role::Admin => directory::AdminRole::Admin,
         Role::Viewer => directory::AdminRole::Viewer,
     };
-    let token = directory::create_admin_token(db, name, role, server::now_ms()).await.map_err(Failure::new)?;
-    print(token.reveal())
+    let (_, secret) = directory::create_admin_token(db, name, role, server::now_ms()).await.map_err(Failure::new)?;
+    print(secret.expose())
 }
 
 async fn import(db: &DatabaseConnection, file: &Path) -> Result<(), Failure> {
     let text = std::fs::read_to_string(file).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
     let imported = pricing::import(&text).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
     store::migrate(db).await?;
-    store::put_prices(db, "command line", &imported.prices, server::now_ms()).await?;
+    admin::import_prices(db, &imported, server::now_ms()).await.map_err(Failure::new)?;
     for skipped in &imported.report.skipped {
-        eprintln!("left out: {skipped}");
+        eprintln!("left out: {}: {}", skipped.model, skipped.reason);
     }
     print(&format!("{} prices imported, {} left out", imported.prices.len(), imported.report.skipped.len()))
 }

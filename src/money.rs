@@ -79,7 +79,7 @@ impl Usd {
 
     /// The double nearest to the amount, for JSON and metrics only.
     #[must_use]
-    pub fn as_f64(self) -> f64 {
+    pub fn to_f64_for_display(self) -> f64 {
         // Both are exact below 2^53 nano-dollars, so the one division is the only rounding.
         self.0 as f64 / Self::NANOS_PER_USD as f64
     }

@@ -20,7 +20,6 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora_proxy::ProxyServiceBuilder;
-use sea_orm::DatabaseConnection;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -153,7 +152,7 @@ async fn start(
     config: Config,
     life: &Lifecycle,
 ) -> Result<Started, StartError> {
-    let db = store::connect(config.database.url.as_str(), config.database.max_connections).await?;
+    let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
     store::migrate(&db).await?;
     let metrics = Arc::new(Metrics::default());
     let prices = PriceKeeper::start(db.clone(), &config).await?;

@@ -137,7 +137,10 @@ impl Case {
 #[test]
 fn the_arithmetic_of_this_test_is_right() {
     let check = |number: &[u8]| digits::text(number);
-    assert_eq!(check(&digits::multiply(&digits::of(u64::MAX), &digits::of(u64::MAX))), "340282366920938463426481119284349108225");
+    assert_eq!(
+        check(&digits::multiply(&digits::of(u64::MAX), &digits::of(u64::MAX))),
+        "340282366920938463426481119284349108225"
+    );
     assert_eq!(check(&digits::add(&digits::of(999), &digits::of(1))), "1000");
     assert_eq!(check(&digits::of_decimal("3.75", 3)), "3750");
     assert_eq!(check(&digits::cut_up(&digits::of(12_000), 3)), "12");
@@ -198,8 +201,13 @@ fn anthropic_messages() {
             "{input: 11, cacheRead: 13, cacheWrite5m: 17, cacheWrite1h: 19, output: 23, serviceTier: batch}",
             vec![Tokens(11, "1.5"), Tokens(13, "0.15"), Tokens(17, "1.875"), Tokens(19, "6"), Tokens(23, "7.5")],
         ),
-        model("a tier without prices is the base", "claude-sonnet-4-5", "{input: 9, serviceTier: priority}", vec![Tokens(9, "3")])
-            .by_hand(27_000),
+        model(
+            "a tier without prices is the base",
+            "claude-sonnet-4-5",
+            "{input: 9, serviceTier: priority}",
+            vec![Tokens(9, "3")],
+        )
+        .by_hand(27_000),
     ]);
 }
 
@@ -259,13 +267,8 @@ fn openai_chat_completions() {
 #[test]
 fn openai_responses() {
     check(vec![
-        model(
-            "long context",
-            "gpt-5.4",
-            "{input: 272001, output: 5}",
-            vec![Tokens(272_001, "5"), Tokens(5, "22.5")],
-        )
-        .by_hand(1_360_117_500),
+        model("long context", "gpt-5.4", "{input: 272001, output: 5}", vec![Tokens(272_001, "5"), Tokens(5, "22.5")])
+            .by_hand(1_360_117_500),
         model(
             "long context in the flex tier",
             "gpt-5.4",
@@ -304,8 +307,10 @@ fn openai_responses() {
 fn openai_embeddings() {
     check(vec![
         model("one sentence", "text-embedding-3-small", "{input: 8}", vec![Tokens(8, "0.02")]).by_hand(160),
-        model("many of them", "text-embedding-3-large", "{input: 1234567}", vec![Tokens(1_234_567, "0.13")]).by_hand(160_493_710),
-        model("a batch", "text-embedding-3-small", "{input: 7, serviceTier: batch}", vec![Tokens(7, "0.01")]).by_hand(70),
+        model("many of them", "text-embedding-3-large", "{input: 1234567}", vec![Tokens(1_234_567, "0.13")])
+            .by_hand(160_493_710),
+        model("a batch", "text-embedding-3-small", "{input: 7, serviceTier: batch}", vec![Tokens(7, "0.01")])
+            .by_hand(70),
         model("of another maker", "mistral-embed", "{input: 1001}", vec![Tokens(1001, "0.1")]),
         model("half a nano-dollar counts as one", "text-embedding-3-small", "{input: 1}", vec![Tokens(1, "0.02")])
             .times("0.125")
@@ -374,7 +379,12 @@ fn models_that_speak_openais_dialect() {
             vec![Tokens(101, "0.28"), Tokens(4096, "0.028"), Tokens(77, "0.42")],
         )
         .by_hand(175_308),
-        model("deepseek: the peak price", "deepseek-v4-pro", "{input: 3, output: 7}", vec![Tokens(3, "1.32"), Tokens(7, "3.96")]),
+        model(
+            "deepseek: the peak price",
+            "deepseek-v4-pro",
+            "{input: 3, output: 7}",
+            vec![Tokens(3, "1.32"), Tokens(7, "3.96")],
+        ),
         model(
             "grok by its bare name, long: images rise with text",
             "grok-4.5",
@@ -411,8 +421,18 @@ fn models_that_speak_openais_dialect() {
             "{input: 256000, output: 10, reasoning: 1000}",
             vec![Tokens(256_000, "0.4"), Tokens(10, "1.2"), Tokens(1000, "4")],
         ),
-        model("kimi", "kimi-k3", "{input: 13, cacheRead: 7, output: 5}", vec![Tokens(13, "3"), Tokens(7, "0.3"), Tokens(5, "15")]),
-        model("glm", "glm-4.6", "{input: 13, cacheRead: 7, output: 5}", vec![Tokens(13, "0.6"), Tokens(7, "0.11"), Tokens(5, "2.2")]),
+        model(
+            "kimi",
+            "kimi-k3",
+            "{input: 13, cacheRead: 7, output: 5}",
+            vec![Tokens(13, "3"), Tokens(7, "0.3"), Tokens(5, "15")],
+        ),
+        model(
+            "glm",
+            "glm-4.6",
+            "{input: 13, cacheRead: 7, output: 5}",
+            vec![Tokens(13, "0.6"), Tokens(7, "0.11"), Tokens(5, "2.2")],
+        ),
         model(
             "mistral",
             "mistral-large-latest",
@@ -509,8 +529,18 @@ fn every_built_in_price_is_charged_as_it_is_written() {
         ("reasoningUsdPerMillion", "outputUsdPerMillion", "1", 149),
     ];
     let used = Usage {
-        input: 101, output: 103, cache_read: 107, cache_write_5m: 109, cache_write_1h: 113, input_audio: 127, output_audio: 131,
-        input_image: 137, output_image: 139, reasoning: 149, web_searches: 1, service_tier: ServiceTier::Standard,
+        input: 101,
+        output: 103,
+        cache_read: 107,
+        cache_write_5m: 109,
+        cache_write_1h: 113,
+        input_audio: 127,
+        output_audio: 131,
+        input_image: 137,
+        output_image: 139,
+        reasoning: 149,
+        web_searches: 1,
+        service_tier: ServiceTier::Standard,
     };
     let (book, mut models) = (book(), 0);
     for line in include_str!("../conf/prices.yaml").lines().filter(|line| !line.starts_with('#')) {
@@ -520,7 +550,11 @@ fn every_built_in_price_is_charged_as_it_is_written() {
         let mut femto = digits::of_decimal(&decimal("webSearchUsd"), 15);
         for (field, rule, share, tokens) in RULES {
             // In 1e-15 USD per token: 7 decimals of the price, 2 of the share.
-            let (price, share) = if written.get(field).is_some() || rule.is_empty() { (decimal(field), "1") } else { (decimal(rule), share) };
+            let (price, share) = if written.get(field).is_some() || rule.is_empty() {
+                (decimal(field), "1")
+            } else {
+                (decimal(rule), share)
+            };
             let rate = digits::multiply(&digits::of_decimal(&price, 7), &digits::of_decimal(share, 2));
             femto = digits::add(&femto, &digits::multiply(&rate, &digits::of(tokens)));
         }

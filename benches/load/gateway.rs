@@ -1,6 +1,6 @@
 //! The proxies under test, each before an upstream of its own kind: the gateway with everything on, and its yardstick.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
@@ -11,6 +11,8 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::process::{Core, Process, free_address};
 
 const ADMIN_TOKEN: &str = "bench-admin-token-that-is-long-enough";
+/// So many that none of them comes near the highest limit that there is.
+const KEYS: usize = 8;
 const UPSTREAM: &str = "upstream";
 const POLL: Duration = Duration::from_millis(50);
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -28,7 +30,7 @@ pub enum Subject {
 pub struct Proxy {
     pub title: &'static str,
     pub address: SocketAddr,
-    pub key: String,
+    pub keys: Vec<String>,
     pub process: Process,
     ledger: Option<Ledger>,
 }
@@ -53,7 +55,7 @@ impl Proxy {
 
     async fn listening(title: &'static str, address: SocketAddr, mut process: Process) -> Result<Self> {
         process.listens(address).await?;
-        Ok(Self { title, address, key: "sk-bench".to_owned(), process, ledger: None })
+        Ok(Self { title, address, keys: vec!["sk-bench".to_owned()], process, ledger: None })
     }
 
     async fn tollgate(upstream: SocketAddr) -> Result<Self> {
@@ -62,12 +64,17 @@ impl Proxy {
         let file = data.path().join("tollgate.yaml");
         fs::write(&file, configuration(data.path(), address, admin, metrics, upstream))?;
         let mut process = Process::start(Core::Proxy, Path::new(env!("CARGO_BIN_EXE_tollgate")), |command| {
-            command.args(["serve", "--config"]).arg(&file).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+            command.args(["serve", "-c"]).arg(&file).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+            // A new database's own admin token has no place in a report.
+            command.stdout(Stdio::null());
         })?;
         let ledger = Ledger { admin, client: Client::new(), _data: data };
         ledger.ready(&mut process).await?;
-        let key = ledger.new_key().await?;
-        Ok(Self { title: "tollgate", address, key, process, ledger: Some(ledger) })
+        let mut keys = Vec::new();
+        for number in 0..KEYS {
+            keys.push(ledger.new_key(number).await?);
+        }
+        Ok(Self { title: "tollgate", address, keys, process, ledger: Some(ledger) })
     }
 
     /// Whether there is no proxy in between.
@@ -122,8 +129,8 @@ impl Ledger {
     }
 
     /// A user and his key, with every guard on and none in the way.
-    async fn new_key(&self) -> Result<String> {
-        let guards = json!({"name": "bench", "rpm": 1_000_000_000, "maxConcurrentRequests": 100_000});
+    async fn new_key(&self, number: usize) -> Result<String> {
+        let guards = json!({"name": format!("bench {number}"), "rpm": 1_000_000, "maxConcurrentRequests": 100_000});
         let user = self.post("/users", &guards).await?;
         let id = user["id"].as_i64().context("a user without an id")?;
         let key = self.post(&format!("/users/{id}/keys"), &guards).await?;

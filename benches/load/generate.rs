@@ -23,8 +23,9 @@ use crate::scenario::{CHAT_PATH, Scenario};
 pub struct Generate {
     target: SocketAddr,
     scenario: Scenario,
-    #[arg(long)]
-    key: String,
+    /// The connections share them out among themselves.
+    #[arg(long = "key", required = true)]
+    keys: Vec<String>,
     #[arg(long)]
     connections: u32,
     #[arg(long)]
@@ -44,7 +45,8 @@ impl Generate {
             "--iterations",
             &requests,
         ])?;
-        let load = Load { target: self.target, scenario: self.scenario, key: self.key, body: self.scenario.request() };
+        let load =
+            Load { target: self.target, scenario: self.scenario, keys: self.keys, body: self.scenario.request() };
         rlt::cli::run(cli, load).await
     }
 }
@@ -53,7 +55,7 @@ impl Generate {
 struct Load {
     target: SocketAddr,
     scenario: Scenario,
-    key: String,
+    keys: Vec<String>,
     body: Bytes,
 }
 
@@ -61,8 +63,8 @@ struct Load {
 impl BenchSuite for Load {
     type WorkerState = Client;
 
-    async fn state(&self, _: u32) -> Result<Client> {
-        Client::connect(self.target, &self.key).await
+    async fn state(&self, worker: u32) -> Result<Client> {
+        Client::connect(self.target, &self.keys[worker as usize % self.keys.len()]).await
     }
 
     async fn bench(&mut self, client: &mut Client, _: &IterInfo) -> Result<IterReport> {

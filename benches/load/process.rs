@@ -13,13 +13,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::{
     net::TcpStream,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 /// Linux counts CPU time for programs in hundredths of a second, whatever the kernel's own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
 const POLL: Duration = Duration::from_millis(50);
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// A round is much shorter: something hangs.
+const PART_LIMIT: Duration = Duration::from_secs(300);
 /// No CPU time in this long means that all work is done, that in the background too.
 const QUIET: Duration = Duration::from_millis(300);
 const QUIET_LIMIT: Duration = Duration::from_secs(20);
@@ -123,9 +125,11 @@ impl Drop for Process {
 /// Runs another part of this bench to its end and returns what it printed.
 pub async fn output_of_part(arguments: &[&str]) -> Result<Vec<u8>> {
     let mut command: tokio::process::Command = on(Core::Others, &std::env::current_exe()?).into();
-    let output = command.args(arguments).kill_on_drop(true).output().await?;
+    let what = || arguments.first().copied().unwrap_or_default();
+    let run = command.args(arguments).kill_on_drop(true).output();
+    let output = timeout(PART_LIMIT, run).await.with_context(|| format!("{} does not end", what()))??;
     if !output.status.success() {
-        bail!("{arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{} failed: {}", what(), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(output.stdout)
 }

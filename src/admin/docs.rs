@@ -69,6 +69,8 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         all_optional(&mut patch);
         document["components"]["schemas"][format!("{name}Patch")] = patch;
     }
+    let price = flat(&document, &document["components"]["schemas"]["ModelPrice"]);
+    document["components"]["schemas"]["ModelPrice"] = price;
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, item) in paths {
             for method in METHODS {
@@ -91,6 +93,23 @@ pub(super) fn routes(base: &str, document: String) -> Router<AdminState> {
     Router::new()
         .route(&format!("{base}/openapi.json"), get(move || async move { (json, document) }))
         .route(&format!("{base}/docs"), get(move || async move { (page, PAGE) }))
+}
+
+/// One schema of several that all hold: two of which each allow no other properties would allow nothing together.
+fn flat(document: &Value, schema: &Value) -> Value {
+    let mut whole = json!({"type": "object", "additionalProperties": false, "properties": {}, "required": []});
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        let reference = part["$ref"].as_str().map(|reference| reference.trim_start_matches('#'));
+        let part = reference.and_then(|reference| document.pointer(reference)).unwrap_or(part);
+        if let (Some(properties), Some(whole)) = (part["properties"].as_object(), whole["properties"].as_object_mut()) {
+            whole.extend(properties.clone());
+        }
+        if let (Some(required), Some(whole)) = (part["required"].as_array(), whole["required"].as_array_mut()) {
+            whole.extend(required.clone());
+        }
+    }
+    whole["description"] = schema["description"].clone();
+    whole
 }
 
 /// A patch may leave everything out, and what it leaves out has no default.
@@ -126,12 +145,12 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     if method == "post" {
         statuses.push("422");
         parameter(operation, idempotency::HEADER.as_str(), "A POST that is repeated with the same key is carried out once.",
-            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"}));
+            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}));
     }
     if matches!(method, "put" | "patch" | "delete") || (verb && object) {
         statuses.push("412");
         parameter(operation, "if-match", "The version that the object must have, in quotation marks.",
-            json!({"type": "string", "pattern": "^\"[0-9]{1,18}\"$"}));
+            json!({"type": "string", "pattern": "^([*]|\"[0-9]{1,18}\"|[0-9]{1,18})$"}));
     }
     if operation.get("security").is_none() {
         operation["security"] = json!([{"adminToken": []}]);

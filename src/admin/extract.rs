@@ -138,6 +138,10 @@ impl<const MAX: usize> Payload<MAX> {
 /// # Errors
 /// The path of the field that is wrong, and why.
 pub fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    // To serde an array is a struct too, with its fields in their order.
+    if !value.is_object() {
+        return Err(Problem::invalid("", "invalid_type", "must be a JSON object"));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();

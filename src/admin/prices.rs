@@ -8,20 +8,20 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::model_prices::{ActiveModel, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
 use super::audit::{self, Entry};
-use super::auth::{Admin, Viewer};
+use super::auth::{Actor, Admin, COMMAND_LINE, Role, Viewer};
 use super::extract::{IfMatch, Name, Params, Payload};
 use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::{Code, InvalidParam, Problem};
 use super::store::begin;
 use super::users::with_etag;
-use crate::pricing::{ImportReport, MAX_IMPORT_BYTES, Price, PriceBook, PriceSource, import};
+use crate::pricing::{ImportReport, Imported, MAX_IMPORT_BYTES, Price, PriceBook, PriceSource, import};
 
 const KIND: &str = "price";
 /// The version of a price that was not set over REST.
@@ -205,6 +205,19 @@ pub(super) async fn import_list(
     txn.commit().await?;
     state.invalidate.prices().await;
     Ok(answer.into_response())
+}
+
+/// Sets the prices of a list that was read from a file, as `POST /prices:import` does.
+///
+/// # Errors
+/// The database does not take them; then none is set.
+pub async fn import_prices(db: &DatabaseConnection, imported: &Imported, now: i64) -> Result<(), Problem> {
+    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin };
+    let txn = begin(db).await?;
+    write(&txn, imported.prices.iter().map(|(model, price)| (model, &**price)), now).await?;
+    let entry = Entry { action: "import", object_type: KIND, object_id: "*" };
+    audit::record(&txn, &actor, now, entry, None::<&()>, Some(&imported.report)).await?;
+    Ok(txn.commit().await?)
 }
 
 /// Sets prices, each at its next version.

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Prices are known for these, so that the first requests cost something in the ledger.
-const CHAT_MODEL: &str = "gpt-4o-mini";
-const ANTHROPIC_MODEL: &str = "claude-sonnet-4-5";
-const GEMINI_MODEL: &str = "gemini-2.5-flash";
+pub(super) const CHAT_MODEL: &str = "gpt-4o-mini";
+pub(super) const ANTHROPIC_MODEL: &str = "claude-sonnet-5-5";
+pub(super) const GEMINI_MODEL: &str = "gemini-2.5-flash";
 
 /// The pretend providers at `address`, as the value of `providers` in the configuration file.
 ///

@@ -13,8 +13,15 @@ use tokio::{
 };
 
 use super::{
-    config_providers, curl_lines, serve,
+    config_providers, curl_lines,
+    guide::{ANTHROPIC_MODEL, CHAT_MODEL, GEMINI_MODEL},
+    serve,
     testing::{post, send},
+};
+use crate::{
+    config::{self, Provider},
+    dialect::Dialect,
+    pricing::{PriceBook, Prices},
 };
 
 const ANTHROPIC: &str = "/v1/messages";
@@ -411,20 +418,40 @@ async fn every_command_to_paste_is_one_line_that_the_providers_understand() {
     assert_eq!(curl_lines(gateway, "tg-key", None).len(), lines.len() - 1);
 }
 
+fn providers() -> Vec<Provider> {
+    let yaml = format!("providers:\n{}", config_providers("127.0.0.1:4321".parse().unwrap()));
+    config::parse(&yaml, std::path::Path::new("."), &|_| None).unwrap().providers
+}
+
 #[test]
-fn the_configuration_names_every_dialect_once() {
-    let yaml = config_providers("127.0.0.1:4321".parse().unwrap());
-    let providers: Vec<Value> = serde_yaml::from_str(&yaml).unwrap();
-    let names: Vec<&str> = providers.iter().map(|provider| provider["name"].as_str().unwrap()).collect();
+fn the_configuration_is_valid_and_has_every_dialect_once() {
+    let providers = providers();
+    let names: Vec<&str> = providers.iter().map(|provider| provider.name.as_str()).collect();
     assert_eq!(names, ["demo-anthropic", "demo-openai", "demo-gemini"]);
-    let mut dialects: Vec<crate::dialect::Dialect> = providers
-        .iter()
-        .flat_map(|provider| serde_json::from_value::<Vec<_>>(provider["dialects"].clone()).unwrap())
-        .collect();
+    let mut dialects: Vec<Dialect> = providers.iter().flat_map(|provider| provider.dialects.clone()).collect();
     dialects.sort();
-    dialects.dedup();
-    assert_eq!(dialects.len(), 5);
-    assert!(providers.iter().all(|provider| provider["base_url"] == "http://127.0.0.1:4321"));
+    assert_eq!(
+        dialects,
+        [Dialect::Anthropic, Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::OpenaiEmbeddings, Dialect::Gemini]
+    );
+    assert!(providers.iter().all(|provider| provider.base_url.as_str() == "http://127.0.0.1:4321/"));
+}
+
+#[test]
+fn a_model_of_a_first_try_has_a_price_and_one_provider() {
+    let prices = PriceBook::new(&Prices::new(), &Prices::new());
+    for (model, provider) in [
+        (CHAT_MODEL, "demo-openai"),
+        ("text-embedding-3-small", "demo-openai"),
+        (ANTHROPIC_MODEL, "demo-anthropic"),
+        ("claude-sonnet-4-5", "demo-anthropic"),
+        (GEMINI_MODEL, "demo-gemini"),
+    ] {
+        assert!(prices.get(model).is_some(), "{model} has no price");
+        let takers: Vec<String> =
+            providers().into_iter().filter(|provider| provider.accepts(model)).map(|provider| provider.name).collect();
+        assert_eq!(takers, [provider], "{model}");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,30 @@
 //! What an answer used, read from its bytes as they pass.
 
-use super::{Endpoint, Usage};
+mod progress;
+mod reader;
 
-/// Reads one answer of one attempt. Bytes may come in any pieces.
-#[derive(Debug)]
+use std::fmt;
+
+use super::{Dialect, Endpoint, ServiceTier, Usage};
+use super::{anthropic, gemini, openai_chat, openai_embeddings, openai_responses};
+use reader::{Body, Documents, Stream};
+
+pub(super) use progress::Progress;
+pub(super) use reader::Reader;
+
+/// Bytes of text that make a token, where nobody counts them for us.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Reads one answer of one attempt. Bytes may come in any pieces; what is kept does not grow with the answer.
 pub struct Meter {
     endpoint: Endpoint,
     status: u16,
-    finished: bool,
+    /// The head announces one document per line.
+    json_lines: bool,
+    /// Chosen at the first byte that is not white space; none for answers that cost nothing.
+    body: Option<Box<dyn Body>>,
+    bytes: u64,
+    ended: bool,
 }
 
 /// What an attempt is charged for.
@@ -23,56 +40,155 @@ impl Meter {
     /// A meter for the answer to a request of this endpoint with this head.
     #[must_use]
     pub fn new(endpoint: Endpoint, content_type: Option<&str>, status: u16) -> Self {
-        let _ = content_type;
-        Self { endpoint, status, finished: false }
+        Self { endpoint, status, json_lines: is_json_lines(content_type), body: None, bytes: 0, ended: false }
     }
 
     /// Takes the next bytes of the body.
     pub fn feed(&mut self, bytes: &[u8]) {
-        let _ = bytes;
+        self.bytes += bytes.len() as u64;
+        if self.body.is_none() {
+            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+                return;
+            };
+            self.body = self.choose_body(*first);
+        }
+        if let Some(body) = &mut self.body {
+            body.feed(bytes);
+        }
     }
 
     /// The body has ended as the transport says it should.
     pub fn finish(&mut self) {
-        self.finished = true;
+        self.ended = true;
     }
 
-    /// What the provider says was used, as far as it has said it for the answer as a whole.
+    /// What the provider says was used, as far as it has said it for the answer as a whole. While a stream runs this
+    /// may still grow.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        None
+        self.progress().and_then(Progress::usage)
     }
 
     /// Whether the dialect's own closing event was seen (`[DONE]`, `message_stop`, `response.completed`; for a whole
-    /// answer the end of its JSON; Gemini streams have none but the end of the body).
+    /// answer the end of its JSON). Gemini streams of events have none but the end of the body. The bytes that
+    /// complete it are the last that were fed, so the answer can be settled before they are passed on.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.finished
+        self.progress().map_or(self.ended, |progress| {
+            progress.closed || (self.ended && progress.finished && self.endpoint.dialect() == Some(Dialect::Gemini))
+        })
+    }
+
+    /// Whether the model has said why it stopped. A stream that ends without this, or breaks, was cut off.
+    #[must_use]
+    pub fn saw_finish(&self) -> bool {
+        self.progress().is_some_and(|progress| progress.finished)
     }
 
     /// Whether the provider reports an error, by status or inside the answer.
     #[must_use]
     pub fn saw_error(&self) -> bool {
-        self.status >= 400
+        self.status >= 400 || self.progress().is_some_and(|progress| progress.error)
     }
 
-    /// Bytes of generated text so far.
+    /// Bytes of generated text so far: answer, reasoning, arguments of tool calls.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {
-        0
+        self.progress().map_or(0, |progress| progress.content_bytes)
+    }
+
+    /// Bytes of the body so far.
+    #[must_use]
+    pub fn response_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The tier that the provider names; none when it does not.
+    #[must_use]
+    pub fn service_tier(&self) -> Option<ServiceTier> {
+        self.progress().and_then(|progress| progress.tier)
     }
 
     /// The usage as far as it is known, filled up with an estimate: input from the size of the request, output from
     /// the text that was seen.
     #[must_use]
     pub fn estimate(&self, request_bytes: u64) -> Usage {
-        let _ = (request_bytes, self.endpoint);
-        Usage::default()
+        if !self.endpoint.is_generation() {
+            return Usage::default();
+        }
+        let mut usage = self.progress().and_then(Progress::known).unwrap_or_default();
+        if usage.input_total() == 0 {
+            usage.input = request_bytes.div_ceil(BYTES_PER_TOKEN);
+        }
+        let seen = self.content_bytes().div_ceil(BYTES_PER_TOKEN);
+        usage.output += seen.saturating_sub(usage.output_total());
+        usage.service_tier = self.service_tier().unwrap_or(usage.service_tier);
+        usage
     }
 
-    /// What to charge: the provider's own numbers when they are final, else the estimate, flagged.
+    /// What to charge if nothing more comes: the provider's own numbers when they are final, else the estimate,
+    /// flagged. An error without any answer costs nothing.
     #[must_use]
     pub fn charge(&self, request_bytes: u64) -> Charge {
+        if !self.endpoint.is_generation() {
+            return Charge::default();
+        }
+        let progress = self.progress();
+        if let Some(usage) = progress.filter(|progress| progress.usage_is_final()).and_then(Progress::usage) {
+            return Charge { usage, estimated: false };
+        }
+        let nothing_known = progress.and_then(Progress::known).is_none();
+        if self.saw_error() && nothing_known && self.content_bytes() == 0 {
+            return Charge::default();
+        }
         Charge { usage: self.estimate(request_bytes), estimated: true }
     }
+
+    fn progress(&self) -> Option<&Progress> {
+        self.body.as_deref().map(Body::progress)
+    }
+
+    fn choose_body(&self, first: u8) -> Option<Box<dyn Body>> {
+        if !self.endpoint.is_generation() {
+            return None;
+        }
+        Some(match self.endpoint {
+            Endpoint::Messages => self.body::<anthropic::Reading>(first),
+            Endpoint::ChatCompletions => self.body::<openai_chat::Reading>(first),
+            Endpoint::Responses => self.body::<openai_responses::Reading>(first),
+            Endpoint::Embeddings => self.body::<openai_embeddings::Reading>(first),
+            _ => self.body::<gemini::Reading>(first),
+        })
+    }
+
+    /// Events, or JSON. The first byte tells better than the head, which some providers get wrong for errors: no line
+    /// of an event begins with a bracket, and no JSON of ours with anything else.
+    fn body<R: Reader>(&self, first: u8) -> Box<dyn Body> {
+        match first {
+            b'{' | b'[' => Box::new(Documents::<R>::new(!self.json_lines)),
+            _ => Box::new(Stream::<R>::new()),
+        }
+    }
 }
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter")
+            .field("endpoint", &self.endpoint)
+            .field("status", &self.status)
+            .field("bytes", &self.bytes)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_json_lines(content_type: Option<&str>) -> bool {
+    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(
+        media.as_str(),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines"
+    )
+}
+
+#[cfg(test)]
+mod tests;

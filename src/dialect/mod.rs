@@ -2,12 +2,19 @@
 //!
 //! Pure: no I/O, no clock, no async. The gateway hands bytes in and takes decisions out.
 
+mod anthropic;
 mod error;
+mod gemini;
 mod inspect;
 mod meter;
 mod models;
+mod openai_chat;
+mod openai_embeddings;
+mod openai_responses;
+mod openai_usage;
 mod rewrite;
 mod routing;
+mod scan;
 mod usage;
 mod usage_chunk;
 

@@ -72,10 +72,7 @@ impl Endpoint {
     /// Whether it produces an answer that costs money.
     #[must_use]
     pub const fn is_generation(self) -> bool {
-        !matches!(
-            self,
-            Self::MessagesCountTokens | Self::GeminiCountTokens | Self::ListModels | Self::GetModel
-        )
+        !matches!(self, Self::MessagesCountTokens | Self::GeminiCountTokens | Self::ListModels | Self::GetModel)
     }
 
     /// Whether it turns text into vectors.

@@ -53,21 +53,49 @@ impl ServiceTier {
     /// Reads a provider's word, in a request or an answer. None for `auto` and for nothing: that leaves it open.
     #[must_use]
     pub fn from_provider(word: &str) -> Option<Self> {
-        let word = word.to_ascii_lowercase();
         // Google spells its enumerations out, and Vertex AI tells the tier by the kind of traffic.
-        let word = word.strip_prefix("service_tier_").unwrap_or(&word);
-        let word = word.strip_prefix("on_demand_").unwrap_or(word);
-        match word {
-            "" | "auto" | "unspecified" => None,
-            "priority" => Some(Self::Priority),
-            "flex" => Some(Self::Flex),
-            "batch" => Some(Self::Batch),
-            _ => Some(Self::Standard),
+        let word = strip_ignoring_case(word, "service_tier_");
+        let word = strip_ignoring_case(word, "on_demand_");
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        if word.is_empty() || is("auto") || is("unspecified") {
+            None
+        } else if is("priority") {
+            Some(Self::Priority)
+        } else if is("flex") {
+            Some(Self::Flex)
+        } else if is("batch") {
+            Some(Self::Batch)
+        } else {
+            Some(Self::Standard)
         }
     }
 }
 
+fn strip_ignoring_case<'a>(word: &'a str, prefix: &str) -> &'a str {
+    match word.split_at_checked(prefix.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(prefix) => rest,
+        _ => word,
+    }
+}
+
 impl Usage {
+    /// The tokens by kind, under the names of metrics.
+    #[must_use]
+    pub const fn kinds(&self) -> [(&'static str, u64); 10] {
+        [
+            ("input", self.input),
+            ("output", self.output),
+            ("cache_read", self.cache_read),
+            ("cache_write_5m", self.cache_write_5m),
+            ("cache_write_1h", self.cache_write_1h),
+            ("reasoning", self.reasoning),
+            ("input_audio", self.input_audio),
+            ("output_audio", self.output_audio),
+            ("input_image", self.input_image),
+            ("output_image", self.output_image),
+        ]
+    }
+
     /// Tokens of the answer, whatever they are priced at.
     #[must_use]
     pub const fn output_total(&self) -> u64 {

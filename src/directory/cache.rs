@@ -1,8 +1,9 @@
 //! What this node remembers about keys: those that exist and, for a while, those that do not.
 //!
-//! Everything that an invalidation must win against carries a *generation*: whoever reads the database notes it
-//! before reading, and what was read is remembered only if no invalidation has come in between. All changes are made
-//! under one lock ([`Index`]); reading a known key takes only the read lock of its shard.
+//! An invalidation wins against whatever is being read from the database at that moment. Something new is remembered
+//! only if no invalidation at all has come since before it was read (the *generation* is the same); something old is
+//! corrected only if it is still the same entry (its *stamp* is). All changes are made under one lock ([`Index`]);
+//! reading a known key takes only the read lock of its shard.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use super::secret::SecretHash;
 
 const SHARDS: usize = 16;
 
-/// Keys remembered per shard: with the shards, 128 Ki. A principal takes about a kilobyte.
-const KNOWN_PER_SHARD: usize = 8 * 1024;
+/// Keys remembered. A principal takes about a kilobyte.
+const KNOWN_MAX: usize = 128 * 1024;
 
 /// Of how many keys the one is dropped that was not used for longest, when a shard is full.
 const EVICTION_SAMPLE: usize = 8;
@@ -39,12 +40,23 @@ pub(super) struct Cache {
     unknown: Mutex<Unknown>,
     index: Mutex<Index>,
     generation: AtomicU64,
+    known_per_shard: usize,
+}
+
+/// A remembered key, as it was when it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    pub(super) hash: SecretHash,
+    pub(super) fingerprint: u64,
+    stamp: u64,
 }
 
 #[derive(Debug)]
 struct Known {
     principal: Arc<Principal>,
     fingerprint: u64,
+    /// No other entry has or had it.
+    stamp: u64,
     /// Unix seconds of the last use; whole seconds, so that a busy key is not a busy cache line.
     used: AtomicI64,
 }
@@ -54,15 +66,21 @@ struct Known {
 struct Index {
     by_user: HashMap<i64, HashSet<SecretHash>>,
     by_key: HashMap<i64, SecretHash>,
+    last_stamp: u64,
 }
 
 impl Cache {
     pub(super) fn new() -> Self {
+        Self::with_capacity(KNOWN_MAX, UNKNOWN_MAX)
+    }
+
+    fn with_capacity(known: usize, unknown: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| RwLock::default()),
-            unknown: Mutex::default(),
+            unknown: Mutex::new(Unknown::new(unknown)),
             index: Mutex::default(),
             generation: AtomicU64::new(0),
+            known_per_shard: known / SHARDS,
         }
     }
 
@@ -104,41 +122,29 @@ impl Cache {
         true
     }
 
-    /// Corrects what is remembered to what was read at `generation`; `read` has no entry for a key that is gone.
-    /// Does nothing if that generation has passed. Entries that were dropped meanwhile stay dropped.
-    pub(super) fn correct(
-        &self,
-        generation: u64,
-        asked: &[SecretHash],
-        read: &HashMap<SecretHash, (u64, Arc<Principal>)>,
-    ) -> bool {
+    /// All remembered keys.
+    pub(super) fn noted(&self) -> Vec<Noted> {
+        let note = |(hash, known): (&SecretHash, &Known)| Noted {
+            hash: *hash,
+            fingerprint: known.fingerprint,
+            stamp: known.stamp,
+        };
+        self.shards.iter().flat_map(|shard| shard.read().iter().map(note).collect::<Vec<_>>()).collect()
+    }
+
+    /// Corrects an entry to what has been read since it was noted; none: the key is gone.
+    pub(super) fn correct(&self, noted: &Noted, read: Option<(u64, Arc<Principal>)>) {
         let mut index = self.index.lock();
-        if self.generation() != generation {
-            return false;
-        }
-        for hash in asked {
-            match read.get(hash) {
-                None => self.remove(&mut index, hash),
-                Some((fingerprint, principal)) => {
-                    let mut shard = self.shard(hash).write();
-                    if let Some(known) = shard.get_mut(hash) {
-                        known.principal = Arc::clone(principal);
-                        known.fingerprint = *fingerprint;
-                    }
-                }
+        {
+            let mut shard = self.shard(&noted.hash).write();
+            let Some(known) = shard.get_mut(&noted.hash).filter(|known| known.stamp == noted.stamp) else { return };
+            if let Some((fingerprint, principal)) = read {
+                known.principal = principal;
+                known.fingerprint = fingerprint;
+                return;
             }
         }
-        true
-    }
-
-    /// The fingerprint of a remembered key.
-    pub(super) fn fingerprint(&self, hash: &SecretHash) -> Option<u64> {
-        self.shard(hash).read().get(hash).map(|known| known.fingerprint)
-    }
-
-    /// All remembered keys.
-    pub(super) fn hashes(&self) -> Vec<SecretHash> {
-        self.shards.iter().flat_map(|shard| shard.read().keys().copied().collect::<Vec<_>>()).collect()
+        self.remove(&mut index, &noted.hash);
     }
 
     pub(super) fn forget_user(&self, id: i64) {
@@ -163,11 +169,18 @@ impl Cache {
 
     pub(super) fn forget_all(&self) {
         let mut index = self.new_generation();
-        *index = Index::default();
+        index.by_user.clear();
+        index.by_key.clear();
         for shard in &self.shards {
             shard.write().clear();
         }
-        *self.unknown.lock() = Unknown::default();
+        self.unknown.lock().clear();
+    }
+
+    /// Forgets which keys do not exist, and remembers nothing that is being read now.
+    pub(super) fn doubt(&self) {
+        let _index = self.new_generation();
+        self.unknown.lock().clear();
     }
 
     fn new_generation(&self) -> parking_lot::MutexGuard<'_, Index> {
@@ -187,7 +200,8 @@ impl Cache {
         }
         index.by_key.insert(principal.key.id, hash);
         index.by_user.entry(principal.user.id).or_default().insert(hash);
-        let known = Known { principal, fingerprint, used: AtomicI64::new(now / 1000) };
+        index.last_stamp += 1;
+        let known = Known { principal, fingerprint, stamp: index.last_stamp, used: AtomicI64::new(now / 1000) };
         self.shard(&hash).write().insert(hash, known);
     }
 
@@ -206,7 +220,7 @@ impl Cache {
     fn make_room(&self, index: &mut Index, hash: &SecretHash) {
         let oldest = {
             let shard = self.shard(hash).read();
-            if shard.len() < KNOWN_PER_SHARD {
+            if shard.len() < self.known_per_shard {
                 return;
             }
             let sample = shard.iter().take(EVICTION_SAMPLE);
@@ -219,20 +233,29 @@ impl Cache {
 }
 
 /// Keys that the database does not have. All live equally long, so the order of arrival is the order of expiry.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Unknown {
+    capacity: usize,
     since: HashMap<SecretHash, i64>,
     order: VecDeque<(SecretHash, i64)>,
 }
 
 impl Unknown {
+    fn new(capacity: usize) -> Self {
+        Self { capacity, since: HashMap::new(), order: VecDeque::new() }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new(self.capacity);
+    }
+
     fn contains(&self, hash: &SecretHash, now: i64) -> bool {
         self.since.get(hash).is_some_and(|since| is_fresh(*since, now))
     }
 
     fn insert(&mut self, hash: SecretHash, now: i64) {
         while let Some((oldest, since)) = self.order.front().copied() {
-            if is_fresh(since, now) && self.order.len() < UNKNOWN_MAX {
+            if is_fresh(since, now) && self.order.len() < self.capacity {
                 break;
             }
             self.order.pop_front();
@@ -256,125 +279,5 @@ fn is_fresh(since: i64, now: i64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-    use super::*;
-    use crate::directory::test_support::principal;
-
-    fn hash(n: usize) -> SecretHash {
-        SecretHash::of(&n.to_string())
-    }
-
-    fn known(cache: &Cache, n: usize, now: i64) -> bool {
-        matches!(cache.get(&hash(n), now), Some(Found::Known(_)))
-    }
-
-    fn unknown(cache: &Cache, n: usize, now: i64) -> bool {
-        matches!(cache.get(&hash(n), now), Some(Found::Unknown))
-    }
-
-    fn learn(cache: &Cache, n: usize, user: i64, key: i64) {
-        let principal = Arc::new(principal(user, key));
-        assert!(cache.remember(cache.generation(), hash(n), Some((&principal, 0)), 0));
-    }
-
-    #[test]
-    fn what_was_read_before_an_invalidation_is_not_remembered() {
-        let cache = Cache::new();
-        let stale = Arc::new(principal(1, 1));
-        let forget: [fn(&Cache); 4] =
-            [|c| c.forget_user(1), |c| c.forget_key(1), |c| c.forget_hash(&hash(1)), Cache::forget_all];
-        for forget in forget {
-            let generation = cache.generation();
-            forget(&cache);
-            assert!(!cache.remember(generation, hash(1), Some((&stale, 0)), 0));
-            assert!(!cache.remember(generation, hash(1), None, 0));
-            assert!(cache.get(&hash(1), 0).is_none());
-        }
-    }
-
-    #[test]
-    fn a_user_takes_all_keys_along_and_nobody_elses() {
-        let cache = Cache::new();
-        learn(&cache, 1, 1, 1);
-        learn(&cache, 2, 1, 2);
-        learn(&cache, 3, 2, 3);
-        cache.forget_user(1);
-        assert!(!known(&cache, 1, 0) && !known(&cache, 2, 0) && known(&cache, 3, 0));
-        cache.forget_key(3);
-        assert!(!known(&cache, 3, 0));
-        let index = cache.index.lock();
-        assert!(index.by_key.is_empty() && index.by_user.is_empty());
-    }
-
-    #[test]
-    fn a_new_secret_of_a_key_replaces_the_old_one() {
-        let cache = Cache::new();
-        learn(&cache, 1, 1, 7);
-        learn(&cache, 2, 1, 7);
-        assert!(!known(&cache, 1, 0) && known(&cache, 2, 0));
-        cache.forget_key(7);
-        assert!(!known(&cache, 2, 0));
-    }
-
-    #[test]
-    fn an_unknown_key_is_forgotten_after_30_seconds_or_when_it_is_created() {
-        let cache = Cache::new();
-        assert!(cache.remember(0, hash(1), None, 1_000));
-        assert!(unknown(&cache, 1, 30_999));
-        assert!(!unknown(&cache, 1, 31_000));
-        assert!(!unknown(&cache, 1, 0), "the clock was set back");
-        cache.forget_hash(&hash(1));
-        assert!(!unknown(&cache, 1, 1_000));
-        // Learnt again, it is not dropped by the passing of the first entry.
-        assert!(cache.remember(cache.generation(), hash(1), None, 20_000));
-        assert!(cache.remember(cache.generation(), hash(2), None, 40_000));
-        assert!(unknown(&cache, 1, 40_000));
-    }
-
-    #[test]
-    fn a_scan_fills_a_bounded_space_and_drops_no_known_key() {
-        let cache = Cache::new();
-        learn(&cache, 0, 1, 1);
-        for n in 1..=UNKNOWN_MAX + 1_000 {
-            assert!(cache.remember(0, hash(n), None, 0));
-        }
-        assert_eq!(cache.unknown.lock().since.len(), UNKNOWN_MAX);
-        assert_eq!(cache.unknown.lock().order.len(), UNKNOWN_MAX);
-        assert!(known(&cache, 0, 0));
-        assert!(unknown(&cache, UNKNOWN_MAX + 1_000, 0) && !unknown(&cache, 1, 0));
-    }
-
-    #[test]
-    fn known_keys_are_bounded_and_the_busy_one_stays() {
-        let cache = Cache::new();
-        let one = Arc::new(principal(1, 0));
-        assert!(cache.remember(0, hash(0), Some((&one, 0)), 0));
-        for n in 1..=SHARDS * KNOWN_PER_SHARD * 2 {
-            assert!(known(&cache, 0, i64::try_from(n).unwrap() * 1_000));
-            let next = Arc::new(principal(1, i64::try_from(n).unwrap()));
-            assert!(cache.remember(0, hash(n), Some((&next, 0)), 0));
-        }
-        assert_eq!(cache.hashes().len(), SHARDS * KNOWN_PER_SHARD);
-        assert_eq!(cache.index.lock().by_key.len(), SHARDS * KNOWN_PER_SHARD);
-    }
-
-    #[test]
-    fn a_correction_changes_what_changed_and_drops_what_is_gone() {
-        let cache = Cache::new();
-        learn(&cache, 1, 1, 1);
-        learn(&cache, 2, 1, 2);
-        let read =
-            HashMap::from([(hash(1), (9, Arc::new(principal(1, 1)))), (hash(3), (9, Arc::new(principal(1, 3))))]);
-        let asked = [hash(1), hash(2), hash(3)];
-        assert!(cache.correct(cache.generation(), &asked, &read));
-        assert_eq!(cache.fingerprint(&hash(1)), Some(9));
-        assert!(!known(&cache, 2, 0), "it is gone from the database");
-        assert!(!known(&cache, 3, 0), "it was dropped here meanwhile");
-        let generation = cache.generation();
-        cache.forget_user(5);
-        assert!(!cache.correct(generation, &asked, &HashMap::new()));
-        assert!(known(&cache, 1, 0));
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

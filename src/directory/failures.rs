@@ -34,13 +34,23 @@ pub enum Standing {
 }
 
 /// Counts failures.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FailureGuard {
     addresses: Mutex<Tracker<IpAddr>>,
     credentials: Mutex<Tracker<SecretHash>>,
 }
 
+impl Default for FailureGuard {
+    fn default() -> Self {
+        Self::with_capacity(TRACKED_MAX)
+    }
+}
+
 impl FailureGuard {
+    fn with_capacity(capacity: usize) -> Self {
+        Self { addresses: Mutex::new(Tracker::new(capacity)), credentials: Mutex::new(Tracker::new(capacity)) }
+    }
+
     /// Whether this address, or this credential, has failed too often.
     #[must_use]
     pub fn standing(&self, address: IpAddr, credential: Option<&SecretHash>, now: i64) -> Standing {
@@ -83,17 +93,16 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
 /// The instants of the latest failures of each, oldest first.
 #[derive(Debug)]
 struct Tracker<K> {
+    capacity: usize,
     failures: HashMap<K, VecDeque<i64>>,
     swept_at: i64,
 }
 
-impl<K> Default for Tracker<K> {
-    fn default() -> Self {
-        Self { failures: HashMap::new(), swept_at: 0 }
-    }
-}
-
 impl<K: Copy + Eq + Hash> Tracker<K> {
+    fn new(capacity: usize) -> Self {
+        Self { capacity, failures: HashMap::new(), swept_at: 0 }
+    }
+
     fn wait(&self, key: &K, now: i64) -> Option<Duration> {
         let failures = self.failures.get(key)?;
         let recent = failures.iter().filter(|at| is_recent(**at, now)).count();
@@ -107,7 +116,7 @@ impl<K: Copy + Eq + Hash> Tracker<K> {
     }
 
     fn count(&mut self, key: K, now: i64) {
-        if !self.failures.contains_key(&key) && self.failures.len() >= TRACKED_MAX {
+        if !self.failures.contains_key(&key) && self.failures.len() >= self.capacity {
             self.make_room(now);
         }
         let failures = self.failures.entry(key).or_default();
@@ -121,7 +130,7 @@ impl<K: Copy + Eq + Hash> Tracker<K> {
             self.swept_at = now;
             self.failures.retain(|_, failures| failures.back().is_some_and(|at| is_recent(*at, now)));
         }
-        while self.failures.len() >= TRACKED_MAX {
+        while self.failures.len() >= self.capacity {
             let sample = self.failures.iter().take(EVICTION_SAMPLE);
             let least =
                 sample.min_by_key(|(_, failures)| (failures.len(), failures.back().copied())).map(|(key, _)| *key);
@@ -184,15 +193,15 @@ mod tests {
 
     #[test]
     fn however_many_addresses_fail_a_bounded_number_is_remembered_and_the_blocked_one_stays_so() {
-        let guard = FailureGuard::default();
+        let guard = FailureGuard::with_capacity(100);
         for _ in 0..20 {
             guard.failed(HERE, None, 0).unwrap();
         }
-        for n in 0..100_000_u32 {
+        for n in 0..1_000_u32 {
             let address = std::net::Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) | (u128::from(n) << 64));
             let _ = guard.failed(address.into(), None, 1);
         }
-        assert_eq!(guard.addresses.lock().failures.len(), TRACKED_MAX);
+        assert_eq!(guard.addresses.lock().failures.len(), 100);
         assert_eq!(guard.standing(HERE, None, 1), Standing::Blocked);
         // What is over makes room for what is new.
         guard.failed(THERE, None, WINDOW + 1).unwrap();

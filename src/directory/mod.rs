@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 pub use authenticate::Authenticator;
 pub use failures::{FailureGuard, Standing};
@@ -83,6 +83,8 @@ struct Inner {
     blocked_misses: MissBudget,
     /// Unix milliseconds up to which all that is remembered was true.
     fresh_at: AtomicI64,
+    /// Wakes the refresh.
+    doubt: Notify,
     /// Where queries run: the requests' own runtimes may end before the pool's.
     runtime: Handle,
 }
@@ -99,6 +101,7 @@ impl Directory {
             misses: MissBudget::new(MISSES_PER_SECOND, MISSES_BURST, now),
             blocked_misses: MissBudget::new(BLOCKED_MISSES_PER_SECOND, BLOCKED_MISSES_BURST, now),
             fresh_at: AtomicI64::new(now),
+            doubt: Notify::new(),
             runtime: Handle::current(),
         };
         Self { inner: Arc::new(inner) }
@@ -151,6 +154,13 @@ impl Directory {
         self.inner.cache.forget_all();
     }
 
+    /// Says that anything may have changed. Everything is read again at once (by [`Self::keep_fresh`]); until then what
+    /// is remembered goes on being used, so that no key stops working because a message was lost.
+    pub fn doubt_all(&self) {
+        self.inner.cache.doubt();
+        self.inner.doubt.notify_one();
+    }
+
     /// Takes note of a change that was made here or on another node.
     pub fn apply(&self, change: &Change) {
         match change {
@@ -162,7 +172,7 @@ impl Directory {
                 }
             }
             Change::Prices => {}
-            Change::All => self.invalidate_all(),
+            Change::All => self.doubt_all(),
         }
     }
 

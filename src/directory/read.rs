@@ -21,9 +21,9 @@ pub(super) async fn one(db: &DatabaseConnection, hash: &SecretHash) -> Result<Op
 /// Those of these keys that exist.
 pub(super) async fn many(
     db: &DatabaseConnection,
-    hashes: &[SecretHash],
+    hashes: impl Iterator<Item = SecretHash>,
 ) -> Result<HashMap<SecretHash, (keys::Model, users::Model)>, DbErr> {
-    let hashes = hashes.iter().map(ToString::to_string);
+    let hashes = hashes.map(|hash| hash.to_string());
     let rows = joined().filter(keys::Column::SecretHash.is_in(hashes)).all(db).await?;
     Ok(rows
         .into_iter()

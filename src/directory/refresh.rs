@@ -1,16 +1,14 @@
 //! Reads all remembered keys again, now and then: whatever message was lost, the truth arrives.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
-use super::read;
-use super::secret::SecretHash;
-use super::{Directory, Principal};
+use super::cache::Noted;
+use super::principal::fingerprint;
+use super::{Directory, read};
 
 const EVERY: Duration = Duration::from_secs(30);
 
@@ -23,15 +21,16 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Keys per query.
 const CHUNK: usize = 500;
 
-/// How often a chunk is read again because an invalidation came in between. Then the rest waits for the next refresh:
-/// what the invalidations named has been forgotten anyway.
-const TRIES: usize = 3;
-
 impl Directory {
     /// Refreshes until `stop`. While the database is away, what is remembered goes on being used.
     pub async fn keep_fresh(&self, stop: CancellationToken) {
         let mut wait = EVERY;
-        while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+                () = self.inner.doubt.notified() => {}
+            }
             let now = jiff::Timestamp::now().as_millisecond();
             wait = match self.refresh(now).await {
                 Ok(()) => EVERY,
@@ -51,31 +50,26 @@ impl Directory {
     /// What the database says. What was refreshed before the error stays so.
     pub async fn refresh(&self, now: i64) -> Result<(), DbErr> {
         in_time(self.inner.db.ping()).await?;
-        for chunk in self.inner.cache.hashes().chunks(CHUNK) {
-            for _ in 0..TRIES {
-                if self.refresh_chunk(chunk).await? {
-                    break;
-                }
-            }
+        for chunk in self.inner.cache.noted().chunks(CHUNK) {
+            self.refresh_chunk(chunk).await?;
         }
         self.inner.fresh_at.fetch_max(now, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn refresh_chunk(&self, hashes: &[SecretHash]) -> Result<bool, DbErr> {
-        let cache = &self.inner.cache;
-        let generation = cache.generation();
-        let rows = in_time(read::many(&self.inner.db, hashes)).await?;
-        let mut changed: Vec<SecretHash> = hashes.iter().filter(|hash| !rows.contains_key(hash)).copied().collect();
-        let mut principals: HashMap<SecretHash, (u64, Arc<Principal>)> = HashMap::new();
-        for (hash, (key, user)) in rows {
-            // Most have not changed: they keep their compiled patterns.
-            if cache.fingerprint(&hash) != Some(super::principal::fingerprint(&key, &user)) {
-                changed.push(hash);
-                principals.insert(hash, read::principal(key, user));
-            }
+    async fn refresh_chunk(&self, chunk: &[Noted]) -> Result<(), DbErr> {
+        let hashes = chunk.iter().map(|noted| noted.hash);
+        let mut rows = in_time(read::many(&self.inner.db, hashes)).await?;
+        for noted in chunk {
+            let read = match rows.remove(&noted.hash) {
+                // Most have not changed: they keep their compiled patterns.
+                Some((key, user)) if fingerprint(&key, &user) == noted.fingerprint => continue,
+                Some((key, user)) => Some(read::principal(key, user)),
+                None => None,
+            };
+            self.inner.cache.correct(noted, read);
         }
-        Ok(cache.correct(generation, &changed, &principals))
+        Ok(())
     }
 }
 

@@ -59,7 +59,7 @@ impl Gateway {
         // The client's next request may come while this one is being answered; it is kept, not taken for an error.
         session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(WRITE_STALL));
-        session.set_total_drain_timeout(REFUSED_BODY_TIME);
+        session.set_total_drain_timeout(Some(REFUSED_BODY_TIME));
         // A panic is one request's affair: it is answered, and the connection goes on.
         let outcome = AssertUnwindSafe(self.examine(session, ctx)).catch_unwind().await;
         let error = match outcome {

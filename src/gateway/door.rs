@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom::Connector as CustomConnector;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{HttpSession as Http2Session, handshake};
+use pingora::protocols::http::v2::server::{H2Accept, HttpSession as Http2Session, handshake};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{ALPN, SslDigest};
 use pingora::protocols::{
@@ -41,6 +41,9 @@ const BEGINNING: usize = 64;
 
 /// How long a connection without a request is kept, in seconds.
 const KEEPALIVE_SECONDS: u64 = 60;
+
+/// Requests of one HTTP/2 connection that may be malformed before it is closed.
+const MALFORMED_REQUESTS: u32 = 100;
 
 /// Between requests.
 const IDLE: u8 = 0;
@@ -120,6 +123,7 @@ async fn serve_http2<C: CustomConnector>(
         }
     };
     let requests = TaskTracker::new();
+    let mut malformed = 0;
     let mut stopping = *shutdown.borrow();
     if stopping {
         connection.graceful_shutdown();
@@ -135,7 +139,14 @@ async fn serve_http2<C: CustomConnector>(
             // An idle connection holds memory for nobody.
             () = idle(&requests) => return,
         };
-        let Ok(Some(request)) = accepted else { return };
+        let request = match accepted {
+            Ok(Some(H2Accept::Session(request))) => request,
+            Ok(Some(H2Accept::Rejected)) if malformed < MALFORMED_REQUESTS => {
+                malformed += 1;
+                continue;
+            }
+            Ok(Some(H2Accept::Rejected) | None) | Err(_) => return,
+        };
         let (proxy, shutdown) = (Arc::clone(&proxy), shutdown.clone());
         requests.spawn(async move { proxy.process_new_http(ServerSession::new_http2(request), &shutdown).await });
     }

@@ -31,7 +31,7 @@ fn usable(app: &App, live: &Live, principal: &Principal) -> Vec<ModelEntry> {
     let groups = principal.provider_groups();
     let in_reach: Vec<_> = live.catalogue.iter().filter(|p| p.is_in_reach(groups)).collect();
     let mut found: BTreeMap<&str, ModelEntry> = BTreeMap::new();
-    for (name, _, price) in prices.iter() {
+    for (name, price) in prices.names() {
         if let Some(provider) = in_reach.iter().find(|p| p.takes(name)) {
             found.insert(name, entry(name, &provider.name, price.max_input_tokens, price.max_output_tokens));
         }

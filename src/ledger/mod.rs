@@ -1,5 +1,6 @@
 //! The durable record of what was spent.
 
+mod batch;
 pub mod query;
 mod record;
 mod row;

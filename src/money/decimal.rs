@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn every_way_of_writing_a_number_gives_the_same_number() {
-        for text in ["0.0125", "+0.0125", ".0125", "00.01250", "1.25e-2", "125E-4", "12500000e-9", "0.000000000125e+8"] {
+        for text in ["0.0125", "+0.0125", ".0125", "00.01250", "1.25e-2", "125E-4", "12500000e-9", "0.000000000125e+8"]
+        {
             assert_eq!(nanos(text), Ok(12_500_000), "{text}");
         }
         assert_eq!(nanos("-3"), Ok(-3_000_000_000));
@@ -149,7 +150,10 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_refused() {
-        for text in ["", ".", "-", "+", "e5", "1e", "1e+", "1e5.0", "1_000", "1,5", " 1", "1 ", "0x10", "NaN", "inf", "--1", "1.2.3", "١"] {
+        for text in [
+            "", ".", "-", "+", "e5", "1e", "1e+", "1e5.0", "1_000", "1,5", " 1", "1 ", "0x10", "NaN", "inf", "--1",
+            "1.2.3", "١",
+        ] {
             assert_eq!(nanos(text), Err(DecimalError::NotANumber), "{text:?}");
         }
     }

@@ -21,7 +21,7 @@ impl Serialize for Usd {
         if self.nanos() % Self::NANOS_PER_USD == 0 {
             serializer.serialize_i64(self.nanos() / Self::NANOS_PER_USD)
         } else {
-            serializer.serialize_f64(self.as_f64())
+            serializer.serialize_f64(self.to_f64_for_display())
         }
     }
 }

@@ -14,9 +14,35 @@ const BUILTIN: &str = include_str!("../../conf/prices.yaml");
 /// Prefixes of the public list whose names are known without them too. Where two have the same bare name, the
 /// earlier one gives the price: who makes a model comes before who hosts it.
 const PREFIXES: [&str; 30] = [
-    "anthropic", "openai", "gemini", "xai", "mistral", "deepseek", "moonshot", "zai", "minimax", "cohere", "cohere_chat",
-    "voyage", "ai21", "perplexity", "dashscope", "volcengine", "vertex_ai", "groq", "cerebras", "fireworks_ai",
-    "together_ai", "sambanova", "deepinfra", "novita", "nebius", "hyperbolic", "openrouter", "azure_ai", "azure",
+    "anthropic",
+    "openai",
+    "gemini",
+    "xai",
+    "mistral",
+    "deepseek",
+    "moonshot",
+    "zai",
+    "minimax",
+    "cohere",
+    "cohere_chat",
+    "voyage",
+    "ai21",
+    "perplexity",
+    "dashscope",
+    "volcengine",
+    "vertex_ai",
+    "groq",
+    "cerebras",
+    "fireworks_ai",
+    "together_ai",
+    "sambanova",
+    "deepinfra",
+    "novita",
+    "nebius",
+    "hyperbolic",
+    "openrouter",
+    "azure_ai",
+    "azure",
     "bedrock",
 ];
 
@@ -78,9 +104,10 @@ impl PriceBook {
         self.entries.iter().map(|(model, (source, price))| (&**model, *source, price))
     }
 
-    /// Every name that has a price, those without a prefix included, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(|name| &**name)
+    /// Every name that [`get`](Self::get) knows with its price, those without their provider's prefix included, in no
+    /// order: what a client may ask for.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &Arc<Price>)> {
+        self.by_name.iter().map(|(name, price)| (&**name, price))
     }
 }
 
@@ -157,7 +184,8 @@ mod tests {
 
     #[test]
     fn an_entry_is_replaced_whole() {
-        let whole = Price::from_value(&serde_json::json!({ "inputUsdPerMillion": 1, "outputUsdPerMillion": 9 })).unwrap();
+        let whole =
+            Price::from_value(&serde_json::json!({ "inputUsdPerMillion": 1, "outputUsdPerMillion": 9 })).unwrap();
         let builtin = Prices::from([("a".to_owned(), Arc::new(whole))]);
         assert_eq!(**PriceBook::layered(&builtin, &none(), &prices(&[("a", 2)])).get("a").unwrap(), price(2));
     }
@@ -175,6 +203,7 @@ mod tests {
         assert_eq!(**book.get("grok").unwrap(), price(1));
         assert_eq!(**book.get("xai/grok").unwrap(), price(1));
         assert!(book.entry("grok").is_none());
+        assert!(book.names().any(|(name, _)| name == "grok") && book.iter().all(|(name, _, _)| name != "grok"));
         assert!(book.get("own").is_none(), "`acme` is no provider of the public list");
         assert!(book.get("").is_none());
     }

@@ -30,6 +30,8 @@
 //!
 //! Prices that depend on the hour are not modelled: the book holds the peak price.
 
+#![deny(clippy::float_arithmetic)]
+
 mod book;
 mod card;
 mod export;

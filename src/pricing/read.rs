@@ -71,7 +71,12 @@ impl Reader {
     fn price(&mut self, value: &Value) -> Option<Price> {
         let fields = self.object(value)?;
         let (mut price, mut known) = (
-            Price { base: Tiered::default(), services: [None, None, None], max_input_tokens: None, max_output_tokens: None },
+            Price {
+                base: Tiered::default(),
+                services: [None, None, None],
+                max_input_tokens: None,
+                max_output_tokens: None,
+            },
             vec![CONTEXT_TIERS, SERVICES, MAX_INPUT, MAX_OUTPUT],
         );
         price.base = self.tiered(fields);
@@ -98,7 +103,9 @@ impl Reader {
             })
         });
         for name in fields.keys().filter(|name| SERVICE_TIERS.iter().all(|(_, known)| known != name)) {
-            self.at(&format!(".{}", shown(name)), |reader| reader.error("unknown service tier: priority, flex or batch"));
+            self.at(&format!(".{}", shown(name)), |reader| {
+                reader.error("unknown service tier: priority, flex or batch")
+            });
         }
         Some(services)
     }
@@ -166,7 +173,8 @@ impl Reader {
     }
 
     fn tokens(&mut self, value: &Value) -> Option<u64> {
-        let tokens = number(value).and_then(|decimal| decimal.scaled(0)).ok().and_then(|tokens| u64::try_from(tokens).ok());
+        let tokens =
+            number(value).and_then(|decimal| decimal.scaled(0)).ok().and_then(|tokens| u64::try_from(tokens).ok());
         let tokens = tokens.filter(|tokens| (1..=MAX_TOKENS).contains(tokens));
         if tokens.is_none() {
             self.error("must be a whole number of tokens, at least 1");

@@ -32,7 +32,7 @@ impl Price {
     #[must_use]
     pub fn applied(&self, usage: &Usage) -> Applied {
         let service = self.service(usage.service_tier);
-        let input_tokens = input_side(usage);
+        let input_tokens = usage.input_total();
         let steps = Kind::ALL.map(|kind| step(&self.base, service, kind, input_tokens));
         Applied {
             service_tier: if service.is_some() { usage.service_tier } else { ServiceTier::Standard },
@@ -78,17 +78,6 @@ impl Serialize for Rates {
         }
         map.end()
     }
-}
-
-/// Tokens that count towards a context tier.
-const fn input_side(usage: &Usage) -> u64 {
-    usage
-        .input
-        .saturating_add(usage.cache_read)
-        .saturating_add(usage.cache_write_5m)
-        .saturating_add(usage.cache_write_1h)
-        .saturating_add(usage.input_audio)
-        .saturating_add(usage.input_image)
 }
 
 /// Service tier against base (rule 2 of the module).

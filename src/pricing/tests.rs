@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests")]
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -66,8 +66,17 @@ fn text_prices_stand_in_for_audio_images_and_reasoning() {
 
 #[test]
 fn the_whole_input_side_decides_the_context_tier_and_its_threshold_is_not_above_itself() {
-    let price = price(json!({ "inputUsdPerMillion": 1, "contextTiers": [{ "aboveTokens": 60, "inputUsdPerMillion": 2 }] }));
-    let sixty = Usage { input: 10, cache_read: 10, cache_write_5m: 10, cache_write_1h: 10, input_audio: 10, input_image: 10, ..Usage::default() };
+    let price =
+        price(json!({ "inputUsdPerMillion": 1, "contextTiers": [{ "aboveTokens": 60, "inputUsdPerMillion": 2 }] }));
+    let sixty = Usage {
+        input: 10,
+        cache_read: 10,
+        cache_write_5m: 10,
+        cache_write_1h: 10,
+        input_audio: 10,
+        input_image: 10,
+        ..Usage::default()
+    };
     assert_eq!(price.applied(&sixty).context_above_tokens, None);
     for more in [
         Usage { input: 11, ..sixty },
@@ -79,7 +88,8 @@ fn the_whole_input_side_decides_the_context_tier_and_its_threshold_is_not_above_
     ] {
         assert_eq!(price.applied(&more).context_above_tokens, Some(60));
     }
-    let output = Usage { output: u64::MAX, reasoning: u64::MAX, output_audio: u64::MAX, output_image: u64::MAX, ..sixty };
+    let output =
+        Usage { output: u64::MAX, reasoning: u64::MAX, output_audio: u64::MAX, output_image: u64::MAX, ..sixty };
     assert_eq!(price.applied(&output).context_above_tokens, None);
 }
 
@@ -92,8 +102,11 @@ fn context_tiers_are_taken_in_any_order_and_hand_down_what_the_next_leaves_out()
             { "aboveTokens": 100, "inputUsdPerMillion": 2, "outputUsdPerMillion": 20, "webSearchUsd": 0.02 },
         ],
     }));
-    for (input, expected) in [(100, ["1", "10", "0.01"]), (101, ["2", "20", "0.02"]), (300, ["2", "20", "0.02"]), (301, ["4", "20", "0.02"])] {
-        let seen = ["inputUsdPerMillion", "outputUsdPerMillion", "webSearchUsd"].map(|field| rate(&price, ServiceTier::Standard, input, field));
+    for (input, expected) in
+        [(100, ["1", "10", "0.01"]), (101, ["2", "20", "0.02"]), (300, ["2", "20", "0.02"]), (301, ["4", "20", "0.02"])]
+    {
+        let seen = ["inputUsdPerMillion", "outputUsdPerMillion", "webSearchUsd"]
+            .map(|field| rate(&price, ServiceTier::Standard, input, field));
         assert_eq!(seen, expected, "{input} tokens");
     }
 }
@@ -156,7 +169,9 @@ fn what_was_applied_is_shown_with_its_tiers_and_every_rate() {
         "inputUsdPerMillion": 2, "contextTiers": [{ "aboveTokens": 10, "inputUsdPerMillion": 4 }],
         "serviceTiers": { "priority": { "outputUsdPerMillion": 12 } },
     }));
-    let applied = |tier| serde_json::to_value(price.applied(&Usage { input: 11, service_tier: tier, ..Usage::default() })).unwrap();
+    let applied = |tier| {
+        serde_json::to_value(price.applied(&Usage { input: 11, service_tier: tier, ..Usage::default() })).unwrap()
+    };
     let priority = applied(ServiceTier::Priority);
     assert_eq!((&priority["serviceTier"], &priority["contextAboveTokens"]), (&json!("priority"), &json!(10)));
     assert_eq!(
@@ -221,14 +236,18 @@ fn a_price_of_nothing_is_refused() {
 #[test]
 fn too_many_context_tiers_are_refused() {
     let tiers: Vec<_> = (1..=33).map(|above| json!({ "aboveTokens": above })).collect();
-    assert_eq!(errors(json!({ "inputUsdPerMillion": 1, "contextTiers": tiers })), ["contextTiers: at most 32 context tiers"]);
+    assert_eq!(
+        errors(json!({ "inputUsdPerMillion": 1, "contextTiers": tiers })),
+        ["contextTiers: at most 32 context tiers"]
+    );
 }
 
 #[test]
 fn serde_reads_a_price_with_the_same_rules() {
     let read = serde_json::from_str::<Price>(r#"{"inputUsdPerMillion": 0.000001, "requestUsd": 1000}"#).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"inputUsdPerMillion":1e-6,"requestUsd":1000}"#);
-    let refused = serde_yaml::from_str::<Price>("inputUsdPerMillion: 1\nrequestUsd: 1000.000000001").unwrap_err().to_string();
+    let refused =
+        serde_yaml::from_str::<Price>("inputUsdPerMillion: 1\nrequestUsd: 1000.000000001").unwrap_err().to_string();
     assert!(refused.contains("requestUsd: must be a price in USD from 0 to 1000"), "{refused}");
 }
 
@@ -242,22 +261,50 @@ fn the_schema_names_every_field_that_is_read() {
     assert_eq!(names("/properties/serviceTiers/properties").len(), 3);
     assert_eq!(names("/properties/serviceTiers/properties/flex/properties").len(), 12 + 1);
     assert_eq!(schema["additionalProperties"], json!(false));
+    let (schema, applied) = (Applied::schema(), price(json!({ "inputUsdPerMillion": 1 })).applied(&Usage::default()));
+    let (schema, applied) = (serde_json::to_value(schema).unwrap(), serde_json::to_value(applied).unwrap());
+    for (at, documented) in [("", "/properties"), ("/rates", "/properties/rates/properties")] {
+        let keys = |value: &Value, at: &str| {
+            let mut keys: Vec<_> = value.pointer(at).unwrap().as_object().unwrap().keys().cloned().collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(&applied, at), keys(&schema, documented));
+    }
 }
 
 #[test]
 fn a_free_price_is_known_as_free() {
-    assert!(price(json!({ "inputUsdPerMillion": 0, "serviceTiers": { "flex": { "outputUsdPerMillion": 0 } } })).is_free());
-    assert!(!price(json!({ "inputUsdPerMillion": 0, "serviceTiers": { "flex": { "outputUsdPerMillion": 1 } } })).is_free());
-    assert!(!price(json!({ "inputUsdPerMillion": 0, "contextTiers": [{ "aboveTokens": 1, "requestUsd": 1 }] })).is_free());
+    assert!(
+        price(json!({ "inputUsdPerMillion": 0, "serviceTiers": { "flex": { "outputUsdPerMillion": 0 } } })).is_free()
+    );
+    assert!(
+        !price(json!({ "inputUsdPerMillion": 0, "serviceTiers": { "flex": { "outputUsdPerMillion": 1 } } })).is_free()
+    );
+    assert!(
+        !price(json!({ "inputUsdPerMillion": 0, "contextTiers": [{ "aboveTokens": 1, "requestUsd": 1 }] })).is_free()
+    );
 }
 
 #[test]
 fn more_than_money_can_count_saturates() {
-    let dear = price(json!({ "inputUsdPerMillion": 1_000_000, "outputUsdPerMillion": 1_000_000, "requestUsd": 1_000, "webSearchUsd": 1_000 }));
+    let dear = price(
+        json!({ "inputUsdPerMillion": 1_000_000, "outputUsdPerMillion": 1_000_000, "requestUsd": 1_000, "webSearchUsd": 1_000 }),
+    );
     let all = u64::MAX;
     let usage = Usage {
-        input: all, output: all, cache_read: all, cache_write_5m: all, cache_write_1h: all, reasoning: all, input_audio: all,
-        output_audio: all, input_image: all, output_image: all, web_searches: all, service_tier: ServiceTier::Batch,
+        input: all,
+        output: all,
+        cache_read: all,
+        cache_write_5m: all,
+        cache_write_1h: all,
+        reasoning: all,
+        input_audio: all,
+        output_audio: all,
+        input_image: all,
+        output_image: all,
+        web_searches: all,
+        service_tier: ServiceTier::Batch,
     };
     for multiplier in [1, MULTIPLIER_ONE, u32::MAX] {
         assert_eq!(cost(&dear, &usage, multiplier), Usd::MAX);

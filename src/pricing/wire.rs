@@ -7,7 +7,7 @@ use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 
 use super::card::{Card, Kind};
 use super::price::{ContextTier, Price, SERVICE_TIERS, Tiered};
-use super::resolve::Rates;
+use super::resolve::Applied;
 
 impl Serialize for Price {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -80,13 +80,21 @@ impl utoipa::PartialSchema for Price {
 
 impl utoipa::ToSchema for Price {}
 
-impl utoipa::PartialSchema for Rates {
+impl utoipa::PartialSchema for Applied {
     fn schema() -> RefOr<Schema> {
-        card_schema(object("The rates that applied, in USD")).into()
+        let tiers = std::iter::once("standard").chain(SERVICE_TIERS.map(|(_, name)| name));
+        let tier = ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(tiers));
+        let above = tokens("The highest context threshold that decided a rate; null when all are flat");
+        let above = ObjectBuilder::from(above).schema_type(SchemaType::from_iter([Type::Integer, Type::Null]));
+        object("The price that was applied to a request")
+            .property("serviceTier", tier)
+            .property("contextAboveTokens", above)
+            .property("rates", card_schema(object("The rates that applied")))
+            .into()
     }
 }
 
-impl utoipa::ToSchema for Rates {}
+impl utoipa::ToSchema for Applied {}
 
 fn object(description: &str) -> ObjectBuilder {
     ObjectBuilder::new()

@@ -160,7 +160,7 @@ impl ProviderView for Node {
         let status = |provider: &crate::config::Provider| ProviderStatus {
             name: provider.name.clone(),
             dialects: provider.dialects.clone(),
-            models: provider.models.as_ref().map(|globs| globs.iter().map(ToString::to_string).collect()),
+            models: provider.models.as_ref().map(|globs| globs.iter().map(|glob| glob.as_str().to_owned()).collect()),
             priority: provider.priority.into(),
             weight: provider.weight,
             groups: provider.groups.clone(),

@@ -80,7 +80,7 @@ fn read_file(config: &Config) -> Result<Prices, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?;
     let imported = crate::pricing::import(&text).map_err(|e| format!("{shown}: {e}"))?;
     for skipped in &imported.report.skipped {
-        tracing::warn!(file = %shown, "a price was left out: {skipped}");
+        tracing::warn!(file = %shown, model = skipped.model, reason = skipped.reason, "a price was left out");
     }
     Ok(imported.prices)
 }

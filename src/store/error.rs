@@ -33,6 +33,9 @@ pub enum StoreError {
     /// The schema cannot be brought up to date.
     #[error("cannot bring the database to this version's schema: {0}")]
     Schema(#[source] DbErr),
+    /// A statement failed.
+    #[error("the database failed: {0}")]
+    Query(#[from] DbErr),
     /// The database has been used by a newer version.
     #[error("the database has the schema of a newer version ({0} is not known here): start that version instead")]
     Newer(String),
@@ -44,7 +47,7 @@ impl StoreError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Folder { .. } | Self::Unreachable { .. } => true,
-            Self::Schema(error) => is_away(error),
+            Self::Schema(error) | Self::Query(error) => is_away(error),
             Self::Url { .. } | Self::Newer(_) => false,
         }
     }

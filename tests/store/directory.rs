@@ -9,16 +9,18 @@ use std::time::Duration;
 use entity::{keys, users};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, ColumnTrait, DatabaseConnection, EntityTrait, IntoActiveModel, QueryFilter};
+use tokio_util::sync::CancellationToken;
 use tollgate::directory::{
     Authenticator, Directory, LookupError, NewKey, NewUser, Refusal, Secret, SecretHash, Standing, create_key,
     create_user,
 };
 
-use crate::database::{TestDatabase, on_both};
+use crate::database::{TestDatabase, eventually, on_both};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 on_both!(
+    in_doubt_everything_is_read_again_at_once_and_nothing_stops_working,
     a_known_key_costs_one_query_and_then_none,
     many_requests_for_a_new_key_cost_one_query,
     an_unknown_key_costs_one_query_until_it_may_exist,
@@ -207,6 +209,27 @@ async fn a_refresh_finds_what_was_changed_deleted_and_left(database: TestDatabas
     assert!(directory.remembered(second.expose(), 30_000).is_none(), "it was deleted");
     let same = directory.remembered(third.expose(), 30_000).unwrap().unwrap();
     assert!(Arc::ptr_eq(&left, &same), "what has not changed is not made anew");
+}
+
+async fn in_doubt_everything_is_read_again_at_once_and_nothing_stops_working(database: TestDatabase) {
+    let db = database.open().await;
+    let (user, _, secret) = user_with_key(&db, "ada").await;
+    let directory = Directory::new(db.clone(), 0);
+    let stop = CancellationToken::new();
+    let refresh = tokio::spawn({
+        let (directory, stop) = (directory.clone(), stop.clone());
+        async move { directory.keep_fresh(stop).await }
+    });
+    directory.lookup(secret.expose(), Standing::Good, 0).await.unwrap();
+    enable_user(&db, user, false).await;
+    directory.doubt_all();
+    let refused = || async { directory.remembered(secret.expose(), 0).unwrap().unwrap().check(0).is_err() };
+    eventually("it was read again", Duration::from_secs(2), refused).await;
+    db.close().await.unwrap();
+    directory.doubt_all();
+    assert!(directory.remembered(secret.expose(), 0).unwrap().is_ok(), "the database is away");
+    stop.cancel();
+    refresh.await.unwrap();
 }
 
 async fn a_refresh_reads_more_keys_than_fit_into_one_query(database: TestDatabase) {

@@ -29,15 +29,7 @@ impl Postgres {
         if is_root() {
             run(Command::new("chown").arg(ACCOUNT).arg(folder.path()), "chown");
         }
-        run(
-            as_account("initdb")
-                .arg("--pgdata")
-                .arg(folder.path().join("data"))
-                // A small log and no fsync: the cluster lives for seconds, and the machine is shared.
-                .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"])
-                .arg("--wal-segsize=1"),
-            "initdb",
-        );
+        run(Command::new("cp").arg("-a").arg(template()).arg(folder.path().join("data")), "cp");
         let mut postgres = Self { process: None, folder };
         postgres.restart();
         postgres
@@ -97,6 +89,37 @@ impl Postgres {
         // One process per connection: they have to be stopped too. There may be none.
         let _ = Command::new("pkill").args(["--signal", name, "--parent", &parent]).status();
     }
+}
+
+/// A cluster to be copied. Creating one takes seconds, so it is kept for the next test and the next run.
+fn template() -> PathBuf {
+    let version = Command::new(program("postgres")).arg("--version").output();
+    let version = version.unwrap_or_else(|error| panic!("no PostgreSQL: {error}; run `make test`, which installs it"));
+    let version: String = String::from_utf8_lossy(&version.stdout).chars().filter(char::is_ascii_digit).collect();
+    let user = if is_root() { "root" } else { "user" };
+    let template = std::env::temp_dir().join(format!("tollgate-pg-template-{user}-{version}"));
+    if template.exists() {
+        return template;
+    }
+    let folder = tempfile::Builder::new().prefix("tollgate-pg-").tempdir().unwrap();
+    if is_root() {
+        run(Command::new("chown").arg(ACCOUNT).arg(folder.path()), "chown");
+    }
+    let made = folder.path().join("data");
+    run(
+        as_account("initdb")
+            .arg("--pgdata")
+            .arg(&made)
+            // A small log and no fsync: the cluster lives for seconds, and the machine is shared.
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"])
+            .arg("--wal-segsize=1"),
+        "initdb",
+    );
+    // Another test may have been faster: then this one is thrown away.
+    if let Err(error) = fs::rename(&made, &template) {
+        assert!(template.exists(), "cannot keep {}: {error}", template.display());
+    }
+    template
 }
 
 fn still_in_use(output: &str) -> bool {

@@ -43,10 +43,9 @@ impl Member {
             "generationConfig" | "generation_config" if gemini => Self::GenerationConfig,
             "requests" if endpoint == Endpoint::BatchEmbedContents => Self::Requests,
             "generateContentRequest" | "generate_content_request" if gemini => Self::GenerateContentRequest,
-            _ => EXACT_CASE
-                .into_iter()
-                .find(|known| same_but_for_case(name, known))
-                .map_or(Self::Other, Self::Lookalike),
+            _ => {
+                EXACT_CASE.into_iter().find(|known| same_but_for_case(name, known)).map_or(Self::Other, Self::Lookalike)
+            }
         }
     }
 }

@@ -100,7 +100,10 @@ mod tests {
             ("input_cost_per_token_cache_hit", field(Kind::CacheRead, Standard, 0)),
             ("cache_creation_input_token_cost", field(Kind::CacheWrite5m, Standard, 0)),
             ("cache_creation_input_token_cost_above_1hr", field(Kind::CacheWrite1h, Standard, 0)),
-            ("cache_creation_input_token_cost_above_1hr_above_100k_tokens", field(Kind::CacheWrite1h, Standard, 100_000)),
+            (
+                "cache_creation_input_token_cost_above_1hr_above_100k_tokens",
+                field(Kind::CacheWrite1h, Standard, 100_000),
+            ),
             ("input_cost_per_audio_token_above_200k_tokens_priority", field(Kind::InputAudio, Priority, 200_000)),
             ("output_cost_per_reasoning_token", field(Kind::Reasoning, Standard, 0)),
         ];

@@ -60,7 +60,8 @@ pub struct ImportReport {
 }
 
 /// A model that was left out of an import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, utoipa::ToSchema)]
+#[error("{model}: {reason}")]
 pub struct Skipped {
     /// Its name.
     pub model: String,

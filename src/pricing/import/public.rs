@@ -165,7 +165,8 @@ fn price(cards: &Cards, max_input_tokens: Option<u64>, max_output_tokens: Option
         }
         tiered
     };
-    let services = SERVICE_TIERS.map(|(tier, _)| Some(Box::new(tiered(tier))).filter(|tiered| **tiered != Tiered::default()));
+    let services =
+        SERVICE_TIERS.map(|(tier, _)| Some(Box::new(tiered(tier))).filter(|tiered| **tiered != Tiered::default()));
     Price { base: tiered(ServiceTier::Standard), services, max_input_tokens, max_output_tokens }
 }
 
@@ -179,7 +180,10 @@ fn femto(name: &str, kind: Kind, value: &Value) -> Result<u64, String> {
     let femto = u64::try_from(femto).map_err(|_| wrong("a price cannot be negative, nor that high"))?;
     let femto = femto.div_ceil(kind.step_femto()).saturating_mul(kind.step_femto());
     if femto > kind.max_femto() {
-        return Err(wrong(&format!("more than {} USD each is not believed", kind.max_femto() / FEMTO_PER_NANO / 1_000_000_000)));
+        return Err(wrong(&format!(
+            "more than {} USD each is not believed",
+            kind.max_femto() / FEMTO_PER_NANO / 1_000_000_000
+        )));
     }
     Ok(femto)
 }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests")]
 
 use serde_json::json;
 
@@ -14,8 +14,11 @@ fn public(entry: Value) -> Value {
 
 /// Why an entry was left out.
 fn skipped(entry: Value) -> String {
-    let imported = import(&json!({ "m": entry, "good": { "inputUsdPerMillion": 1, "input_cost_per_token": 1e-6,
-        "output_cost_per_token": 1e-6 } }).to_string())
+    let imported = import(
+        &json!({ "m": entry, "good": { "inputUsdPerMillion": 1, "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 1e-6 } })
+        .to_string(),
+    )
     .unwrap();
     assert_eq!(imported.prices.keys().collect::<Vec<_>>(), ["good"], "one bad entry must not stop the others");
     assert_eq!(imported.report.imported, 1);
@@ -179,10 +182,16 @@ fn an_entry_that_cannot_be_charged_is_skipped_with_its_reason() {
         entry[field] = value;
         skipped(entry)
     };
-    assert_eq!(skipped(json!({ "mode": "realtime", "input_cost_per_token": 1e-6 })), "models of the mode `realtime` are not served");
+    assert_eq!(
+        skipped(json!({ "mode": "realtime", "input_cost_per_token": 1e-6 })),
+        "models of the mode `realtime` are not served"
+    );
     assert_eq!(skipped(json!({ "mode": "chat", "input_cost_per_character": 1e-6 })), "no price per input token");
     assert_eq!(skipped(json!({ "mode": "chat", "input_cost_per_token": 1e-6 })), "no price per output token");
-    assert!(skipped(json!({ "mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0.0 })).contains("every price is 0"));
+    assert!(
+        skipped(json!({ "mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0.0 }))
+            .contains("every price is 0")
+    );
     assert_eq!(skipped(json!(7)), "the entry is not an object");
     assert!(chat("input_cost_per_token", json!(-1e-6)).starts_with("input_cost_per_token: a price cannot be negative"));
     assert!(chat("input_cost_per_token_flex", json!("1e-6")).starts_with("input_cost_per_token_flex: not a number"));
@@ -215,7 +224,10 @@ worse: 3
     assert_eq!(
         reasons,
         [
-            ("bad", "contextTiers[0].outputUsdPerMillon: unknown field; serviceTiers.fast: unknown service tier: priority, flex or batch"),
+            (
+                "bad",
+                "contextTiers[0].outputUsdPerMillon: unknown field; serviceTiers.fast: unknown service tier: priority, flex or batch"
+            ),
             ("worse", "must be an object"),
         ]
     );
@@ -225,7 +237,10 @@ worse: 3
 
 #[test]
 fn a_model_that_is_listed_twice_is_reported() {
-    for list in [r#"{"a": {"inputUsdPerMillion": 1}, "a": {"inputUsdPerMillion": 2}}"#, "a: {inputUsdPerMillion: 1}\n' a': {inputUsdPerMillion: 2}"] {
+    for list in [
+        r#"{"a": {"inputUsdPerMillion": 1}, "a": {"inputUsdPerMillion": 2}}"#,
+        "a: {inputUsdPerMillion: 1}\n' a': {inputUsdPerMillion: 2}",
+    ] {
         let imported = import(list).unwrap();
         assert_eq!(serde_json::to_value(&imported.prices["a"]).unwrap(), json!({ "inputUsdPerMillion": 1 }));
         assert!(imported.report.skipped[0].reason.contains("listed twice"));
@@ -244,8 +259,25 @@ fn a_list_that_is_no_list_is_refused() {
     let refused = |text: &str| import(text).unwrap_err().to_string();
     assert!(refused("{}").contains("this one has none"));
     assert!(refused("# nothing\n").contains("this one has none"));
-    for text in ["[]", "7", "a", "{", "{\"a\": ", "a: {b: c", "- a", "a: .nan", "a: !secret b", "a: {1: 2}", "? [a]\n: b", "\u{0}"] {
-        assert!(matches!(import(text), Err(ImportError::Malformed(_))), "{text:?}: {:?}", import(text).map(|imported| imported.report));
+    for text in [
+        "[]",
+        "7",
+        "a",
+        "{",
+        "{\"a\": ",
+        "a: {b: c",
+        "- a",
+        "a: .nan",
+        "a: !secret b",
+        "a: {1: 2}",
+        "? [a]\n: b",
+        "\u{0}",
+    ] {
+        assert!(
+            matches!(import(text), Err(ImportError::Malformed(_))),
+            "{text:?}: {:?}",
+            import(text).map(|imported| imported.report)
+        );
     }
 }
 
@@ -283,7 +315,10 @@ fn the_built_in_prices_are_those_of_the_providers() {
     let text = include_str!("../../../conf/prices.yaml");
     let imported = import(text).unwrap();
     assert_eq!(imported.report.skipped, []);
-    assert_eq!(export_yaml("", &imported.prices).trim_start(), text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect::<String>());
+    assert_eq!(
+        export_yaml("", &imported.prices).trim_start(),
+        text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect::<String>()
+    );
     let known = [
         ("claude-sonnet-4-5", "/inputUsdPerMillion", 3.0),
         ("claude-sonnet-4-5", "/outputUsdPerMillion", 15.0),

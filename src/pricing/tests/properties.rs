@@ -20,13 +20,22 @@ const TOKEN_FIELDS: [&str; 10] = [
 fn card() -> impl Strategy<Value = Value> {
     let picos = proptest::option::of(prop_oneof![0..1_000_u64, 0..=1_000_000_000_000_u64]);
     let nanos = proptest::option::of(0..=1_000_000_000_000_u64);
-    (proptest::collection::vec(picos, TOKEN_FIELDS.len()), proptest::collection::vec(nanos, 2)).prop_map(|(picos, nanos)| {
-        let decimal = |units: u64, unit: u64| serde_json::from_str::<Value>(&text(units, unit)).unwrap();
-        let tokens = TOKEN_FIELDS.iter().zip(picos).map(|(field, picos)| (*field, picos.map(|picos| decimal(picos, 1_000_000))));
-        let calls = ["requestUsd", "webSearchUsd"].into_iter().zip(nanos);
-        let calls = calls.map(|(field, nanos)| (field, nanos.map(|nanos| decimal(nanos, 1_000_000_000))));
-        tokens.chain(calls).filter_map(|(field, value)| Some((field.to_owned(), value?))).collect::<serde_json::Map<_, _>>().into()
-    })
+    (proptest::collection::vec(picos, TOKEN_FIELDS.len()), proptest::collection::vec(nanos, 2)).prop_map(
+        |(picos, nanos)| {
+            let decimal = |units: u64, unit: u64| serde_json::from_str::<Value>(&text(units, unit)).unwrap();
+            let tokens = TOKEN_FIELDS
+                .iter()
+                .zip(picos)
+                .map(|(field, picos)| (*field, picos.map(|picos| decimal(picos, 1_000_000))));
+            let calls = ["requestUsd", "webSearchUsd"].into_iter().zip(nanos);
+            let calls = calls.map(|(field, nanos)| (field, nanos.map(|nanos| decimal(nanos, 1_000_000_000))));
+            tokens
+                .chain(calls)
+                .filter_map(|(field, value)| Some((field.to_owned(), value?)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        },
+    )
 }
 
 fn text(units: u64, unit: u64) -> String {
@@ -45,17 +54,19 @@ fn tiered() -> impl Strategy<Value = Value> {
 }
 
 fn any_price() -> impl Strategy<Value = Price> {
-    (tiered(), proptest::collection::vec(proptest::option::of(tiered()), 3), proptest::option::of(1..(1_u64 << 53))).prop_map(
-        |(mut value, services, tokens)| {
+    (tiered(), proptest::collection::vec(proptest::option::of(tiered()), 3), proptest::option::of(1..(1_u64 << 53)))
+        .prop_map(|(mut value, services, tokens)| {
             if value.get("inputUsdPerMillion").is_none() {
                 value["inputUsdPerMillion"] = json!(1);
             }
             let services = ["priority", "flex", "batch"].into_iter().zip(services);
-            value["serviceTiers"] = services.filter_map(|(name, tiered)| Some((name.to_owned(), tiered?))).collect::<serde_json::Map<_, _>>().into();
+            value["serviceTiers"] = services
+                .filter_map(|(name, tiered)| Some((name.to_owned(), tiered?)))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
             value["maxInputTokens"] = json!(tokens);
             price(value)
-        },
-    )
+        })
 }
 
 fn flat_price() -> impl Strategy<Value = Price> {
@@ -73,7 +84,12 @@ fn tokens() -> impl Strategy<Value = u64> {
 }
 
 fn any_usage(tokens: impl Strategy<Value = u64>) -> impl Strategy<Value = Usage> {
-    let tier = prop_oneof![Just(ServiceTier::Standard), Just(ServiceTier::Priority), Just(ServiceTier::Flex), Just(ServiceTier::Batch)];
+    let tier = prop_oneof![
+        Just(ServiceTier::Standard),
+        Just(ServiceTier::Priority),
+        Just(ServiceTier::Flex),
+        Just(ServiceTier::Batch)
+    ];
     (proptest::collection::vec(tokens, 11), tier).prop_map(|(counts, service_tier)| usage(&counts, service_tier))
 }
 
@@ -96,8 +112,17 @@ fn usage(counts: &[u64], service_tier: ServiceTier) -> Usage {
 
 fn counts(usage: &Usage) -> [u64; 11] {
     [
-        usage.input, usage.output, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.reasoning,
-        usage.input_audio, usage.output_audio, usage.input_image, usage.output_image, usage.web_searches,
+        usage.input,
+        usage.output,
+        usage.cache_read,
+        usage.cache_write_5m,
+        usage.cache_write_1h,
+        usage.reasoning,
+        usage.input_audio,
+        usage.output_audio,
+        usage.input_image,
+        usage.output_image,
+        usage.web_searches,
     ]
 }
 

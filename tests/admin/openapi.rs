@@ -1,0 +1,97 @@
+//! The OpenAPI document says what the API does.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+fn document() -> Value {
+    tollgate::admin::openapi()
+}
+
+/// Each operation with its path and method.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            found.push((path.clone(), method.clone(), operation.clone()));
+        }
+    }
+    found
+}
+
+#[test]
+fn it_is_openapi_3_1_below_api_v1() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["servers"], serde_json::json!([{"url": "/api/v1"}]));
+    let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
+    for path in ["/users", "/users/{id}", "/users/{id}/keys", "/keys/{id}", "/keys/{id}:rotate", "/prices", "/prices/{model}",
+        "/prices:import", "/usage", "/usage/summary", "/requests/{requestId}", "/providers", "/settings", "/audit-logs",
+        "/admin-tokens", "/admin-tokens/{id}", "/me", "/me/usage"]
+    {
+        assert!(paths.iter().any(|found| *found == path), "{path} is missing");
+    }
+    assert_eq!(paths.len(), 18, "{paths:?}");
+}
+
+#[test]
+fn operation_ids_are_unique() {
+    let document = document();
+    let operations = operations(&document);
+    let ids: BTreeSet<_> = operations.iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), operations.len());
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn references(node: &Value, found: &mut Vec<String>) {
+        match node {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let document = document();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 100);
+    for reference in found {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn every_operation_documents_the_answers_of_the_framework() {
+    for (path, method, operation) in operations(&document()) {
+        let mut statuses = vec!["400", "401", "405", "429", "500", "503"];
+        if method != "get" {
+            statuses.push("403");
+        }
+        if path.contains("/{") {
+            statuses.push("404");
+        }
+        if operation.get("requestBody").is_some() {
+            statuses.extend(["413", "415"]);
+        }
+        if method == "post" {
+            statuses.push("422");
+        }
+        for status in statuses {
+            assert!(operation["responses"].get(status).is_some(), "{method} {path}: {status}");
+        }
+        assert!(operation["security"].is_array(), "{method} {path}");
+    }
+}
+
+#[test]
+fn what_is_written_has_no_unknown_fields() {
+    let document = document();
+    for name in ["UserFields", "UserPatch", "KeyFields", "KeyPatch", "AdminTokenFields", "Price"] {
+        assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
+    }
+    assert_eq!(document["components"]["schemas"]["UserFields"]["required"], serde_json::json!(["name"]));
+    assert_eq!(document["components"]["schemas"]["UserPatch"].get("required"), None);
+}

@@ -1,0 +1,126 @@
+//! Who may do what.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use sea_orm::EntityTrait;
+use serde_json::json;
+
+use crate::app::{App, NOW, TOKEN};
+
+pub async fn every_operation_wants_a_credential(app: App) {
+    let user = app.user("ada").await;
+    let (_, key) = app.key(user).await;
+    let document = tollgate::admin::openapi();
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let mine = path.starts_with("/me");
+        let path = path.replace("{id}", "1").replace("{model}", "m").replace("{requestId}", "1");
+        for method in ["get", "put", "post", "patch", "delete"] {
+            if item.get(method).is_none() {
+                continue;
+            }
+            operations += 1;
+            let wrong = if mine { TOKEN } else { &key };
+            for (token, headers) in [
+                ("", vec![]),
+                ("wrong", vec![]),
+                (wrong, vec![]),
+                ("", vec![("authorization", "Basic dXNlcjpwYXNz")]),
+                ("", vec![("authorization", TOKEN)]),
+                ("", vec![("authorization", "Bearer ")]),
+                (TOKEN, vec![("authorization", "Bearer wrong")]),
+                ("", vec![("x-api-key", TOKEN)]),
+            ] {
+                // The guard has its own scenario: here each request comes when all failures are forgotten.
+                app.clock.fetch_add(301_000, Ordering::SeqCst);
+                let answer = app.call(&method.to_uppercase(), &path, token, &headers, Body::empty()).await;
+                answer.problem(401, "unauthorized");
+                assert_eq!(answer.header("www-authenticate"), "Bearer");
+            }
+        }
+    }
+    assert!(operations > 20, "{operations}");
+    app.call("GET", "/users", "", &[("authorization", &format!("bearer {TOKEN}"))], Body::empty()).await.ok(200);
+}
+
+pub async fn a_viewer_may_only_read(app: App) {
+    let viewer = app.post("/admin-tokens", json!({"name": "eye", "role": "viewer"})).await.ok(201);
+    let viewer = viewer["secret"].as_str().unwrap().to_owned();
+    let admin = app.post("/admin-tokens", json!({"name": "root", "role": "admin"})).await.ok(201);
+    let admin = admin["secret"].as_str().unwrap().to_owned();
+    let document = tollgate::admin::openapi();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        if path.starts_with("/me") {
+            continue;
+        }
+        let path = path.replace("{id}", "1").replace("{model}", "m");
+        for method in ["put", "post", "patch", "delete"] {
+            if item.get(method).is_some() {
+                let headers = [("content-type", "application/json")];
+                let answer = app.call(&method.to_uppercase(), &path, &viewer, &headers, Body::from("{}")).await;
+                answer.problem(403, "forbidden");
+            }
+        }
+    }
+    for path in ["/users", "/usage", "/usage/summary", "/prices", "/providers", "/settings", "/audit-logs"] {
+        app.call("GET", path, &viewer, &[], Body::empty()).await.ok(200);
+        app.call("GET", path, &admin, &[], Body::empty()).await.ok(200);
+    }
+    app.call("GET", "/admin-tokens", &viewer, &[], Body::empty()).await.problem(403, "forbidden");
+    let headers = [("content-type", "application/json")];
+    app.call("POST", "/users", &admin, &headers, Body::from(r#"{"name":"ada"}"#)).await.ok(201);
+    assert_eq!(app.audit().await.last().unwrap().actor, "root");
+    app.post("/admin-tokens", json!({"name": "x", "role": "owner"})).await.invalid(&["role"]);
+    app.post("/admin-tokens", json!({"name": "x"})).await.invalid(&["role"]);
+    app.post("/admin-tokens", json!({"name": "eye", "role": "admin"})).await.problem(409, "conflict");
+}
+
+pub async fn a_revoked_token_is_refused_at_once(app: App) {
+    let created = app.post("/admin-tokens", json!({"name": "t", "role": "admin"})).await.ok(201);
+    let (id, secret) = (created["id"].clone(), created["secret"].as_str().unwrap().to_owned());
+    app.call("GET", "/users", &secret, &[], Body::empty()).await.ok(200);
+    let page = app.get("/admin-tokens").await;
+    assert!(!page.body.contains(&secret) && !page.body.to_lowercase().contains("hash"));
+    let read = app.get(&format!("/admin-tokens/{id}")).await.ok(200);
+    assert_eq!((&read["name"], &read["role"], &read["version"]), (&json!("t"), &json!("admin"), &json!(1)));
+    app.delete(&format!("/admin-tokens/{id}")).await.ok(204);
+    app.call("GET", "/users", &secret, &[], Body::empty()).await.problem(401, "unauthorized");
+    app.delete(&format!("/admin-tokens/{id}")).await.problem(404, "not_found");
+
+    // One that another node has revoked is refused a second later.
+    let other = app.post("/admin-tokens", json!({"name": "u", "role": "admin"})).await.ok(201);
+    let secret = other["secret"].as_str().unwrap();
+    app.call("GET", "/users", secret, &[], Body::empty()).await.ok(200);
+    entity::admin_tokens::Entity::delete_many().exec(&app.db).await.unwrap();
+    app.clock.fetch_add(1000, Ordering::SeqCst);
+    app.call("GET", "/users", secret, &[], Body::empty()).await.problem(401, "unauthorized");
+}
+
+pub async fn the_guard_stops_guessing_but_nobody_with_a_token(app: App) {
+    let token = app.post("/admin-tokens", json!({"name": "t", "role": "admin"})).await.ok(201);
+    let token = token["secret"].as_str().unwrap();
+    let user = app.user("ada").await;
+    let (_, key) = app.key(user).await;
+    for guess in 0..20 {
+        let path = if guess % 2 == 0 { "/users" } else { "/me" };
+        app.call("GET", path, &format!("guess-{guess}"), &[], Body::empty()).await.problem(401, "unauthorized");
+    }
+    let stopped = app.call("GET", "/users", "guess-20", &[], Body::empty()).await;
+    stopped.problem(429, "too_many_auth_failures");
+    assert_eq!(stopped.header("retry-after"), "300");
+    app.call("GET", "/me", "guess-21", &[], Body::empty()).await.problem(429, "too_many_auth_failures");
+    app.call("GET", "/users", token, &[], Body::empty()).await.ok(200);
+    app.call("GET", "/me", &key, &[], Body::empty()).await.ok(200);
+    app.get("/users").await.ok(200);
+    app.clock.store(NOW + 300_000, Ordering::SeqCst);
+    app.call("GET", "/users", "guess-22", &[], Body::empty()).await.problem(401, "unauthorized");
+}
+
+pub async fn nobody_can_take_a_name_that_stands_for_another_in_the_audit_log(app: App) {
+    app.user("ada").await;
+    let actor = app.audit().await[0].actor.clone();
+    for name in [actor.as_str(), "command line"] {
+        app.post("/admin-tokens", json!({"name": name, "role": "admin"})).await.problem(409, "conflict");
+    }
+}

@@ -1,0 +1,81 @@
+//! Audit log, providers, settings, `/me`.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use crate::app::{App, NOW, TOKEN};
+
+pub async fn the_audit_log_names_every_write_without_secrets(app: App) {
+    let user = app.user("ada").await;
+    let (key, secret) = app.key(user).await;
+    app.clock.store(NOW + 60_000, Ordering::SeqCst);
+    app.patch(&format!("/users/{user}"), json!({"rpm": 5})).await.ok(200);
+    app.post(&format!("/keys/{key}:rotate"), json!({})).await.ok(200);
+    let token = app.post("/admin-tokens", json!({"name": "t", "role": "viewer"})).await.ok(201);
+    app.json("PUT", "/prices/m", &[], &json!({"requestUsd": 1})).await.ok(201);
+    app.delete(&format!("/keys/{key}")).await.ok(204);
+    app.delete(&format!("/users/{user}")).await.ok(204);
+    let log = app.get("/audit-logs").await;
+    for secret in [&secret, token["secret"].as_str().unwrap(), TOKEN] {
+        assert!(!log.body.contains(secret));
+    }
+    let log = log.ok(200);
+    let items = log["items"].as_array().unwrap();
+    let brief: Vec<_> = items.iter().map(|item| format!("{} {}", item["action"], item["objectType"]).replace('"', "")).collect();
+    assert_eq!(brief, ["delete user", "delete key", "create price", "create admin_token", "rotate key", "update user", "create key", "create user"]);
+    let update = &items[5];
+    assert_eq!((&update["before"]["rpm"], &update["after"]["rpm"]), (&Value::Null, &json!(5)));
+    assert_eq!((&update["objectId"], &update["at"]), (&json!(user.to_string()), &json!("2026-09-21T14:14:20Z")));
+    assert_eq!((&items[7]["before"], &items[0]["after"]), (&Value::Null, &Value::Null));
+    let early = app.get("/audit-logs?to=2026-09-21T14:14:20Z").await.ok(200);
+    assert_eq!(early["items"].as_array().unwrap().len(), 2);
+    let page = app.get("/audit-logs?limit=3").await.ok(200);
+    let next = page["pageInfo"]["nextCursor"].as_str().unwrap();
+    assert_eq!(app.get(&format!("/audit-logs?limit=100&cursor={next}")).await.ok(200)["items"].as_array().unwrap()[..], items[3..]);
+    app.call("DELETE", "/audit-logs", TOKEN, &[], Body::empty()).await.problem(405, "method_not_allowed");
+}
+
+pub async fn providers_are_listed_by_name(app: App) {
+    let page = app.get("/providers?limit=1").await.ok(200);
+    assert_eq!(
+        page["items"],
+        json!([{"name": "first", "dialects": ["openai_chat"], "models": null, "priority": 0, "weight": 1, "groups": ["default"],
+            "enabled": true, "baseUrl": "https://api.example.com",
+            "recentErrors": [{"at": "2026-09-21T14:13:20Z", "status": 529, "reason": "upstream_status"}]}])
+    );
+    let next = page["pageInfo"]["nextCursor"].as_str().unwrap();
+    let rest = app.get(&format!("/providers?cursor={next}")).await.ok(200);
+    assert_eq!((&rest["items"][0]["name"], &rest["pageInfo"]["hasMore"]), (&json!("second"), &json!(false)));
+}
+
+pub async fn settings_are_shown(app: App) {
+    assert_eq!(app.get("/settings").await.ok(200), json!({"server": {"listen": "0.0.0.0:8080"}}));
+}
+
+pub async fn a_key_owner_sees_himself(app: App) {
+    let user = app.post("/users", json!({"name": "ada", "note": "not for her eyes"})).await.ok(201)["id"].clone();
+    let (key, secret) = app.key(user.as_i64().unwrap()).await;
+    let me = |secret: String| {
+        let app = &app;
+        async move { app.call("GET", "/me", &secret, &[], Body::empty()).await }
+    };
+    let shown = me(secret.clone()).await;
+    assert!(!shown.body.contains("eyes") && !shown.body.contains(&secret));
+    let shown = shown.ok(200);
+    assert_eq!((&shown["user"]["id"], &shown["key"]["id"], &shown["key"]["name"]), (&user, &json!(key), &json!("k")));
+    let at_once = json!({"expiresAt": "2020-01-01T00:00:00Z"});
+    let later = json!({"expiresAt": null});
+    for path in [format!("/users/{user}"), format!("/keys/{key}")] {
+        for (off, on) in [(json!({"enabled": false}), json!({"enabled": true})), (at_once.clone(), later.clone())] {
+            app.patch(&path, off).await.ok(200);
+            me(secret.clone()).await.problem(401, "unauthorized");
+            app.patch(&path, on).await.ok(200);
+            me(secret.clone()).await.ok(200);
+        }
+    }
+    for token in [TOKEN, "tg-", &secret[..45], &format!("{secret}x")] {
+        me(token.to_owned()).await.problem(401, "unauthorized");
+    }
+}

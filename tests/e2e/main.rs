@@ -1,0 +1,26 @@
+//! The gateway as its users see it: the real binary between real clients and a pretend provider.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(missing_docs, reason = "nobody reads the documentation of tests")]
+
+#[path = "../support/mod.rs"]
+mod servers;
+mod support;
+
+mod aborts;
+mod auth;
+mod bad_input;
+mod bodies;
+mod cli;
+mod demo;
+mod dialects;
+mod failover;
+mod guards;
+mod keepalive_race;
+mod models;
+mod packaging;
+mod postgres;
+mod reload;
+mod sdk;
+mod shutdown;
+mod streams;
+mod tls;

@@ -1,0 +1,268 @@
+//! The real binary, with a configuration of its own in a folder of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::admin::Caller;
+use super::ports::Port;
+use super::wire::Reply;
+use super::{Admin, Api, Wire, client, eventually};
+use crate::servers::process::Process;
+
+/// The program under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
+
+/// The token that every gateway of the tests is started with.
+pub const ADMIN_TOKEN: &str = "an-admin-token-of-more-than-32-characters";
+
+/// The model that every gateway of the tests has a price for.
+pub const MODEL: &str = "test-model";
+
+/// Its price, USD per million tokens; [`Tokens::cost`](super::Tokens::cost) knows the same numbers.
+pub fn price() -> Value {
+    json!({
+        "inputUsdPerMillion": 3, "outputUsdPerMillion": 15, "cacheReadUsdPerMillion": 0.3,
+        "cacheWrite5mUsdPerMillion": 3.75, "cacheWrite1hUsdPerMillion": 6, "reasoningUsdPerMillion": 17,
+    })
+}
+
+/// What a gateway is to be started with.
+pub struct Setup {
+    config: Value,
+    priced: Vec<String>,
+    demo: bool,
+    folder: TempDir,
+    ports: [Port; 3],
+}
+
+/// A running gateway; killed when dropped. A failing test prints its log.
+pub struct Gateway {
+    process: Process,
+    folder: TempDir,
+    config: Value,
+    ports: [Port; 3],
+    admin: Admin,
+    caller: Option<Caller>,
+}
+
+impl Setup {
+    /// A gateway on SQLite in front of these providers.
+    pub fn new(providers: impl IntoIterator<Item = Value>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = [Port::take(), Port::take(), Port::take()];
+        let config = json!({
+            "server": {
+                "listen": ports[0].address(), "admin": ports[1].address(), "metrics": ports[2].address(), "threads": 2,
+            },
+            "database": {"url": format!("sqlite://{}", folder.path().join("tollgate.db").display())},
+            "node": {"name": "test", "data_dir": folder.path().join("data")},
+            "providers": providers.into_iter().collect::<Vec<_>>(),
+        });
+        Self { config, priced: vec![MODEL.to_owned()], demo: false, folder, ports }
+    }
+
+    /// Sets a value of the configuration, by its path: `server.timeouts.header`.
+    pub fn set(mut self, path: &str, value: impl Into<Value>) -> Self {
+        set(&mut self.config, path, value.into());
+        self
+    }
+
+    /// Gives a further model the price of [`MODEL`].
+    pub fn priced(mut self, model: &str) -> Self {
+        self.priced.push(model.to_owned());
+        self
+    }
+
+    /// Starts it as `serve --demo`.
+    pub fn demo(mut self) -> Self {
+        self.demo = true;
+        self
+    }
+
+    /// A folder for certificates and the like, removed with the gateway.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes the configuration and runs the program, without waiting for anything.
+    pub fn spawn(self) -> Gateway {
+        let Self { config, demo, folder, ports, .. } = self;
+        let file = write_config(folder.path(), &config);
+        let process = Process::start(BINARY, None, &folder.path().join("log"), |command| {
+            command.arg("serve").arg("-c").arg(file).current_dir(folder.path());
+            if demo {
+                command.arg("--demo");
+            }
+            for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
+                command.env_remove(name);
+            }
+            command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+        });
+        let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
+        Gateway { process, folder, config, ports, admin, caller: None }
+    }
+
+    /// Runs the program until it is ready, prices the models, and makes a user with a key.
+    pub async fn start(self) -> Gateway {
+        let priced = self.priced.clone();
+        let mut gateway = self.spawn();
+        gateway.ready().await;
+        for model in priced {
+            gateway.admin.put(&format!("/prices/{model}"), &price()).await;
+        }
+        gateway.caller = Some(gateway.admin.caller(json!({}), json!({})).await);
+        gateway
+    }
+}
+
+impl Gateway {
+    /// A gateway in front of these providers, ready to use.
+    pub async fn start(providers: impl IntoIterator<Item = Value>) -> Self {
+        Setup::new(providers).start().await
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub async fn ready(&mut self) {
+        let (http, url) = (client(), format!("{}/readyz", self.admin.base()));
+        eventually("the gateway is ready", async || {
+            let exited = self.process.exit_status();
+            assert!(exited.is_none(), "the gateway has ended: {exited:?}");
+            let answer = http.get(&url).send().await;
+            answer.is_ok_and(|response| response.status() == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// The gateway's address as a base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.ports[0].address())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.ports[0].address().parse().unwrap()
+    }
+
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    pub fn caller(&self) -> &Caller {
+        self.caller.as_ref().expect("only a gateway that was started has a caller")
+    }
+
+    /// The secret of the key that [`Setup::start`] made.
+    pub fn key(&self) -> &str {
+        &self.caller().secret
+    }
+
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it has logged and printed so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// A connection of one's own to the gateway.
+    pub async fn connect(&self) -> Wire {
+        Wire::connect(self.address()).await
+    }
+
+    /// Asks with the gateway's own key over a connection of its own, and reads the whole answer.
+    pub async fn ask(&self, api: Api, stream: bool) -> Reply {
+        self.ask_with(self.key(), api, MODEL, stream).await
+    }
+
+    /// Asks for a model with any key.
+    pub async fn ask_with(&self, key: &str, api: Api, model: &str, stream: bool) -> Reply {
+        let mut wire = self.connect().await;
+        wire.post(&api.path(model, stream), key, &api.request(model, stream)).await;
+        wire.reply().await.unwrap()
+    }
+
+    /// The value of a metric, 0 when it was never set; `name` may have labels: `requests_total{status="200"`.
+    /// The values of all series that begin so are added up.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.ports[2].address());
+        let text = client().get(url).send().await.unwrap().text().await.unwrap();
+        let series = text.lines().filter(|line| line.strip_prefix("tollgate_").is_some_and(|l| l.starts_with(name)));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until a metric has this value.
+    pub async fn metric_is(&self, name: &str, value: f64) {
+        eventually(&format!("{name} is {value}"), async || {
+            ((self.metric(name).await - value).abs() < f64::EPSILON).then_some(())
+        })
+        .await;
+    }
+
+    /// Changes a value in the configuration file, by its path. [`signal`](Self::signal) makes it known.
+    pub fn rewrite(&mut self, path: &str, value: impl Into<Value>) {
+        set(&mut self.config, path, value.into());
+        write_config(self.folder.path(), &self.config);
+    }
+
+    /// Puts any text into the configuration file.
+    pub fn rewrite_raw(&self, text: &str) {
+        std::fs::write(self.folder.path().join("tollgate.yaml"), text).unwrap();
+    }
+
+    /// Sends a signal: `HUP`, `TERM`, ...
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually("the gateway ends", async || self.process.exit_status()).await
+    }
+
+    /// Whether the process is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.process.exit_status().is_none()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's log\n{}--- end of the gateway's log", self.log());
+        }
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> std::process::Output {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).envs(environment.iter().copied()).current_dir(folder).stdin(Stdio::null());
+    command.env_remove("RUST_LOG").output().unwrap()
+}
+
+/// Sets a value by its path; an array is indexed by a number.
+pub fn set(config: &mut Value, path: &str, value: Value) {
+    let mut at = config;
+    for name in path.split('.') {
+        at = match name.parse::<usize>() {
+            Ok(index) => &mut at[index],
+            Err(_) => &mut at[name],
+        };
+    }
+    *at = value;
+}
+
+/// Writes the configuration, as JSON: that is YAML too.
+fn write_config(folder: &Path, config: &Value) -> PathBuf {
+    let file = folder.join("tollgate.yaml");
+    std::fs::write(&file, serde_json::to_string_pretty(config).unwrap()).unwrap();
+    file
+}

@@ -1,0 +1,56 @@
+//! What the end-to-end tests share: the real binary, a scripted provider, and clients that can misbehave.
+
+pub mod admin;
+pub mod certs;
+pub mod dialects;
+pub mod gateway;
+pub mod h2client;
+pub mod ports;
+pub mod provider;
+pub mod wire;
+
+use std::time::{Duration, Instant};
+
+pub use admin::Admin;
+pub use dialects::{Api, Tokens};
+pub use gateway::Gateway;
+pub use provider::{Answer, Gate, Provider};
+pub use wire::Wire;
+
+/// How long a test waits for something that should happen at once, on a machine that does ten other things.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// The answer of `probe`, as soon as it has one.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {SOON:?} in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The result of `work`, which must not take longer than [`SOON`].
+pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(SOON, work).await {
+        Ok(done) => done,
+        Err(_) => panic!("waited {SOON:?} in vain: {what}"),
+    }
+}
+
+/// A size of a load run: small in every run of the tests, big in `make soak`.
+pub fn scale(short: usize, soak: usize) -> usize {
+    if std::env::var_os("TOLLGATE_SOAK").is_some() { soak } else { short }
+}
+
+/// An HTTP client that sends exactly one request per call and follows nothing.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .retry(reqwest::retry::never())
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap()
+}
