@@ -47,7 +47,8 @@ impl Gateway {
 
     /// `error_while_proxy`.
     pub(super) fn judge_exchange(&self, session: &Session, ctx: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
-        let decided = error.retry() && matches!(error.etype(), ErrorType::HTTPStatus(_));
+        // In this order: an error of a socket has not decided yet, and Pingora panics when it is asked.
+        let decided = matches!(error.etype(), ErrorType::HTTPStatus(_)) && error.retry();
         if decided {
             return error;
         }
