@@ -1,6 +1,6 @@
 //! The proxies under test, each before an upstream of its own kind: the gateway with everything on, and its yardstick.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
@@ -65,6 +65,8 @@ impl Proxy {
         fs::write(&file, configuration(data.path(), address, admin, metrics, upstream))?;
         let mut process = Process::start(Core::Proxy, Path::new(env!("CARGO_BIN_EXE_tollgate")), |command| {
             command.args(["serve", "-c"]).arg(&file).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+            // A new database's own admin token has no place in a report.
+            command.stdout(Stdio::null());
         })?;
         let ledger = Ledger { admin, client: Client::new(), _data: data };
         ledger.ready(&mut process).await?;

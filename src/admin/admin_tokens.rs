@@ -11,16 +11,16 @@ use utoipa::ToSchema;
 
 use super::AdminState;
 use super::audit::{self, Entry};
-use super::auth::{Admin, ENVIRONMENT_ACTOR, Role};
+use super::auth::{Admin, COMMAND_LINE, ENVIRONMENT_ACTOR, Role};
 use super::extract::{Id, IfMatch, Params, Payload};
 use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::page::{Page, PageParams, PageRequest};
-use super::problem::Problem;
-use super::secret::Secret;
+use super::problem::{Code, Problem};
 use super::store::{begin, name_taken};
 use super::time::Instant;
 use super::users::with_etag;
 use super::validate::{self, Check};
+use crate::directory::Secret;
 
 const KIND: &str = "admin_token";
 /// Tokens are created and deleted, never changed.
@@ -50,7 +50,7 @@ pub struct AdminTokenWithSecret {
     #[serde(flatten)]
     token: AdminToken,
     /// Shown this once. It is left out of the answer to a repeated request (see `Idempotency-Replayed`).
-    #[schema(required = false, pattern = "^tg-[A-Za-z0-9_-]{43}$")]
+    #[schema(required = false, pattern = "^tgadm-[A-Za-z0-9_-]{43}$")]
     secret: String,
 }
 
@@ -110,15 +110,15 @@ pub(super) async fn create(
     let mut check = Check::default();
     let name = check.name("name", &fields.name);
     check.finish()?;
-    if name == ENVIRONMENT_ACTOR {
-        return Err(name_taken_by_environment());
+    if [ENVIRONMENT_ACTOR, COMMAND_LINE].contains(&name.as_str()) {
+        return Err(Problem::new(Code::Conflict, "In the audit log this name stands for somebody else."));
     }
     let now = state.now();
-    let secret = Secret::generate();
+    let secret = Secret::for_admin();
     let row = admin_tokens::ActiveModel {
         name: Set(name),
         role: Set(fields.role.as_str().to_owned()),
-        secret_hash: Set(secret.digest().hex()),
+        secret_hash: Set(secret.hash().to_string()),
         prefix: Set(secret.prefix().to_owned()),
         created_at: Set(now),
         ..Default::default()
@@ -132,7 +132,7 @@ pub(super) async fn create(
     let entry = Entry { action: "create", object_type: KIND, object_id: &token.id.to_string() };
     audit::record(&txn, &actor, now, entry, None::<&AdminToken>, Some(&token)).await?;
     let without_secret = Answer::created(format!("/api/v1/admin-tokens/{}", token.id), VERSION, &token)?;
-    let answer = without_secret.with_body(&AdminTokenWithSecret { token, secret: secret.reveal() })?;
+    let answer = without_secret.with_body(&AdminTokenWithSecret { token, secret: secret.expose().to_owned() })?;
     without_secret.remember(&txn, claim).await?;
     txn.commit().await?;
     state.auth.tokens.forget().await;
@@ -170,11 +170,4 @@ pub(super) async fn delete(
     txn.commit().await?;
     state.auth.tokens.forget().await;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn name_taken_by_environment() -> Problem {
-    Problem::new(
-        super::problem::Code::Conflict,
-        "This name stands in the audit log for the token that is given by the environment.",
-    )
 }

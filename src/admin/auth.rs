@@ -9,13 +9,13 @@ use axum::http::request::Parts;
 use entity::{keys, users};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
 use super::AdminState;
-use super::guard::FailureGuard;
 use super::problem::{Code, Problem};
-use super::secret::Digest;
 use super::tokens::TokenCache;
+use crate::directory::{FailureGuard, SecretHash};
 
 /// Longer than any token; what is longer is not even hashed.
 const MAX_TOKEN: usize = 512;
@@ -53,7 +53,8 @@ pub struct Actor {
 /// The credentials that are accepted, and the memory of those that were not.
 #[derive(Debug)]
 pub struct Auth {
-    environment: Option<(Digest, Actor)>,
+    /// The hash in hex of the environment's token.
+    environment: Option<(String, Actor)>,
     pub(super) tokens: TokenCache,
     guard: FailureGuard,
 }
@@ -61,13 +62,16 @@ pub struct Auth {
 /// Name in the audit log of the token that was given by the environment; no stored token may have it.
 pub const ENVIRONMENT_ACTOR: &str = "TOLLGATE_ADMIN_TOKEN";
 
+/// Name in the audit log of whoever acted on the command line.
+pub const COMMAND_LINE: &str = "command line";
+
 impl Auth {
     /// `environment` is a token that is accepted without being stored.
     #[must_use]
     pub fn new(environment: Option<&str>) -> Self {
         let actor = Actor { name: ENVIRONMENT_ACTOR.into(), role: Role::Admin };
         Self {
-            environment: environment.map(|token| (Digest::of(token), actor)),
+            environment: environment.map(|token| (SecretHash::of(token).to_string(), actor)),
             tokens: TokenCache::default(),
             guard: FailureGuard::default(),
         }
@@ -117,12 +121,12 @@ impl FromRequestParts<AdminState> for KeyOwner {
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
         let token = bearer(parts)?;
         let now = state.now();
-        let hash = Digest::of(&token).hex();
-        let key = keys::Entity::find().filter(keys::Column::SecretHash.eq(hash)).one(&state.db).await?;
-        let Some(key) = key else { return Err(refuse(parts, state, now)) };
+        let hash = SecretHash::of(&token);
+        let key = keys::Entity::find().filter(keys::Column::SecretHash.eq(hash.to_string())).one(&state.db).await?;
+        let Some(key) = key else { return Err(refuse(parts, state, &hash, now)) };
         // A key without its user is on its way out.
         let user = users::Entity::find_by_id(key.user_id).one(&state.db).await?;
-        let user = user.ok_or_else(|| refuse(parts, state, now))?;
+        let user = user.ok_or_else(|| refuse(parts, state, &hash, now))?;
         let usable = |enabled: bool, expires_at: Option<i64>| enabled && expires_at.is_none_or(|at| now < at);
         if usable(key.enabled, key.expires_at) && usable(user.enabled, user.expires_at) {
             Ok(Self { user, key })
@@ -134,16 +138,17 @@ impl FromRequestParts<AdminState> for KeyOwner {
 
 async fn authenticate(parts: &Parts, state: &AdminState) -> Result<Actor, Problem> {
     let token = bearer(parts)?;
-    let digest = Digest::of(&token);
+    let hash = SecretHash::of(&token);
+    let hex = hash.to_string();
     if let Some((expected, actor)) = &state.auth.environment
-        && digest.is(expected)
+        && bool::from(hex.as_bytes().ct_eq(expected.as_bytes()))
     {
         return Ok(actor.clone());
     }
     let now = state.now();
-    match state.auth.tokens.find(&state.db, &digest, now).await? {
+    match state.auth.tokens.find(&state.db, &hex, now).await? {
         Some(actor) => Ok(actor),
-        None => Err(refuse(parts, state, now)),
+        None => Err(refuse(parts, state, &hash, now)),
     }
 }
 
@@ -161,17 +166,16 @@ fn bearer(parts: &Parts) -> Result<String, Problem> {
 
 /// A wrong credential. Whoever has a right one is never stopped by the guard, so it cannot be used to lock out others
 /// behind the same address.
-fn refuse(parts: &Parts, state: &AdminState, now: i64) -> Problem {
+fn refuse(parts: &Parts, state: &AdminState, hash: &SecretHash, now: i64) -> Problem {
     let address = parts
         .extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
-    match state.auth.guard.failed(address, now) {
+    match state.auth.guard.failed(address, Some(hash), now) {
         Ok(()) => Problem::new(Code::Unauthorized, "This credential is not known here."),
         Err(wait) => {
-            let seconds = u64::try_from(wait.div_euclid(1000)).unwrap_or(0) + 1;
-            Problem::new(Code::TooManyAuthFailures, "This address has presented too many wrong credentials.")
-                .retry_after(seconds)
+            let detail = "This address has presented too many wrong credentials, or this one too often.";
+            Problem::new(Code::TooManyAuthFailures, detail).retry_after(wait.as_millis().div_ceil(1000))
         }
     }
 }

@@ -19,11 +19,11 @@ use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
 use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
-use super::secret::Secret;
 use super::store::begin;
 use super::time::Instant;
 use super::users::{json, locked as locked_user, with_etag};
 use super::validate::{self, Check};
+use crate::directory::Secret;
 
 const KIND: &str = "key";
 
@@ -187,8 +187,8 @@ pub(super) async fn create(
     body: Payload,
 ) -> Result<Response, Problem> {
     let now = state.now();
-    let secret = Secret::generate();
-    let hash = secret.digest().hex();
+    let secret = Secret::for_key();
+    let hash = secret.hash().to_string();
     let mut row = keys::ActiveModel {
         user_id: Set(user_id),
         secret_hash: Set(hash.clone()),
@@ -211,7 +211,7 @@ pub(super) async fn create(
     audit::record(&txn, &actor, now, entry, None::<&Key>, Some(&key)).await?;
     let (id, location) = (key.id, format!("/api/v1/keys/{}", key.id));
     let without_secret = Answer::created(location, key.version, &key)?;
-    let answer = without_secret.with_body(&KeyWithSecret { key, secret: secret.reveal() })?;
+    let answer = without_secret.with_body(&KeyWithSecret { key, secret: secret.expose().to_owned() })?;
     without_secret.remember(&txn, claim).await?;
     txn.commit().await?;
     state.invalidate.key(id, &hash).await;
@@ -294,8 +294,8 @@ pub(super) async fn rotate(
 ) -> Result<Response, Problem> {
     body.nothing()?;
     let now = state.now();
-    let secret = Secret::generate();
-    let hash = secret.digest().hex();
+    let secret = Secret::for_key();
+    let hash = secret.hash().to_string();
     let txn = begin(&state.db).await?;
     let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
         Claim::Replay(answer) => return Ok(answer),
@@ -314,7 +314,7 @@ pub(super) async fn rotate(
     let entry = Entry { action: "rotate", object_type: KIND, object_id: &id.to_string() };
     audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
     let without_secret = Answer::done(Some(after.version), &after)?;
-    let answer = without_secret.with_body(&KeyWithSecret { key: after, secret: secret.reveal() })?;
+    let answer = without_secret.with_body(&KeyWithSecret { key: after, secret: secret.expose().to_owned() })?;
     without_secret.remember(&txn, claim).await?;
     txn.commit().await?;
     state.invalidate.key(id, &old_hash).await;

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::AdminState;
 use super::audit::{self, Entry};
-use super::auth::{Actor, Admin, Role, Viewer};
+use super::auth::{Actor, Admin, COMMAND_LINE, Role, Viewer};
 use super::extract::{IfMatch, Name, Params, Payload};
 use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::page::{Page, PageParams, PageRequest};
@@ -24,8 +24,6 @@ use super::users::with_etag;
 use crate::pricing::{ImportReport, Imported, MAX_IMPORT_BYTES, Price, PriceBook, PriceSource, import};
 
 const KIND: &str = "price";
-/// Who acts in the audit log when it was not over REST.
-const COMMAND_LINE: &str = "command line";
 /// The version of a price that was not set over REST.
 const NEVER_WRITTEN: i64 = 0;
 const MAX_MODEL: usize = 256;

@@ -106,7 +106,7 @@ pub struct Problem {
     code: Code,
     detail: String,
     invalid_params: Vec<InvalidParam>,
-    retry_after: Option<u64>,
+    retry_after: Option<u128>,
 }
 
 /// The document on the wire.
@@ -171,15 +171,9 @@ impl Problem {
 
     /// Tells the client when to come back.
     #[must_use]
-    pub fn retry_after(mut self, seconds: u64) -> Self {
+    pub fn retry_after(mut self, seconds: u128) -> Self {
         self.retry_after = Some(seconds);
         self
-    }
-
-    /// The code.
-    #[must_use]
-    pub const fn code(&self) -> Code {
-        self.code
     }
 
     /// Writes the document into the answer that carries it. `instance` is the path that was asked for.
@@ -202,7 +196,7 @@ impl Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
         *response.body_mut() = Body::from(serde_json::to_vec(&document).unwrap_or_default());
         response

@@ -10,7 +10,6 @@ use tokio::sync::Mutex;
 
 use super::auth::{Actor, Role};
 use super::problem::Problem;
-use super::secret::Digest;
 
 /// For how long a token that was revoked on another node may still be accepted.
 const FRESH_MS: i64 = 1000;
@@ -32,12 +31,12 @@ struct Snapshot {
 }
 
 impl TokenCache {
-    /// The actor behind a token.
+    /// The actor behind the token with this hash (in hex).
     ///
     /// # Errors
     /// The database could not be read.
-    pub async fn find(&self, db: &DatabaseConnection, token: &Digest, now: i64) -> Result<Option<Actor>, Problem> {
-        Ok(self.snapshot(db, now).await?.actors.get(&token.hex()).cloned())
+    pub async fn find(&self, db: &DatabaseConnection, hash: &str, now: i64) -> Result<Option<Actor>, Problem> {
+        Ok(self.snapshot(db, now).await?.actors.get(hash).cloned())
     }
 
     /// Makes the next lookup read the database; to be called after each write to the tokens.

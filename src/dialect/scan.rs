@@ -5,7 +5,7 @@ mod scalar;
 mod sse;
 mod tree;
 
-pub(super) use json::{Scanner, Sink};
+pub(super) use json::{Scanner, Sink, find_special};
 pub(super) use scalar::Scalar;
 pub(super) use sse::{Events, Framing};
 pub(super) use tree::{Node, array, count, object, take};

@@ -53,17 +53,28 @@ impl ServiceTier {
     /// Reads a provider's word, in a request or an answer. None for `auto` and for nothing: that leaves it open.
     #[must_use]
     pub fn from_provider(word: &str) -> Option<Self> {
-        let word = word.to_ascii_lowercase();
         // Google spells its enumerations out, and Vertex AI tells the tier by the kind of traffic.
-        let word = word.strip_prefix("service_tier_").unwrap_or(&word);
-        let word = word.strip_prefix("on_demand_").unwrap_or(word);
-        match word {
-            "" | "auto" | "unspecified" => None,
-            "priority" => Some(Self::Priority),
-            "flex" => Some(Self::Flex),
-            "batch" => Some(Self::Batch),
-            _ => Some(Self::Standard),
+        let word = strip_ignoring_case(word, "service_tier_");
+        let word = strip_ignoring_case(word, "on_demand_");
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        if word.is_empty() || is("auto") || is("unspecified") {
+            None
+        } else if is("priority") {
+            Some(Self::Priority)
+        } else if is("flex") {
+            Some(Self::Flex)
+        } else if is("batch") {
+            Some(Self::Batch)
+        } else {
+            Some(Self::Standard)
         }
+    }
+}
+
+fn strip_ignoring_case<'a>(word: &'a str, prefix: &str) -> &'a str {
+    match word.split_at_checked(prefix.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(prefix) => rest,
+        _ => word,
     }
 }
 

@@ -112,15 +112,14 @@ impl UsageChunkFilter {
             event = end;
             rest = after;
         }
-        let may_be_usage_chunk = !self.seen.other && self.held.len() + (bytes.len() - event) <= MAX_HELD;
-        if may_be_usage_chunk {
-            out.push(bytes.slice(pending..event));
-            self.held.extend_from_slice(&bytes[event..]);
-        } else {
+        if self.seen.other || self.held.len() + (bytes.len() - event) > MAX_HELD {
+            // It is not the usage chunk, so it need not end before it goes out.
             self.seen.other = true;
             out.push(Bytes::from(std::mem::take(&mut self.held)));
-            out.push(bytes.slice(pending..));
+            event = bytes.len();
         }
+        self.held.extend_from_slice(&bytes[event..]);
+        out.push(if pending == 0 && event == bytes.len() { bytes } else { bytes.slice(pending..event) });
         out.into_bytes()
     }
 

@@ -61,7 +61,7 @@ run! {
         a_viewer_may_only_read,
         a_revoked_token_is_refused_at_once,
         the_guard_stops_guessing_but_nobody_with_a_token,
-        a_token_of_the_environment_cannot_be_impersonated_in_the_audit_log;
+        nobody_can_take_a_name_that_stands_for_another_in_the_audit_log;
     conventions:
         answers_of_the_framework_are_problems_too,
         bodies_have_a_limit_and_a_type,

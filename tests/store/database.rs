@@ -43,7 +43,9 @@ impl TestDatabase {
         let mut db = self.open().await;
         let statements = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&statements);
-        db.set_metric_callback(move |_| drop(counter.fetch_add(1, Ordering::SeqCst)));
+        db.set_metric_callback(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
         (db, statements)
     }
 

@@ -1,5 +1,6 @@
 //! How deep a body is nested. The JSON parser skips what it does not need without counting levels.
 
+use super::super::scan::find_special;
 use super::{InspectError, MAX_DEPTH};
 
 /// Refuses a body that is nested too deep. It must be valid JSON.
@@ -28,7 +29,7 @@ fn deepest(body: &[u8]) -> usize {
 
 /// The offset after the closing quote of the string whose content starts at `at`.
 fn end_of_string(body: &[u8], mut at: usize) -> usize {
-    while let Some(found) = body.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+    while let Some(found) = body.get(at..).and_then(find_special) {
         at += found + 1;
         if body.get(at - 1) == Some(&b'"') {
             return at;

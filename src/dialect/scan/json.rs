@@ -7,6 +7,8 @@
 mod skip;
 mod text;
 
+pub(in super::super) use text::find_special;
+
 use super::Scalar;
 use super::tree::{Leaf, Node};
 use skip::Skipper;
@@ -109,7 +111,7 @@ impl<F: Copy> Scanner<F> {
             rest = match self.state {
                 State::Value => self.value(rest, sink),
                 State::Member => self.member(rest, sink),
-                State::Colon => self.colon(rest),
+                State::Colon => self.colon(rest, sink),
                 State::Items => self.items(rest, sink),
                 State::Text => self.string(rest, sink),
                 State::Bare => self.bare(rest, sink),
@@ -120,7 +122,7 @@ impl<F: Copy> Scanner<F> {
     }
 
     fn value<'b>(&mut self, bytes: &'b [u8], sink: &mut impl Sink<F>) -> &'b [u8] {
-        let Some((&first, rest)) = trim_start(bytes, b" \t\r\n").split_first() else {
+        let Some((&first, rest)) = trim_space(bytes).split_first() else {
             return &[];
         };
         match first {
@@ -131,7 +133,7 @@ impl<F: Copy> Scanner<F> {
                     Some(Leaf::Skip) | None => Purpose::Skip,
                 };
                 self.begin_string();
-                rest
+                self.string(rest, sink)
             }
             b'{' => {
                 self.open_object(sink);
@@ -158,7 +160,7 @@ impl<F: Copy> Scanner<F> {
                 };
                 self.text.clear();
                 self.state = State::Bare;
-                trim_start(bytes, b" \t\r\n")
+                self.bare(trim_space(bytes), sink)
             }
             _ => {
                 self.state = State::Broken;
@@ -191,13 +193,16 @@ impl<F: Copy> Scanner<F> {
     }
 
     fn member<'b>(&mut self, bytes: &'b [u8], sink: &mut impl Sink<F>) -> &'b [u8] {
-        let Some((&first, rest)) = trim_start(bytes, b", \t\r\n").split_first() else {
+        let Some((&first, rest)) = trim_separators(bytes).split_first() else {
             return &[];
         };
         match first {
             b'"' => {
                 self.purpose = Purpose::Name;
                 self.begin_string();
+                // What follows is nearly always here already: straight on is faster than through the states.
+                let rest = self.string(rest, sink);
+                return if self.state == State::Colon { self.colon(rest, sink) } else { rest };
             }
             b'}' => self.close_container(sink),
             _ => self.state = State::Broken,
@@ -205,16 +210,20 @@ impl<F: Copy> Scanner<F> {
         rest
     }
 
-    fn colon<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        let Some((&first, rest)) = trim_start(bytes, b" \t\r\n").split_first() else {
+    fn colon<'b>(&mut self, bytes: &'b [u8], sink: &mut impl Sink<F>) -> &'b [u8] {
+        let Some((&first, rest)) = trim_space(bytes).split_first() else {
             return &[];
         };
-        self.state = if first == b':' { State::Value } else { State::Broken };
-        rest
+        if first != b':' {
+            self.state = State::Broken;
+            return &[];
+        }
+        self.state = State::Value;
+        self.value(rest, sink)
     }
 
     fn items<'b>(&mut self, bytes: &'b [u8], sink: &mut impl Sink<F>) -> &'b [u8] {
-        let rest = trim_start(bytes, b", \t\r\n");
+        let rest = trim_separators(bytes);
         match rest.split_first() {
             None => &[],
             Some((b']', after)) => {
@@ -284,12 +293,13 @@ impl<F: Copy> Scanner<F> {
             Purpose::Name => {
                 let node = self.stack.last().map(|frame| frame.node);
                 let name = self.text.finish(whole);
-                self.next = node.and_then(|node| node.member(name?.as_bytes()));
+                self.next = node.and_then(|node| node.member(&name?));
                 self.state = State::Colon;
             }
             Purpose::Take(field) => {
-                if let Some(text) = self.text.finish(whole) {
-                    sink.scalar(field, Scalar::Text(&text));
+                let text = self.text.finish(whole);
+                if let Some(text) = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()) {
+                    sink.scalar(field, Scalar::Text(text));
                 }
                 self.value_done(sink);
             }
@@ -330,9 +340,20 @@ impl<F: Copy> Scanner<F> {
     }
 }
 
-/// `bytes` without what of `set` it begins with.
+/// `bytes` without white space at its start.
 #[inline]
-fn trim_start<'b>(bytes: &'b [u8], set: &[u8]) -> &'b [u8] {
-    let start = bytes.iter().position(|byte| !set.contains(byte)).unwrap_or(bytes.len());
-    &bytes[start..]
+fn trim_space(bytes: &[u8]) -> &[u8] {
+    match bytes.iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) {
+        Some(start) => &bytes[start..],
+        None => &[],
+    }
+}
+
+/// `bytes` without white space and commas at its start.
+#[inline]
+fn trim_separators(bytes: &[u8]) -> &[u8] {
+    match bytes.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\n' | b'\r' | b'\t')) {
+        Some(start) => &bytes[start..],
+        None => &[],
+    }
 }

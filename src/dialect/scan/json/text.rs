@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use super::MAX_CAPTURE;
 
-/// Names and short values end within this many bytes; a plain loop beats a call into `memchr` there.
-const SHORT: usize = 16;
+/// Names and short values end within this many bytes; a few words beat a call into `memchr` there.
+const SHORT: usize = 32;
+
+/// Bytes of a machine word.
+const WORD: usize = 8;
 
 /// The string in progress, after its opening quote.
 #[derive(Debug, Default)]
@@ -130,14 +133,15 @@ impl Text {
         (None, None)
     }
 
-    /// The text of a captured string that has ended; none when it was too long or is not text.
-    pub fn finish<'t>(&'t self, whole: Option<&'t [u8]>) -> Option<Cow<'t, str>> {
+    /// The bytes of a captured string that has ended; none when it was too long or has a broken escape.
+    pub fn finish<'t>(&'t self, whole: Option<&'t [u8]>) -> Option<Cow<'t, [u8]>> {
         if let Some(whole) = whole {
-            return if whole.len() <= MAX_CAPTURE { std::str::from_utf8(whole).ok().map(Cow::Borrowed) } else { None };
+            return (whole.len() <= MAX_CAPTURE).then_some(Cow::Borrowed(whole));
         }
-        let raw = std::str::from_utf8(self.raw()?).ok()?;
+        let raw = self.raw()?;
         if self.has_escapes {
-            serde_json::from_str(&format!("\"{raw}\"")).ok().map(Cow::Owned)
+            let quoted = [b"\"", raw, b"\""].concat();
+            serde_json::from_slice::<String>(&quoted).ok().map(|text| Cow::Owned(text.into_bytes()))
         } else {
             Some(Cow::Borrowed(raw))
         }
@@ -166,14 +170,32 @@ impl Text {
     }
 }
 
-/// The next quote or backslash.
+/// The next quote or backslash: what ends a string, or changes what the next byte means.
 #[inline]
-fn find_special(bytes: &[u8]) -> Option<usize> {
-    let head = bytes.len().min(SHORT);
-    bytes[..head]
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\'))
-        .or_else(|| memchr::memchr2(b'"', b'\\', &bytes[head..]).map(|at| head + at))
+pub(in super::super::super) fn find_special(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; WORD]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; WORD]);
+    let mut at = 0;
+    // Eight bytes at a time: a zero byte is the only one that borrows into its high bit first.
+    while at < SHORT
+        && let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WORD>())
+    {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let backslash = word ^ (ONES * b'\\' as u64);
+        let found = ((quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash)) & HIGH;
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += WORD;
+    }
+    let rest = &bytes[at..];
+    let found = if rest.len() < WORD {
+        rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))
+    } else {
+        memchr::memchr2(b'"', b'\\', rest)
+    };
+    found.map(|found| at + found)
 }
 
 fn hex(byte: u8) -> u16 {
