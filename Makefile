@@ -32,7 +32,7 @@ lint: cargo ## Formatting and clippy, warnings are errors
 schema: build ## Write the JSON Schema of the configuration beside the examples
 	$(TARGET)/release/tollgate schema > conf/tollgate.schema.json
 
-bench: build ## Criterion, then the real binary beside a plain Pingora proxy; SHORT=1 for a quick look
+bench: cargo ## Criterion, then the real binary beside a plain Pingora proxy; SHORT=1 for a quick look
 	$(CARGO) bench --locked --bench '*' -- $(if $(SHORT),--quick)
 
 soak: cargo test-tools ## The load tests with big numbers

@@ -234,8 +234,8 @@ fn run_pingora(
         .l4_buffer(L4BufferSettings::default().read(CLIENT_READ_BUFFER));
     if let Some(tls) = &config.server.tls {
         let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
-        let mut settings = TlsSettings::intermediate(&cert, &key)
-            .map_err(|e| StartError::Listen(format!("server.tls: {e}")))?;
+        let mut settings =
+            TlsSettings::intermediate(&cert, &key).map_err(|e| StartError::Listen(format!("server.tls: {e}")))?;
         settings.enable_h2();
         listener = listener.tls(settings);
     }

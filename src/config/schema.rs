@@ -215,10 +215,3 @@ mod tests {
         }
     }
 }
-#[cfg(test)]
-mod gen_tmp {
-    #[test]
-    fn gen_tmp() {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.schema.json"), super::schema_text()).unwrap();
-    }
-}

@@ -146,14 +146,16 @@ pub fn inspect(route: &Route, body: &[u8]) -> Result<Inspected, InspectError> {
         Endpoint::ChatCompletions if stream => usage_request(&found, base, text)?,
         _ => (false, None),
     };
-    let generation = found.generation_config.map(GenerationConfig::parse).unwrap_or_default();
+    let generation = found.generation_config.map(GenerationConfig::parse).transpose()?.unwrap_or_default();
+    // Providers differ in which of two bounds they heed.
+    let bound = found.max_tokens.and_then(as_u64).max(found.max_completion_tokens.and_then(as_u64));
     Ok(Inspected {
         endpoint: route.endpoint,
         model,
         stream,
         include_usage,
         service_tier: found.service_tier.and_then(as_string).and_then(|tier| ServiceTier::from_provider(&tier)),
-        max_output_tokens: found.max_tokens.and_then(as_u64).or(generation.max_output_tokens),
+        max_output_tokens: bound.or(generation.max_output_tokens),
         candidates: found.n.and_then(as_u64).or(generation.candidate_count).unwrap_or(1).max(1),
         body_len: body.len(),
         model_spans,

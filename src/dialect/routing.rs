@@ -215,9 +215,11 @@ impl RouteError {
 /// Finds the endpoint of a request. One trailing slash is tolerated: we build the upstream path ourselves, so it
 /// cannot mean anything else there.
 pub fn route(method: &str, path: &str, query: Option<&str>, hints: ClientHints) -> Result<Route, RouteError> {
-    let shape = guess_shape(path, hints);
+    let guess = guess_shape(path, hints);
+    let found = find(path.strip_suffix('/').unwrap_or(path));
+    let (endpoint, raw_model) = found.map_err(|problem| RouteError { shape: guess, problem })?;
+    let shape = endpoint.dialect().map_or(guess, Dialect::shape);
     let fail = |problem| RouteError { shape, problem };
-    let (endpoint, raw_model) = find(path.strip_suffix('/').unwrap_or(path)).map_err(fail)?;
     let allow = if endpoint.dialect().is_some() { "POST" } else { "GET" };
     if method != allow {
         return Err(fail(RouteProblem::MethodNotAllowed { allow }));
@@ -272,20 +274,27 @@ fn find(path: &str) -> Result<(Endpoint, Option<RawModel<'_>>), RouteProblem> {
 }
 
 fn find_by_model(path: &str) -> Result<(Endpoint, Option<RawModel<'_>>), RouteProblem> {
+    // Google's SDK calls its stable API `v1`, where OpenAI and Anthropic have models too; the verb tells them apart.
     if let Some(id) = path.strip_prefix("/v1/models/") {
-        return get_model(id);
+        return match gemini_call(id) {
+            Ok(Some(call)) => Ok(call),
+            Ok(None) | Err(_) => get_model(id),
+        };
     }
     let segment = path.strip_prefix("/v1beta/models/").ok_or(RouteProblem::NotFound)?;
     if segment.contains('/') {
         return Err(RouteProblem::NotFound);
     }
+    gemini_call(segment)?.map_or_else(|| get_model(segment), Ok)
+}
+
+/// `MODEL:VERB` of a path; none when there is no verb.
+fn gemini_call(segment: &str) -> Result<Option<(Endpoint, Option<RawModel<'_>>)>, RouteProblem> {
     // Some clients encode the colon too.
     let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| RouteProblem::InvalidModel)?;
-    let Some((model, verb)) = decoded.rsplit_once(':') else {
-        return get_model(segment);
-    };
+    let Some((model, verb)) = decoded.rsplit_once(':') else { return Ok(None) };
     let endpoint = Endpoint::from_gemini_verb(verb).ok_or(RouteProblem::NotFound)?;
-    Ok((endpoint, Some(RawModel::BeforeColon(Cow::Owned(model.to_owned())))))
+    Ok(Some((endpoint, Some(RawModel::BeforeColon(Cow::Owned(model.to_owned()))))))
 }
 
 fn get_model(id: &str) -> Result<(Endpoint, Option<RawModel<'_>>), RouteProblem> {

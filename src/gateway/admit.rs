@@ -65,7 +65,9 @@ impl Gateway {
         let error = match outcome {
             Ok(Ok(Next::Forward)) => return Ok(false),
             Ok(Ok(Next::Answered)) => return Ok(true),
-            Ok(Err(Stop::Gone)) => return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down()),
+            Ok(Err(Stop::Gone)) => {
+                return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down());
+            }
             Ok(Err(Stop::Refuse(error))) => error,
             Err(_) => {
                 tracing::error!(request = %ctx.id, "a request panicked; this is a bug");
@@ -147,16 +149,18 @@ impl Gateway {
         let dialect = route.endpoint.dialect().ok_or_else(|| {
             GatewayError::new(ErrorCode::InternalError, "an endpoint without a dialect reached the selection")
         })?;
-        let found = live.catalogue.candidates(dialect, model, principal.provider_groups(), &mut rand::rng()).map_err(|why| match why {
-            NoCandidate::NoneFits => GatewayError::new(
-                ErrorCode::NoProviderAvailable,
-                format!("no provider serves the model {model:?} in the dialect {}", dialect.as_str()),
-            ),
-            NoCandidate::OutOfReach => GatewayError::new(
-                ErrorCode::ModelNotAllowed,
-                format!("the providers of the model {model:?} are not among those that this API key may use"),
-            ),
-        })?;
+        let found = live.catalogue.candidates(dialect, model, principal.provider_groups(), &mut rand::rng()).map_err(
+            |why| match why {
+                NoCandidate::NoneFits => GatewayError::new(
+                    ErrorCode::NoProviderAvailable,
+                    format!("no provider serves the model {model:?} in the dialect {}", dialect.as_str()),
+                ),
+                NoCandidate::OutOfReach => GatewayError::new(
+                    ErrorCode::ModelNotAllowed,
+                    format!("the providers of the model {model:?} are not among those that this API key may use"),
+                ),
+            },
+        )?;
         if route.endpoint.is_counting() {
             return Ok(found.into_iter().map(|candidate| Priced { candidate, price: None }).collect());
         }

@@ -172,7 +172,11 @@ impl Tab {
             model_group_id: None,
             outcome,
             estimated,
-            status: status.or(self.status()).unwrap_or(if outcome == Outcome::ClientAborted { CLIENT_LEFT } else { 503 }),
+            status: status.or(self.status()).unwrap_or(if outcome == Outcome::ClientAborted {
+                CLIENT_LEFT
+            } else {
+                503
+            }),
             duration_ms: bill.elapsed_ms(),
             first_byte_ms: self.first_byte_ms.get().copied(),
             usage,
@@ -195,7 +199,8 @@ impl Tab {
         let Some(meter) = meter.as_ref() else { return nothing };
         let said = meter.usage();
         // An error without numbers costs nothing; so does an answer of which no byte came.
-        if said.is_none() && (meter.saw_error() && meter.content_bytes() == 0 || self.received.load(Ordering::Relaxed) == 0)
+        if said.is_none()
+            && (meter.saw_error() && meter.content_bytes() == 0 || self.received.load(Ordering::Relaxed) == 0)
         {
             return nothing;
         }

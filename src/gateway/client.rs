@@ -12,7 +12,8 @@ use crate::config::AddressRange;
 /// `X-Forwarded-For` is read from the right: each trusted proxy appends who it got the request from, and whatever
 /// stands before the first untrusted address is that client's own invention.
 pub(super) fn address(session: &Session, trusted: &[AddressRange]) -> IpAddr {
-    let peer = session.client_addr().and_then(|a| a.as_inet()).map_or(Ipv4Addr::LOCALHOST.into(), |a| a.ip().to_canonical());
+    let peer =
+        session.client_addr().and_then(|a| a.as_inet()).map_or(Ipv4Addr::LOCALHOST.into(), |a| a.ip().to_canonical());
     if trusted.is_empty() {
         return peer;
     }

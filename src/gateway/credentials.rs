@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn every_place_is_read() {
-        for pair in [("authorization", "Bearer s"), ("authorization", "bearer s"), ("x-api-key", "s"), ("x-goog-api-key", "s")]
+        for pair in
+            [("authorization", "Bearer s"), ("authorization", "bearer s"), ("x-api-key", "s"), ("x-goog-api-key", "s")]
         {
             assert_eq!(secret(&headers(&[pair]), None).unwrap(), "s", "{pair:?}");
         }

@@ -95,7 +95,8 @@ async fn serve<C: CustomConnector>(proxy: Arc<HttpProxy<Gateway, C>>, mut stream
 async fn serve_http1<C: CustomConnector>(proxy: Arc<HttpProxy<Gateway, C>>, stream: Stream, shutdown: &ShutdownWatch) {
     let mut session = ServerSession::new_http1(stream);
     session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_SECONDS));
-    while let Some((stream, settings)) = proxy.process_new_http(session, shutdown).await.map(|reused| reused.consume()) {
+    while let Some((stream, settings)) = proxy.process_new_http(session, shutdown).await.map(|reused| reused.consume())
+    {
         session = ServerSession::new_http1(stream);
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);

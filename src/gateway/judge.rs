@@ -46,7 +46,12 @@ impl Gateway {
     }
 
     /// `error_while_proxy`.
-    pub(super) fn judge_exchange(&self, session: &Session, ctx: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+    pub(super) fn judge_exchange(
+        &self,
+        session: &Session,
+        ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         let decided = error.retry() && matches!(error.etype(), ErrorType::HTTPStatus(_));
         if decided {
             return error;

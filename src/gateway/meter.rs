@@ -13,7 +13,10 @@ impl Gateway {
     pub(super) fn pass_head(&self, head: &mut ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
         let length = head.headers.get(http::header::CONTENT_LENGTH).cloned();
         reply::clean(head);
-        let streams = head.headers.get(http::header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+        let streams = head
+            .headers
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
         if let Some(current) = ctx.current.as_mut().filter(|_| !streams) {
             // An error is one document, with nothing to take out.
             current.usage_chunk = None;

@@ -46,8 +46,10 @@ impl Catalogue {
             }
             fits = true;
             if provider.is_in_reach(groups) {
-                let candidate =
-                    Candidate { provider: Arc::clone(provider), served_model: provider.settings.redirect(model).into() };
+                let candidate = Candidate {
+                    provider: Arc::clone(provider),
+                    served_model: provider.settings.redirect(model).into(),
+                };
                 found.push((provider.settings.priority, turn(provider.settings.weight, rng), candidate));
             }
         }
@@ -82,12 +84,15 @@ mod tests {
         Catalogue::new(&parsed.providers).ok().unwrap()
     }
 
-    fn order(catalogue: &Catalogue, model: &str, groups: Option<&[&str]>, seed: u64) -> Result<Vec<String>, NoCandidate> {
-        let groups = groups.map_or(ProviderGroups::All, |g| {
-            ProviderGroups::Only(g.iter().map(|s| (*s).to_owned()).collect())
-        });
-        let found =
-            catalogue.candidates(Dialect::OpenaiChat, model, &groups, &mut StdRng::seed_from_u64(seed))?;
+    fn order(
+        catalogue: &Catalogue,
+        model: &str,
+        groups: Option<&[&str]>,
+        seed: u64,
+    ) -> Result<Vec<String>, NoCandidate> {
+        let groups =
+            groups.map_or(ProviderGroups::All, |g| ProviderGroups::Only(g.iter().map(|s| (*s).to_owned()).collect()));
+        let found = catalogue.candidates(Dialect::OpenaiChat, model, &groups, &mut StdRng::seed_from_u64(seed))?;
         Ok(found.iter().map(|c| format!("{}:{}", c.provider.name, c.served_model)).collect())
     }
 

@@ -51,7 +51,12 @@ async fn make_key(db: &DatabaseConnection, now: i64) -> Result<String, Provision
         None => directory::create_user(db, NewUser::named(USER), now).await?,
     };
     let of_user = keys::Column::UserId.eq(user.id);
-    keys::Entity::delete_many().filter(of_user).filter(keys::Column::Name.eq(KEY)).exec(db).await.map_err(ProvisionError::Database)?;
+    keys::Entity::delete_many()
+        .filter(of_user)
+        .filter(keys::Column::Name.eq(KEY))
+        .exec(db)
+        .await
+        .map_err(ProvisionError::Database)?;
     let (_, secret) = directory::create_key(db, user.id, NewKey::named(KEY), now).await?;
     Ok(secret.expose().to_owned())
 }

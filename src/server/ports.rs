@@ -87,7 +87,12 @@ fn read_gauges(app: &App, metrics: &Metrics) {
 }
 
 /// Prices that another node set, and details that are old.
-pub(super) fn refresh_periodically(app: &Arc<App>, prices: &Arc<PriceKeeper>, db: &DatabaseConnection, life: &Lifecycle) {
+pub(super) fn refresh_periodically(
+    app: &Arc<App>,
+    prices: &Arc<PriceKeeper>,
+    db: &DatabaseConnection,
+    life: &Lifecycle,
+) {
     let (keeper, stop) = (Arc::clone(prices), life.stop.clone());
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         loop {

@@ -82,13 +82,7 @@ impl Finisher {
         grace: Duration,
         runtime: &Handle,
     ) -> Self {
-        Self {
-            app: Arc::clone(app),
-            ledger: Arc::clone(ledger),
-            life: life.clone(),
-            grace,
-            runtime: runtime.clone(),
-        }
+        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone(), grace, runtime: runtime.clone() }
     }
 
     async fn finish(app: Arc<App>, ledger: Arc<Ledger>, life: Lifecycle, grace: Duration) {

@@ -6,17 +6,19 @@ use axum::http::header;
 use axum::routing::get;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, CounterVec,
+    CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Seconds, from a cache hit to a long stream.
-const DURATIONS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+const DURATIONS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 /// Seconds that the gateway itself takes.
-const OVERHEADS: &[f64] = &[0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 1.0];
+const OVERHEADS: &[f64] =
+    &[0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 1.0];
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -60,7 +62,12 @@ impl Default for Metrics {
             requests: counters(&registry, "requests_total", "Finished requests.", &["dialect", "provider", "status"]),
             refusals: counters(&registry, "refusals_total", "Refused requests.", &["code", "axis", "window"]),
             attempts: counters(&registry, "attempts_total", "Attempts at providers.", &["provider", "outcome"]),
-            request_duration: histogram(&registry, "request_duration_seconds", "From arrival to the last byte.", DURATIONS),
+            request_duration: histogram(
+                &registry,
+                "request_duration_seconds",
+                "From arrival to the last byte.",
+                DURATIONS,
+            ),
             time_to_first_byte: histogram(
                 &registry,
                 "time_to_first_byte_seconds",
@@ -172,7 +179,10 @@ mod tests {
         let metrics = Metrics::default();
         metrics.requests.with_label_values(&["anthropic", "p", "200"]).inc();
         let text = String::from_utf8(metrics.render()).unwrap();
-        assert!(text.contains("tollgate_requests_total{dialect=\"anthropic\",provider=\"p\",status=\"200\"} 1"), "{text}");
+        assert!(
+            text.contains("tollgate_requests_total{dialect=\"anthropic\",provider=\"p\",status=\"200\"} 1"),
+            "{text}"
+        );
         let strange: Vec<_> = text.lines().filter(|l| !l.starts_with('#') && !l.starts_with("tollgate_")).collect();
         assert_eq!(strange, [""; 0]);
     }

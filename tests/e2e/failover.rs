@@ -28,7 +28,7 @@ async fn attempts(gateway: &Gateway, id: &str) -> Vec<Value> {
     let path = format!("/requests/{id}");
     eventually("the request's detail", async || {
         let (status, detail) = gateway.admin().call(reqwest::Method::GET, &path, None).await;
-        (status == 200).then(|| detail["attempts"].as_array().expect("attempts").clone())
+        (status == 200).then(|| detail["detail"]["attempts"].as_array().expect("attempts").clone())
     })
     .await
 }

@@ -194,11 +194,11 @@ mod tests {
 
     #[test]
     fn a_long_value_many_times_is_refused() {
-        let mut value = json!(vec!["${LONG}"; 10_000]);
+        let mut value = json!(vec!["${LONG}"; 100]);
         let mut problems = Problems::default();
         expand(&mut value, &env, &mut problems);
         assert!(!problems.is_empty());
         let length: usize = value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::len).sum();
-        assert!(length < MOST_TEXT + 10_000 * "${LONG}".len());
+        assert!(length < MOST_TEXT + 100 * "${LONG}".len());
     }
 }

@@ -25,7 +25,7 @@ use super::schema::schema;
 use super::types::Config;
 
 /// A configuration is written by people; what is larger is something else.
-const LARGEST_FILE: u64 = 4 << 20;
+const LARGEST_FILE: u64 = 1 << 20;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
 

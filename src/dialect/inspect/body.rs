@@ -37,9 +37,10 @@ impl Member {
             "stream_options" => Self::StreamOptions,
             "service_tier" => Self::ServiceTier,
             "serviceTier" if gemini => Self::ServiceTier,
-            "max_tokens" => Self::MaxTokens,
-            "max_completion_tokens" | "max_output_tokens" => Self::MaxCompletionTokens,
-            "n" => Self::N,
+            "max_tokens" if matches!(endpoint, Endpoint::Messages | Endpoint::ChatCompletions) => Self::MaxTokens,
+            "max_completion_tokens" if endpoint == Endpoint::ChatCompletions => Self::MaxCompletionTokens,
+            "max_output_tokens" if endpoint == Endpoint::Responses => Self::MaxTokens,
+            "n" if endpoint == Endpoint::ChatCompletions => Self::N,
             "generationConfig" | "generation_config" if gemini => Self::GenerationConfig,
             "requests" if endpoint == Endpoint::BatchEmbedContents => Self::Requests,
             "generateContentRequest" | "generate_content_request" if gemini => Self::GenerateContentRequest,
@@ -65,6 +66,7 @@ pub(super) struct Body<'a> {
     pub stream_options: Option<&'a RawValue>,
     pub service_tier: Option<&'a RawValue>,
     pub max_tokens: Option<&'a RawValue>,
+    pub max_completion_tokens: Option<&'a RawValue>,
     pub n: Option<&'a RawValue>,
     pub generation_config: Option<&'a RawValue>,
     requests: Option<&'a RawValue>,
@@ -92,19 +94,12 @@ impl<'a> Body<'a> {
             Member::Stream => (&mut self.stream, "stream"),
             Member::StreamOptions => (&mut self.stream_options, "stream_options"),
             Member::ServiceTier => (&mut self.service_tier, "service_tier"),
+            Member::MaxTokens => (&mut self.max_tokens, "max_tokens"),
+            Member::MaxCompletionTokens => (&mut self.max_completion_tokens, "max_completion_tokens"),
             Member::N => (&mut self.n, "n"),
             Member::GenerationConfig => (&mut self.generation_config, "generationConfig"),
             Member::Requests => (&mut self.requests, "requests"),
             Member::GenerateContentRequest => (&mut self.generate_content_request, "generateContentRequest"),
-            // The newer name of the same bound wins; both may be there.
-            Member::MaxCompletionTokens => {
-                self.max_tokens = Some(value);
-                return;
-            }
-            Member::MaxTokens => {
-                self.max_tokens.get_or_insert(value);
-                return;
-            }
             Member::Lookalike(name) => {
                 self.problem.get_or_insert(InspectError::Lookalike(name));
                 return;

@@ -40,7 +40,7 @@ pub(super) struct GenerationConfig {
 }
 
 impl GenerationConfig {
-    pub fn parse(raw: &RawValue) -> Self {
+    pub fn parse(raw: &RawValue) -> Result<Self, InspectError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Config<'a> {
@@ -50,12 +50,15 @@ impl GenerationConfig {
             candidate_count: Option<&'a RawValue>,
         }
 
-        serde_json::from_str::<Config>(raw.get()).map_or_else(
-            |_| Self::default(),
-            |config| Self {
-                max_output_tokens: config.max_output_tokens.and_then(as_u64),
-                candidate_count: config.candidate_count.and_then(as_u64),
-            },
-        )
+        if !raw.get().starts_with('{') {
+            return Ok(Self::default());
+        }
+        // The text is valid JSON, so that only a repeated member can fail here.
+        let config: Config = serde_json::from_str(raw.get())
+            .map_err(|_| InspectError::Duplicate("generationConfig.{maxOutputTokens,candidateCount}"))?;
+        Ok(Self {
+            max_output_tokens: config.max_output_tokens.and_then(as_u64),
+            candidate_count: config.candidate_count.and_then(as_u64),
+        })
     }
 }

@@ -37,7 +37,8 @@ fn the_bound_on_output_is_found_in_every_dialect() {
     let bound = |path: &str, body: &str| inspect(&to(path), body.as_bytes()).unwrap().max_output_tokens;
     assert_eq!(bound("/v1/messages", r#"{"model":"m","max_tokens":1024}"#), Some(1024));
     assert_eq!(bound("/v1/responses", r#"{"model":"m","max_output_tokens":7}"#), Some(7));
-    assert_eq!(bound("/v1/chat/completions", r#"{"model":"m","max_completion_tokens":5,"max_tokens":9}"#), Some(5));
+    assert_eq!(bound("/v1/chat/completions", r#"{"model":"m","max_completion_tokens":5,"max_tokens":9}"#), Some(9));
+    assert_eq!(bound("/v1/messages", r#"{"model":"m","max_completion_tokens":5,"n":2}"#), None);
     for body in [
         r#"{"generationConfig":{"maxOutputTokens":88,"candidateCount":2}}"#,
         r#"{"generation_config":{"max_output_tokens":88,"candidate_count":2}}"#,
@@ -136,9 +137,22 @@ fn a_member_that_is_there_twice_is_refused_however_it_is_spelled() {
             "stream_options.include_usage",
         ),
         (r#"{"model":"m","n":1,"n":100}"#, "n"),
+        (r#"{"model":"m","max_tokens":1,"max_tokens":100000}"#, "max_tokens"),
     ] {
         assert_eq!(chat(body), Err(InspectError::Duplicate(name)), "{body}");
     }
+}
+
+#[test]
+fn a_gemini_bound_that_is_there_twice_is_refused() {
+    for body in [
+        r#"{"generationConfig":{"candidateCount":1,"candidateCount":8}}"#,
+        r#"{"generationConfig":{"maxOutputTokens":1,"max_output_tokens":8}}"#,
+        r#"{"generationConfig":{},"generation_config":{"candidateCount":8}}"#,
+    ] {
+        assert!(matches!(gemini("generateContent", body), Err(InspectError::Duplicate(_))), "{body}");
+    }
+    assert_eq!(gemini("generateContent", r#"{"generationConfig":[1]}"#).unwrap().candidates, 1);
 }
 
 #[test]

@@ -176,3 +176,14 @@ fn credentials_in_the_query_are_found_in_the_spellings_that_are_filtered() {
     let found: Vec<String> = query_credentials("a=1&key=tg-1&%6Bey=tg%2D2&KEY=&key").collect();
     assert_eq!(found, ["tg-1", "tg-2", ""]);
 }
+
+#[test]
+fn googles_sdk_may_call_gemini_at_v1() {
+    let found = route("POST", "/v1/models/gemini-2.5-flash:generateContent", None, NONE).unwrap();
+    assert_eq!((found.endpoint, found.shape), (Endpoint::GenerateContent, Shape::Gemini));
+    assert_eq!(found.upstream_path("gemini-2.5-flash"), "/v1beta/models/gemini-2.5-flash:generateContent");
+    let refused = route("POST", "/v1/models/a%2Fb:streamGenerateContent", None, NONE).unwrap_err();
+    assert_eq!((refused.problem, refused.shape), (RouteProblem::InvalidModel, Shape::Gemini));
+    // A colon that begins no verb is part of a name.
+    assert_eq!(route("GET", "/v1/models/llama:free", None, NONE).unwrap().endpoint, Endpoint::GetModel);
+}

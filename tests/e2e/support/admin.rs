@@ -80,7 +80,8 @@ impl Admin {
     }
 
     pub async fn user(&self, mut fields: Value) -> i64 {
-        default(&mut fields, "name", "somebody");
+        // Names are unique.
+        default(&mut fields, "name", &format!("somebody {}", rand::random::<u64>()));
         self.post("/users", &fields).await["id"].as_i64().unwrap()
     }
 

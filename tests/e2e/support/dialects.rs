@@ -234,7 +234,7 @@ impl Api {
             Self::Gemini => gemini(&text, Some("STOP"), &usage),
         };
         let body = serde_json::to_string_pretty(&body).unwrap();
-        format!("{},\n  \"of_the_future\" : [ 1.50, 1e2 ]\n}}\n", body.trim_end_matches(['\n', '}']))
+        format!("{},\n  \"of_the_future\" : [ 1.50, 1e2 ]\n}}\n", body.strip_suffix("\n}").unwrap())
     }
 
     /// A streamed answer, event by event.
