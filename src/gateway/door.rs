@@ -60,13 +60,14 @@ tokio::task_local! {
 
 /// Tells the door that the head of a request is complete.
 pub(super) fn head_is_complete() {
-    // On HTTP/2 a request runs in a task of its own, and there is nothing to tell.
-    let _ = CONNECTION.try_with(|phase| phase.compare_exchange(HEAD, REQUEST, Ordering::AcqRel, Ordering::Relaxed));
+    // On HTTP/2 a request runs in a task of its own, and there is nothing to tell. A head that came together with the
+    // end of the request before was never seen to begin.
+    let _ = CONNECTION.try_with(|phase| phase.store(REQUEST, Ordering::Release));
 }
 
 /// Tells the door that the request is over and the next may begin.
 pub(super) fn request_is_over() {
-    let _ = CONNECTION.try_with(|phase| phase.compare_exchange(REQUEST, IDLE, Ordering::AcqRel, Ordering::Relaxed));
+    let _ = CONNECTION.try_with(|phase| phase.store(IDLE, Ordering::Release));
 }
 
 /// What the proxy does with each connection that is not HTTP/2 over TLS: Pingora gives it the connection before it has
@@ -187,7 +188,11 @@ impl Watched {
 
     fn start_head(&mut self, seen: &[u8]) {
         self.phase.store(HEAD, Ordering::Release);
-        self.deadline = Some(Box::pin(tokio::time::sleep_until(Instant::now() + self.head_time)));
+        let limit = Instant::now() + self.head_time;
+        match self.deadline.as_mut() {
+            Some(deadline) => deadline.as_mut().reset(limit),
+            None => self.deadline = Some(Box::pin(tokio::time::sleep_until(limit))),
+        }
         self.beginning.clear();
         self.note(seen);
     }
