@@ -158,7 +158,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
             &json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}),
         );
     }
-    if matches!(method, "put" | "patch" | "delete") || (verb && object) {
+    if matches!(method, "put" | "patch" | "delete") || path.contains("}:") {
         statuses.push("412");
         parameter(
             operation,
@@ -201,7 +201,7 @@ fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
         if status == "201" {
             headers.insert("Location".to_owned(), header("The path of the new object."));
         }
-        if status == "201" || path.ends_with("/{id}") || path.ends_with("/{model}") || (verb && object) {
+        if status == "201" || path.ends_with("/{id}") || path.ends_with("/{model}") || path.contains("}:") {
             headers.insert("ETag".to_owned(), header("The version of the object, for If-Match."));
         }
         if method == "post" {

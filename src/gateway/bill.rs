@@ -64,19 +64,12 @@ pub struct Tab {
     first_byte_ms: OnceLock<i64>,
     received: AtomicU64,
     draining: AtomicBool,
+    /// The drain ended before the answer did.
+    gave_up: AtomicBool,
     reported: AtomicBool,
     /// Held as long as the provider works for us, without the client too.
     _at_provider: Guard,
     _in_flight: super::app::InFlight,
-}
-
-/// How an attempt ended, as far as money is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The provider ended its answer.
-    Complete(Outcome),
-    /// It ended early; only what was seen is known.
-    Cut(Outcome),
 }
 
 impl Tab {
@@ -92,6 +85,7 @@ impl Tab {
             first_byte_ms: OnceLock::new(),
             received: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            gave_up: AtomicBool::new(false),
             reported: AtomicBool::new(false),
             _at_provider: at_provider,
             _in_flight: app.in_flight.enter(),
@@ -113,10 +107,10 @@ impl Tab {
         self.status.get().copied()
     }
 
-    /// The provider ended its answer, which may be an error or hold one.
-    pub(super) fn completed(&self) -> End {
+    /// How it went when the provider ended its answer, which may be an error or hold one.
+    pub(super) fn outcome(&self) -> Outcome {
         let failed = self.meter.lock().as_ref().is_some_and(Meter::saw_error);
-        End::Complete(if failed { Outcome::UpstreamFailed } else { Outcome::Completed })
+        if failed { Outcome::UpstreamFailed } else { Outcome::Completed }
     }
 
     /// Adds the attempt to the request's list, once.
@@ -142,9 +136,8 @@ impl Tab {
 
     /// Settles the bill with this attempt, unless it is settled: the cost is fixed, the record handed over.
     /// `status` is what the client got, where it differs from the provider's.
-    pub(super) fn settle(&self, end: End, status: Option<u16>) {
+    pub(super) fn settle(&self, outcome: Outcome, status: Option<u16>) {
         let slot = self.bill.slot.lock().take();
-        let (End::Complete(outcome) | End::Cut(outcome)) = end;
         self.report(match outcome {
             Outcome::Completed => "ok",
             Outcome::ClientAborted => "client_aborted",
@@ -152,10 +145,10 @@ impl Tab {
             Outcome::UpstreamFailed | Outcome::Interrupted => "broken",
         });
         let Some(slot) = slot else { return };
-        let Charge { usage, estimated } = self.charge(end);
-        let cost = self.cost(&usage);
+        let charge = self.charge();
+        let Charge { usage, estimated } = charge.unwrap_or_default();
+        let cost = charge.map_or(Usd::ZERO, |_| self.cost(&usage));
         self.count(&usage, cost);
-        let nothing = usage == Usage::default();
         let bill = &self.bill;
         let candidate = &self.priced.candidate;
         slot.commit(LedgerRecord {
@@ -181,7 +174,7 @@ impl Tab {
             first_byte_ms: self.first_byte_ms.get().copied(),
             usage,
             cost,
-            price: self.price_used(&usage).filter(|_| !nothing),
+            price: charge.and_then(|_| self.price_used(&usage)),
             counted_in_user_global: true,
             counted_in_key_global: true,
             stream: bill.stream,
@@ -193,27 +186,22 @@ impl Tab {
 
     /// What is charged: the provider's own numbers when it has said them, else what can be told from what was seen,
     /// else nothing.
-    fn charge(&self, end: End) -> Charge {
+    fn charge(&self) -> Option<Charge> {
         let meter = self.meter.lock();
-        let nothing = Charge::default();
-        let Some(meter) = meter.as_ref() else { return nothing };
-        let said = meter.usage();
-        // An error without numbers costs nothing; so does an answer of which no byte came.
-        if said.is_none()
-            && (meter.saw_error() && meter.content_bytes() == 0 || self.received.load(Ordering::Relaxed) == 0)
-        {
-            return nothing;
-        }
+        let Some(meter) = meter.as_ref().filter(|meter| meter.response_bytes() > 0) else {
+            // The provider still works on a request whose client has left: it will bill the prompt at least.
+            let unseen = || Meter::new(self.bill.endpoint, None, 200).charge(self.bill.request_bytes);
+            return self.gave_up.load(Ordering::Acquire).then(unseen);
+        };
         let mut charge = meter.charge(self.bill.request_bytes);
-        if matches!(end, End::Cut(_)) && !meter.is_complete() {
-            charge.estimated = true;
+        if meter.saw_error() && charge == Charge::default() {
+            // Not even the price per request.
+            return None;
         }
-        if let Some(asked) = self.bill.asked_tier
-            && meter.service_tier().is_none()
-        {
+        if let Some(asked) = self.bill.asked_tier.filter(|_| meter.service_tier().is_none()) {
             charge.usage.service_tier = asked;
         }
-        charge
+        Some(charge)
     }
 
     fn cost(&self, usage: &Usage) -> Usd {
@@ -269,10 +257,8 @@ impl Observer for Tab {
     }
 
     fn drained(&self, ending: Ending) {
-        let end = match ending {
-            Ending::Complete => End::Complete(Outcome::ClientAborted),
-            Ending::Broken | Ending::GaveUp => End::Cut(Outcome::ClientAborted),
-        };
-        self.settle(end, None);
+        tracing::debug!(request = %self.bill.request_id, ?ending, "the answer was read on after the client had left");
+        self.gave_up.store(ending == Ending::GaveUp, Ordering::Release);
+        self.settle(Outcome::ClientAborted, None);
     }
 }

@@ -4,7 +4,6 @@ use pingora::{Error, ErrorSource};
 use pingora_proxy::Session;
 
 use super::Gateway;
-use super::bill::End;
 use super::context::RequestContext;
 use super::door;
 use crate::ledger::Outcome;
@@ -17,14 +16,12 @@ impl Gateway {
         if let Some(current) = ctx.current.take()
             && !current.tab.is_draining()
         {
-            let ending = if client_left {
-                End::Cut(Outcome::ClientAborted)
-            } else if error.is_some() {
-                End::Cut(Outcome::UpstreamFailed)
-            } else {
-                current.tab.completed()
+            let outcome = match error {
+                Some(_) if client_left => Outcome::ClientAborted,
+                Some(_) => Outcome::UpstreamFailed,
+                None => current.tab.outcome(),
             };
-            current.tab.settle(ending, ctx.status);
+            current.tab.settle(outcome, ctx.status);
         }
         self.count(session, ctx, client_left);
         // Frees the places among the concurrent requests.

@@ -43,8 +43,7 @@ impl Gateway {
             *body = Some(if rest.is_empty() { piece } else { [piece, rest].concat().into() });
         }
         if end || current.tab.is_complete() {
-            let ending = current.tab.completed();
-            current.tab.settle(ending, None);
+            current.tab.settle(current.tab.outcome(), None);
         }
     }
 }
