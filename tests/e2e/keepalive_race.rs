@@ -74,7 +74,8 @@ async fn refusals_keep_the_connection() {
             _ => (gateway.key(), json!({"model": "unpriced"}), 400),
         };
         wire.post("/v1/chat/completions", key, &body).await;
-        assert_eq!(wire.reply().await.unwrap().head.status, status, "round {round}");
+        let reply = wire.reply().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(reply.head.status, status, "round {round}");
     }
     // The answer after a failure upstream says honestly whether the connection goes on.
     wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, false)).await;
