@@ -210,4 +210,15 @@ mod tests {
         let error = Endpoint::new("p", &url, Some(file.path()), true, Duration::ZERO).err().unwrap();
         assert!(error.to_string().contains("no certificate"), "{error}");
     }
+
+    #[test]
+    fn every_peer_goes_through_the_engine_and_offers_real_protocols_below_it() {
+        // One peer with a real protocol at the same address would put plain connections into the proxy's own pool,
+        // from which the next request would be served past the engine.
+        for (url, below) in [("http://a.example", ALPN::H1), ("https://a.example", ALPN::H2H1)] {
+            let peer = endpoint(url).peer(SocketAddr::from(([127, 0, 0, 1], 80)));
+            assert!(matches!(peer.options.alpn, ALPN::Custom(_)), "{url}");
+            assert_eq!(real_peer(&peer).options.alpn, below, "{url}");
+        }
+    }
 }
