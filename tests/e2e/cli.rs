@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::{MODEL, Setup, run};
 use crate::support::provider::entry;
-use crate::support::{Admin, Api, Provider, Tokens};
+use crate::support::{Admin, Api, Provider, Tokens, eventually};
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -131,7 +131,11 @@ async fn an_admin_token_is_printed_once_and_works() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
         let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         let admin = Admin::new(gateway.admin().base(), &token);
-        admin.get("/users").await;
+        // Another process made it: the gateway finds it within a second.
+        eventually("the token is known", async || {
+            (admin.call(reqwest::Method::GET, "/users", None).await.0 == 200).then_some(())
+        })
+        .await;
         let (status, _) = admin.call(reqwest::Method::POST, "/users", Some(&json!({"name": "x"}))).await;
         assert_eq!(status, if may_write { 201 } else { 403 }, "{role}");
     }
