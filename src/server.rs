@@ -21,6 +21,7 @@ use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +130,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
         return Err(StartError::Environment("TOLLGATE_ADMIN_TOKEN must have at least 32 characters".into()));
     }
     let runtime = Runtime::new().map_err(|e| StartError::Listen(format!("no runtime: {e}")))?;
+    let hup = runtime.block_on(async { reload::watch_hup() });
     let source = reload::Source::new(options, &runtime)?;
     let config = source.read().map_err(StartError::Config)?;
     telemetry::init_logs(&config.log);
@@ -136,7 +138,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
         tracing::warn!("{warning}");
     }
     let life = Lifecycle::default();
-    let started = runtime.block_on(start(options, &source, config, &life))?;
+    let started = runtime.block_on(start(options, &source, config, &life, hup))?;
     run_pingora(options, &started, &life, &runtime)
 }
 
@@ -151,6 +153,7 @@ async fn start(
     source: &reload::Source,
     config: Config,
     life: &Lifecycle,
+    hup: Option<Signal>,
 ) -> Result<Started, StartError> {
     let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
     store::migrate(&db).await?;
@@ -187,7 +190,9 @@ async fn start(
     ports::serve_admin(options, &app, &db, &prices, announcer, life, admin);
     ports::serve_metrics(&app, life, metrics_listener);
     ports::refresh_periodically(&app, &prices, &db, life);
-    reload::on_hup(source.clone(), Arc::clone(&app), Arc::clone(&prices), life.stop.clone());
+    if let Some(hup) = hup {
+        reload::on_hup(hup, source.clone(), Arc::clone(&app), Arc::clone(&prices), life.stop.clone());
+    }
     if options.demo {
         let token = options.admin_token.as_deref().or(first_token.as_deref());
         demo::prepare(&db, &app, token).await?;

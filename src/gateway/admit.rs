@@ -297,6 +297,16 @@ fn check_head(session: &mut Session) -> Result<(), GatewayError> {
             format!("the headers of the request have {size} bytes; at most {MAX_HEADER_BYTES} are accepted"),
         ));
     }
+    // Pingora accepts lists of codings and repeated ones as long as `chunked` is the last.
+    let mut codings = headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let plain = codings.next().is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    if !plain || codings.next().is_some() {
+        session.set_keepalive(None);
+        return Err(GatewayError::new(
+            ErrorCode::InvalidRequest,
+            "the only transfer-encoding that is accepted is `chunked`, once",
+        ));
+    }
     // Pingora drops the content-length of such a request and goes on (RFC 9112, 6.3, allows it); nobody honest
     // sends one.
     let ambiguous = headers.contains_key(http::header::TRANSFER_ENCODING)

@@ -52,21 +52,25 @@ impl Gateway {
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let decided = error.retry() && matches!(error.etype(), ErrorType::HTTPStatus(_));
+        // In this order: an error of a socket has not decided yet, and Pingora panics when it is asked.
+        let decided = matches!(error.etype(), ErrorType::HTTPStatus(_)) && error.retry();
         if decided {
             return error;
         }
-        if *error.esource() == ErrorSource::Downstream || has_answered(session) {
-            error.set_retry(false);
-            return error;
-        }
-        if let Some(current) = &ctx.current {
+        let by_client = *error.esource() == ErrorSource::Downstream;
+        if let Some(current) = &ctx.current
+            && !by_client
+        {
             current.tab.report(match error.etype() {
                 ErrorType::ReadTimedout if current.tab.status().is_none() => "first_byte_timeout",
                 ErrorType::ReadTimedout => "idle_timeout",
                 ErrorType::WriteTimedout => "write_timeout",
                 _ => "broken",
             });
+        }
+        if by_client || has_answered(session) {
+            error.set_retry(false);
+            return error;
         }
         self.try_elsewhere(ctx, &mut error);
         error

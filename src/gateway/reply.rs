@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 
 use super::context::RequestContext;
 use crate::dialect::{ErrorCode, GatewayError, error_body};
+use crate::server::now_ms;
 
 /// Tells the client the request's name.
 pub(super) const REQUEST_ID: &str = "x-tollgate-request-id";
@@ -33,6 +34,17 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut RequestContext, erro
     head.insert_header(http::header::CONTENT_TYPE, "application/json")?;
     if let Some(seconds) = error.retry_after {
         head.insert_header(http::header::RETRY_AFTER, seconds.to_string())?;
+    }
+    if error.code == ErrorCode::RateLimitExceeded
+        && let Some(details) = &error.details
+    {
+        head.insert_header("x-ratelimit-limit", details["limit"].to_string())?;
+        head.insert_header("x-ratelimit-remaining", "0")?;
+        // When a place among the concurrent requests is free, nobody knows.
+        if let (Some("rpm"), Some(seconds)) = (details["window"].as_str(), error.retry_after) {
+            let reset = now_ms().div_euclid(1_000) + i64::try_from(seconds).unwrap_or(i64::MAX / 2);
+            head.insert_header("x-ratelimit-reset", reset.to_string())?;
+        }
     }
     if error.code == ErrorCode::MethodNotAllowed
         && let Some(allow) = error.details.as_ref().and_then(|d| d["allow"].as_str())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{PriceKeeper, ServeOptions, StartError};
@@ -52,15 +52,23 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Watches for SIGHUP, which would end the process otherwise: to be called before anything that takes time.
+pub(super) fn watch_hup() -> Option<Signal> {
+    signal(SignalKind::hangup())
+        .inspect_err(
+            |error| tracing::error!(%error, "SIGHUP cannot be watched; the configuration is only read at start"),
+        )
+        .ok()
+}
+
 /// Reads the configuration again at every SIGHUP. A valid one takes effect whole; an invalid one changes nothing.
-pub(super) fn on_hup(source: Source, app: Arc<App>, prices: Arc<PriceKeeper>, stop: CancellationToken) {
-    let mut hup = match signal(SignalKind::hangup()) {
-        Ok(hup) => hup,
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP cannot be watched; the configuration is only read at start");
-            return;
-        }
-    };
+pub(super) fn on_hup(
+    mut hup: Signal,
+    source: Source,
+    app: Arc<App>,
+    prices: Arc<PriceKeeper>,
+    stop: CancellationToken,
+) {
     note_success(&app);
     tokio::spawn(async move {
         while stop.run_until_cancelled(hup.recv()).await.flatten().is_some() {

@@ -164,15 +164,20 @@ async fn requests_that_are_sent_without_waiting_are_answered_in_order() {
     let provider = Provider::start().await;
     let gateway = Gateway::start([provider.entry("upstream", &["openai_chat"])]).await;
     let authorization = format!("Bearer {}", gateway.key());
-    let headers = [("authorization", &*authorization)];
     let body = Api::Chat.request(MODEL, false).to_string();
-    let one = request("POST", "/v1/chat/completions", &headers, body.as_bytes());
-    for number in 0..3 {
-        provider.then(Answer::json(200, &json!({"number": number})));
-    }
-    let mut wire = gateway.connect().await;
-    wire.send(one.repeat(3)).await.unwrap();
-    for number in 0..3 {
-        assert_eq!(wire.reply().await.unwrap().json(), json!({"number": number}));
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let by_length = [("authorization", &*authorization)];
+    let in_chunks = [("authorization", &*authorization), ("transfer-encoding", "chunked")];
+    let by_length = request("POST", "/v1/chat/completions", &by_length, body.as_bytes());
+    let in_chunks = request("POST", "/v1/chat/completions", &in_chunks, chunks.as_bytes());
+    for (way, one) in [("by length", by_length), ("in chunks", in_chunks)] {
+        for number in 0..3 {
+            provider.then(Answer::json(200, &json!({"number": number})));
+        }
+        let mut wire = gateway.connect().await;
+        wire.send(one.repeat(3)).await.unwrap();
+        for number in 0..3 {
+            assert_eq!(wire.reply().await.unwrap().json(), json!({"number": number}), "{way}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::{MODEL, Setup, run};
 use crate::support::provider::entry;
-use crate::support::{Admin, Api, Provider, Tokens};
+use crate::support::{Admin, Api, Provider, Tokens, eventually};
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -129,10 +129,13 @@ async fn an_admin_token_is_printed_once_and_works() {
         let arguments = ["admin-token", "create", "--name", role, "--role", role, "-c", file];
         let output = run(&arguments, &[], gateway.folder());
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        let token = printed.split_whitespace().max_by_key(|word| word.len()).expect("a token").to_owned();
+        let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         let admin = Admin::new(gateway.admin().base(), &token);
-        admin.get("/users").await;
+        // Another process made it: the gateway finds it within a second.
+        eventually("the token is known", async || {
+            (admin.call(reqwest::Method::GET, "/users", None).await.0 == 200).then_some(())
+        })
+        .await;
         let (status, _) = admin.call(reqwest::Method::POST, "/users", Some(&json!({"name": "x"}))).await;
         assert_eq!(status, if may_write { 201 } else { 403 }, "{role}");
     }
@@ -159,17 +162,14 @@ async fn prices_of_the_public_list_can_be_imported() {
     });
     let (file, config) = (setup.folder().join("list.json"), setup.folder().join("tollgate.yaml"));
     std::fs::write(&file, list.to_string()).unwrap();
-    let gateway = setup.start().await;
-    assert_eq!(gateway.ask_with(gateway.key(), Api::Chat, "imported-model", false).await.head.status, 400);
+    let folder = setup.folder().to_owned();
+    setup.write();
     let arguments = ["prices", "import", file.to_str().unwrap(), "-c", config.to_str().unwrap()];
-    let output = run(&arguments, &[], gateway.folder());
+    let output = run(&arguments, &[], &folder);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    // Another process wrote it: the running gateway finds it at a reload at the latest.
-    gateway.signal("HUP");
-    let reply = crate::support::eventually("the price is known", async || {
-        Some(gateway.ask_with(gateway.key(), Api::Chat, "imported-model", false).await).filter(|r| r.head.status == 200)
-    })
-    .await;
+    let gateway = setup.start().await;
+    let reply = gateway.ask_with(gateway.key(), Api::Chat, "imported-model", false).await;
+    assert_eq!(reply.head.status, 200, "{}", String::from_utf8_lossy(&reply.body));
     let row = gateway.admin().row_of(reply.head.request_id()).await;
     assert_eq!(crate::support::dialects::cost_of_row(&row), Api::Chat.tokens().cost());
     assert_eq!(Tokens::of_row(&row), Api::Chat.tokens());

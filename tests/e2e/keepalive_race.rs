@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use crate::support::gateway::MODEL;
-use crate::support::wire::request;
-use crate::support::{Answer, Api, Gateway, Provider, Wire, scale};
+use crate::support::provider::End;
+use crate::support::wire::{Reply, request};
+use crate::support::{Answer, Api, Gateway, Provider, Wire, scale, soon};
 
 /// What Pingora logs when it takes the next request for rubbish behind the last one.
 const SYMPTOM: &str = "Sent data after end of body";
@@ -61,29 +62,72 @@ async fn the_next_request_may_come_with_the_last_byte_of_a_stream() {
     assert_eq!(gateway.log().matches(SYMPTOM).count(), 0);
 }
 
+/// Whether an answer says that its connection goes on.
+fn goes_on(reply: &Reply) -> bool {
+    reply.head.get("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_keep_the_connection() {
+async fn an_answer_says_honestly_whether_its_connection_goes_on() {
     let provider = Provider::start().await;
-    provider.always(Answer::silence(crate::support::provider::End::Close));
     let gateway = Gateway::start([provider.entry("upstream", &["openai_chat"])]).await;
     let mut wire = gateway.connect().await;
+    let good = Api::Chat.request(MODEL, false);
     for round in 0..20 {
-        let (key, body, status) = match round % 3 {
-            0 => ("tg-nobody", json!({"model": MODEL}), 401),
+        let (key, body, status) = match round % 5 {
+            0 => ("tg-nobody", good.clone(), 401),
             1 => (gateway.key(), json!({"model": 1}), 400),
-            _ => (gateway.key(), json!({"model": "unpriced"}), 400),
+            2 => (gateway.key(), json!({"model": "unpriced"}), 400),
+            3 => (gateway.key(), good.clone(), 503),
+            _ => (gateway.key(), good.clone(), 200),
         };
+        if status == 503 {
+            provider.then(Answer::silence(End::Close));
+            // The connection may have been a pooled one: then it is tried again.
+            provider.then(Answer::silence(End::Close));
+        }
         wire.post("/v1/chat/completions", key, &body).await;
-        assert_eq!(wire.reply().await.unwrap().head.status, status, "round {round}");
+        let reply = wire.reply().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(reply.head.status, status, "round {round}");
+        if !goes_on(&reply) {
+            assert!(wire.is_closed().await);
+            wire = gateway.connect().await;
+        }
+        provider.clear();
+        provider.always(Api::Chat.answer());
     }
-    // The answer after a failure upstream says honestly whether the connection goes on.
-    wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, false)).await;
-    let reply = wire.reply().await.unwrap();
-    assert_eq!(reply.head.status, 503);
-    if reply.head.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
-        assert!(wire.is_closed().await);
-    } else {
-        wire.post("/v1/chat/completions", "tg-nobody", &json!({"model": MODEL})).await;
-        assert_eq!(wire.reply().await.unwrap().head.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_sent_right_behind_a_refused_one_is_answered_or_its_connection_ends() {
+    let provider = Provider::start().await;
+    provider.always(Api::Chat.answer());
+    let gateway = Gateway::start([provider.entry("upstream", &["openai_chat"])]).await;
+    let key = format!("Bearer {}", gateway.key());
+    let body = Api::Chat.request(MODEL, false).to_string();
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let by_length = [("authorization", &*key)];
+    let in_chunks = [("authorization", &*key), ("transfer-encoding", "chunked")];
+    let stranger = [("authorization", "Bearer tg-nobody")];
+    let path = "/v1/chat/completions";
+    let good = request("POST", path, &by_length, body.as_bytes());
+    for (what, bad) in [
+        ("not JSON", request("POST", path, &by_length, b"hello")),
+        ("not JSON, in chunks", request("POST", path, &in_chunks, b"5\r\nhello\r\n0\r\n\r\n")),
+        ("nothing, in chunks", request("POST", path, &in_chunks, b"0\r\n\r\n")),
+        ("a stranger", request("POST", path, &stranger, body.as_bytes())),
+        ("a stranger, in chunks", request("POST", path, &[stranger[0], in_chunks[1]], chunks.as_bytes())),
+        ("an unknown path", request("POST", "/v1/nowhere", &by_length, body.as_bytes())),
+        ("a list", request("GET", "/v1/models", &by_length, b"")),
+    ] {
+        let mut wire = gateway.connect().await;
+        wire.send([&*bad, &*good].concat()).await.unwrap();
+        let first = soon(what, wire.reply()).await.unwrap();
+        if goes_on(&first) {
+            let second = soon(what, wire.reply()).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(second.head.status, 200, "{what}");
+        } else {
+            assert!(wire.is_closed().await, "{what}");
+        }
     }
 }

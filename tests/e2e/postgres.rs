@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::servers::postgres::Postgres;
+use crate::servers::redis::Redis;
 use crate::support::dialects::cost_of_row;
 use crate::support::gateway::{Setup, run};
 use crate::support::{Api, Provider, Tokens, eventually};
@@ -37,9 +38,12 @@ async fn the_main_flow_runs_on_postgresql() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_share_users_prices_and_usage() {
-    let postgres = Postgres::start();
+    let (postgres, redis) = (Postgres::start(), Redis::start());
     let provider = Provider::start().await;
-    let node = || Setup::new([provider.entry("upstream", &DIALECTS)]).set("database.url", postgres.url("postgres"));
+    let node = || {
+        let setup = Setup::new([provider.entry("upstream", &DIALECTS)]).set("database.url", postgres.url("postgres"));
+        setup.set("redis.url", redis.url())
+    };
     // Both bring the database to its schema at the same moment.
     let (mut first, mut second) = (node().spawn(), node().spawn());
     first.ready().await;

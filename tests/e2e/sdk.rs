@@ -62,7 +62,7 @@ fn fault(api: Api, status: u16) -> Answer {
 }
 
 fn embedding(request: &Value) -> Answer {
-    let vector = [0.25_f32, -0.5, 1.0];
+    let vector = [0.25_f32, -0.5, 0.75];
     let embedding = if request["encoding_format"] == "base64" {
         let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
         json!(base64::engine::general_purpose::STANDARD.encode(bytes))
@@ -128,8 +128,8 @@ fn openai_facts(reports: &BTreeMap<String, Value>) {
     says(reports, "chat_stream_with_usage", &json!({"text": TEXT, "usage": [[prompt, answer]]}));
     says(reports, "responses", &json!({"text": TEXT, "usage": [prompt, answer]}));
     says(reports, "responses_stream", &json!({"text": TEXT, "usage": [prompt, answer], "last": "response.completed"}));
-    says(reports, "embeddings_float", &json!({"vector": [0.25, -0.5, 1.0], "usage": 1200}));
-    says(reports, "embeddings_default", &json!({"vector": [0.25, -0.5, 1.0], "usage": 1200}));
+    says(reports, "embeddings_float", &json!({"vector": [0.25, -0.5, 0.75], "usage": 1200}));
+    says(reports, "embeddings_default", &json!({"vector": [0.25, -0.5, 0.75], "usage": 1200}));
     says(reports, "models", &json!({"has_model": true, "one": MODEL}));
     let bad = "invalid_request_error";
     for (scenario, error, status, code, kind) in [

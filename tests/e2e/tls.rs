@@ -162,10 +162,12 @@ async fn a_client_that_leaves_an_http2_provider_pays_what_was_really_used() {
     let row = gateway.admin().row_of(&id).await;
     assert_eq!((&row["outcome"], Tokens::of_row(&row)), (&json!("client_aborted"), Api::Chat.tokens()));
     // A broken stream of a connection is not the end of the connection.
-    provider.then(Api::Chat.stream().only(2, End::Reset));
+    let gate = Gate::new();
+    provider.then(Api::Chat.stream().only(2, End::Reset).held(&gate));
     let mut wire = gateway.connect().await;
     wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
     let id = wire.head().await.unwrap().request_id().to_owned();
+    gate.open_wide();
     wire.body().await.expect_err("cut off");
     let row = gateway.admin().row_of(&id).await;
     assert_eq!((&row["outcome"], &row["estimated"]), (&json!("upstream_failed"), &json!(true)));

@@ -146,6 +146,8 @@ impl Api {
                 402 | 429 => "RESOURCE_EXHAUSTED",
                 403 => "PERMISSION_DENIED",
                 404 => "NOT_FOUND",
+                405 => "UNIMPLEMENTED",
+                408 => "DEADLINE_EXCEEDED",
                 500 => "INTERNAL",
                 503 => "UNAVAILABLE",
                 _ => "INVALID_ARGUMENT",

@@ -88,6 +88,11 @@ impl Setup {
         self.folder.path()
     }
 
+    /// Writes the configuration, for a command that is to run before the gateway.
+    pub fn write(&self) {
+        write_config(self.folder.path(), &self.config);
+    }
+
     /// Writes the configuration and runs the program, without waiting for anything.
     pub fn spawn(self) -> Gateway {
         let Self { config, demo, folder, ports, .. } = self;

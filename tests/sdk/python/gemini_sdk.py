@@ -1,10 +1,13 @@
 """The official Google Gen AI SDK, unchanged but for its base URL and key."""
 
+from functools import cache
+
 from common import KEYS, MODEL, QUESTION, URL, failure, report
 from google import genai
 from google.genai import types
 
 
+@cache  # A client that nobody holds closes itself.
 def client(key="good"):
     return genai.Client(api_key=KEYS[key], http_options=types.HttpOptions(base_url=URL))
 

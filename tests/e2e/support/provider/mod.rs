@@ -88,6 +88,11 @@ impl Provider {
         self.state.queue.lock().push_back(answer);
     }
 
+    /// Forgets what was said with [`then`](Self::then) and has not been needed.
+    pub fn clear(&self) {
+        self.state.queue.lock().clear();
+    }
+
     /// Answers every request so for which nothing else was said.
     pub fn always(&self, answer: Answer) {
         self.decide(move |_| answer.clone());
