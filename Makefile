@@ -30,7 +30,7 @@ lint: cargo ## Formatting and clippy, warnings are errors
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
 schema: build ## Write the JSON Schema of the configuration beside the examples
-	$(TARGET)/release/tollgate schema > conf/tollgate.schema.json
+	$(TARGET)/release/tollgate schema > docs/config.schema.json
 
 bench: cargo ## Criterion, then the real binary beside a plain Pingora proxy; SHORT=1 for a quick look
 	$(CARGO) bench --locked --bench '*' -- $(if $(SHORT),--quick)
