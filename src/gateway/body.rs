@@ -64,10 +64,14 @@ async fn read_all(session: &mut Session, max: u64) -> Result<Bytes, Option<Gatew
                         "the body of the request did not arrive in time",
                     )),
                     ErrorType::ConnectionClosed => None,
-                    _ => Some(GatewayError::new(
-                        ErrorCode::InvalidRequest,
-                        "the body of the request is not framed as HTTP demands: its chunks or its length are wrong",
-                    )),
+                    _ => {
+                        // Nobody knows where the next request would begin.
+                        session.set_keepalive(None);
+                        Some(GatewayError::new(
+                            ErrorCode::InvalidRequest,
+                            "the body of the request is not framed as HTTP demands: its chunks or its length are wrong",
+                        ))
+                    }
                 });
             }
         }
