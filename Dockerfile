@@ -13,9 +13,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && install -s target/release/tollgate /usr/local/bin/tollgate
 
 FROM debian:bookworm-slim
-# Certificates: the roots by which the providers are trusted.
+# Certificates: the roots by which the providers are trusted. Time zones: calendar days of `budgets.time_zone`.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get install -y --no-install-recommends ca-certificates tzdata \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin tollgate \
     && install -d -o tollgate -g tollgate /data
