@@ -239,7 +239,7 @@ impl Gateway {
             tries: 0,
             attempts: 0,
             bill: Arc::new(bill),
-            _counted: counted,
+            counted: Some(counted),
         }));
         Ok(())
     }

@@ -82,6 +82,14 @@ impl RequestContext {
             _in_flight: in_flight,
         }
     }
+
+    /// Gives up the place among the concurrent requests: to be called before the last byte goes to the client, whose
+    /// next request may come sooner than the end of this one.
+    pub(super) fn free_place(&mut self) {
+        if let Some(admitted) = &mut self.admitted {
+            admitted.counted = None;
+        }
+    }
 }
 
 /// A request that may go to a provider.
@@ -102,8 +110,8 @@ pub struct Admitted {
     pub(super) attempts: u16,
     /// What is recorded and charged at the end.
     pub(super) bill: Arc<Bill>,
-    /// Holds the request's place among the concurrent ones; released when it ends.
-    pub(super) _counted: CountGuard,
+    /// Holds the request's place among the concurrent ones.
+    pub(super) counted: Option<CountGuard>,
 }
 
 /// A candidate, and what it charges.
