@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sea_orm::DatabaseConnection;
+use tollgate::clock::now_ms;
 use tollgate::config::{self, Config};
 use tollgate::provider::Catalogue;
 use tollgate::server::{self, DEFAULT_CONFIG, ServeOptions, environment};
@@ -210,7 +211,7 @@ async fn create_token(db: &DatabaseConnection, name: &str, role: Role) -> Result
         Role::Admin => directory::AdminRole::Admin,
         Role::Viewer => directory::AdminRole::Viewer,
     };
-    let (_, secret) = directory::create_admin_token(db, name, role, server::now_ms()).await.map_err(Failure::new)?;
+    let (_, secret) = directory::create_admin_token(db, name, role, now_ms()).await.map_err(Failure::new)?;
     print(secret.expose())
 }
 
@@ -218,7 +219,7 @@ async fn import(db: &DatabaseConnection, file: &Path) -> Result<(), Failure> {
     let text = std::fs::read_to_string(file).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
     let imported = pricing::import(&text).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
     store::migrate(db).await?;
-    admin::import_prices(db, &imported, server::now_ms()).await.map_err(Failure::new)?;
+    admin::import_prices(db, &imported, now_ms()).await.map_err(Failure::new)?;
     for skipped in &imported.report.skipped {
         eprintln!("left out: {}: {}", skipped.model, skipped.reason);
     }

@@ -5,6 +5,7 @@
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
 pub mod admin;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialect;

@@ -25,6 +25,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, Authenticator, Directory, FloodGuard, ProvisionError};
 use crate::gateway::{App, Gateway, InFlightCount, Live, door};
@@ -35,7 +36,6 @@ use crate::store::{self, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::{Connector, DrainLimits, Resolver};
 
-pub use ports::now_ms;
 pub use prices::PriceKeeper;
 pub use reload::{DEFAULT_FILE as DEFAULT_CONFIG, environment};
 

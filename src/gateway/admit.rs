@@ -14,9 +14,10 @@ use pingora_proxy::Session;
 
 use super::app::Live;
 use super::bill::Bill;
-use super::context::{Admitted, Priced, RequestContext, now_ms};
+use super::context::{Admitted, Priced, RequestContext};
 use super::credentials::{self, CredentialError};
 use super::{Gateway, body, client, door, models, reply};
+use crate::clock::now_ms;
 use crate::config::Unpriced;
 use crate::dialect::{ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, Route, RouteProblem, inspect, route};
 use crate::directory::{Principal, Refusal};

@@ -14,7 +14,8 @@ use pingora_limits::inflight::Guard;
 use uuid::Uuid;
 
 use super::app::App;
-use super::context::{Priced, now_ms};
+use super::context::Priced;
+use crate::clock::now_ms;
 use crate::dialect::{Charge, Dialect, Endpoint, Meter, ServiceTier, Usage};
 use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
 use crate::money::Usd;

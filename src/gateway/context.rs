@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::app::InFlight;
 use super::bill::{Bill, Tab};
+use crate::clock::now_ms;
 use crate::dialect::{GatewayError, Inspected, Route, Shape, UsageChunkFilter};
 use crate::limit::CountGuard;
 use crate::pricing::Price;
@@ -32,12 +33,6 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)
     }
-}
-
-/// Unix milliseconds now.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// One request, from its head to its end.

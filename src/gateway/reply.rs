@@ -7,8 +7,8 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::context::RequestContext;
+use crate::clock::now_ms;
 use crate::dialect::{ErrorCode, GatewayError, error_body};
-use crate::server::now_ms;
 
 /// Tells the client the request's name.
 pub(super) const REQUEST_ID: &str = "x-tollgate-request-id";

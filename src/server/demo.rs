@@ -6,7 +6,8 @@ use entity::{keys, users};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter};
 use tokio::runtime::Runtime;
 
-use super::{StartError, announce, listeners, ports};
+use super::{StartError, announce, listeners};
+use crate::clock::now_ms;
 use crate::config::{self, Provider};
 use crate::demo;
 use crate::directory::{self, NewKey, NewUser, ProvisionError};
@@ -30,7 +31,7 @@ pub(super) fn start_providers(runtime: &Runtime) -> Result<Vec<Provider>, StartE
 
 /// Makes the demo user's key and prints what to paste.
 pub(super) async fn prepare(db: &DatabaseConnection, app: &Arc<App>, admin: Option<&str>) -> Result<(), StartError> {
-    let key = make_key(db, ports::now_ms()).await.map_err(StartError::provision)?;
+    let key = make_key(db, now_ms()).await.map_err(StartError::provision)?;
     app.directory.invalidate_all();
     let live = app.live.load();
     let server = &live.config.server;

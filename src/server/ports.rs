@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use entity::{idempotency_keys, message_request};
@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::{Lifecycle, PriceKeeper, ServeOptions};
 use crate::admin::{self, AdminState, Auth, Invalidate, ProviderError, ProviderStatus, ProviderView};
+use crate::clock::now_ms;
 use crate::directory::{Announcer, Change};
 use crate::gateway::App;
 use crate::provider::RecentError;
@@ -23,13 +24,6 @@ const REFRESH: Duration = Duration::from_secs(30);
 const PRUNE: Duration = Duration::from_secs(3_600);
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
-
-/// Unix milliseconds now.
-#[must_use]
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
 
 pub(super) fn serve_admin(
     options: &ServeOptions,
