@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::HeaderMap;
 use parking_lot::Mutex;
+use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -365,15 +366,22 @@ fn check_head(session: &mut Session) -> Result<(), GatewayError> {
             "the only transfer-encoding that is accepted is `chunked`, once",
         ));
     }
+    let Some(raw) = session.as_http1().map(HttpSession::get_headers_raw_bytes) else { return Ok(()) };
     // Pingora drops the content-length of such a request and goes on (RFC 9112, 6.3, allows it); nobody honest
     // sends one.
-    let ambiguous = headers.contains_key(http::header::TRANSFER_ENCODING)
-        && session.as_http1().is_some_and(|h1| has_content_length(&h1.get_headers_raw_bytes()));
-    if ambiguous {
+    if session.req_header().headers.contains_key(http::header::TRANSFER_ENCODING) && has_content_length(&raw) {
         session.set_keepalive(None);
         return Err(GatewayError::new(
             ErrorCode::InvalidRequest,
             "the request has both content-length and transfer-encoding; send one of them",
+        ));
+    }
+    // Pingora takes it for the end of a line (RFC 9112, 2.2, allows it); others take it for a part of the line.
+    if memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
+        session.set_keepalive(None);
+        return Err(GatewayError::new(
+            ErrorCode::InvalidRequest,
+            "a line of the request's head ends with a line feed alone; end each with CR LF",
         ));
     }
     Ok(())

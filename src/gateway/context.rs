@@ -80,6 +80,12 @@ impl RequestContext {
             in_flight,
         }
     }
+
+    /// Gives up the place among the concurrent requests: to be called before the last byte goes to the client, whose
+    /// next request may come sooner than the end of this one.
+    pub(super) fn free_place(&mut self) {
+        self.counted = None;
+    }
 }
 
 /// A request that may go to a provider.

@@ -46,6 +46,7 @@ impl Gateway {
         }
         if end || current.tab.is_complete() {
             current.tab.settle(current.tab.outcome(), None);
+            ctx.free_place();
         }
     }
 }

@@ -99,6 +99,7 @@ async fn send(session: &mut Session, ctx: &mut RequestContext, mut head: Respons
     head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
     head.insert_header(REQUEST_ID, ctx.id.to_string())?;
     ctx.status = Some(head.status.as_u16());
+    ctx.free_place();
     session.write_response_header(Box::new(head), false).await?;
     session.write_response_body(Some(body), true).await
 }
