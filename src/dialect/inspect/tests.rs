@@ -165,7 +165,7 @@ fn a_member_in_another_case_is_refused() {
     ] {
         assert_eq!(chat(body), Err(InspectError::Lookalike(name)), "{body}");
     }
-    assert!(chat(r#"{"model":"m","models":["x"],"modal":1,"streams":2}"#).is_ok());
+    assert!(chat(r#"{"model":"m","modells":["x"],"modal":1,"streams":2}"#).is_ok());
 }
 
 #[test]
