@@ -29,8 +29,8 @@ lint: cargo ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
-schema: build ## Write the JSON Schema of the configuration beside the examples
-	$(TARGET)/release/tollgate schema > conf/tollgate.schema.json
+schema: build ## Write the JSON Schema of the configuration, which editors check the examples with
+	$(TARGET)/release/tollgate schema > docs/config.schema.json
 
 bench: cargo ## Criterion, then the real binary beside a plain Pingora proxy; SHORT=1 for a quick look
 	$(CARGO) bench --locked --bench '*' -- $(if $(SHORT),--quick)

@@ -11,7 +11,7 @@ use tollgate::config::{self, Config};
 use tollgate::provider::Catalogue;
 use tollgate::server::{self, DEFAULT_CONFIG, ServeOptions, environment};
 use tollgate::store::StoreError;
-use tollgate::{admin, directory, pricing, store};
+use tollgate::{admin, pricing, store};
 
 /// An edge gateway for AI APIs in which money obeys rules.
 #[derive(Parser)]
@@ -112,7 +112,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(message: impl ToString) -> Self {
+    fn new(message: impl std::fmt::Display) -> Self {
         Self { code: 1, message: message.to_string() }
     }
 }
@@ -208,10 +208,10 @@ async fn migrate(db: &DatabaseConnection, status_only: bool) -> Result<(), Failu
 async fn create_token(db: &DatabaseConnection, name: &str, role: Role) -> Result<(), Failure> {
     store::migrate(db).await?;
     let role = match role {
-        Role::Admin => directory::AdminRole::Admin,
-        Role::Viewer => directory::AdminRole::Viewer,
+        Role::Admin => admin::Role::Admin,
+        Role::Viewer => admin::Role::Viewer,
     };
-    let (_, secret) = directory::create_admin_token(db, name, role, now_ms()).await.map_err(Failure::new)?;
+    let secret = admin::create_admin_token(db, name, role, now_ms()).await.map_err(Failure::new)?;
     print(secret.expose())
 }
 

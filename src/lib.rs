@@ -1,7 +1,6 @@
 //! Tollgate: an edge gateway for AI APIs in which money obeys rules.
 //!
-//! The way of a request can be read in [`gateway`], one file per stage. Everything below it is pure or
-//! knows nothing of HTTP: [`dialect`] (wire formats), [`pricing`] (what an answer costs), [`limit`] (who may
+//! The way of a request can be read in [`gateway`], one file per stage, over parts that do not know it: [`dialect`] (wire formats), [`pricing`] (what an answer costs), [`limit`] (who may
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
 pub mod admin;

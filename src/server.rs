@@ -19,6 +19,7 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
+use pingora_limits::inflight::Inflight;
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::Signal;
@@ -176,7 +177,9 @@ async fn start(
         metrics: Arc::clone(&metrics),
         provider_events: Arc::new(ProviderEvents::default()),
         resolver: Resolver::default(),
-        provider_load: pingora_limits::inflight::Inflight::new(),
+        provider_load: Inflight::new(),
+        large_bodies: Semaphore::new(std::thread::available_parallelism().map_or(1, Into::into)),
+        drain_load: Inflight::new(),
         in_flight: InFlightCount::default(),
         drain: Arc::new(ArcSwap::from_pointee(drain)),
         live: ArcSwap::from_pointee(Live { catalogue, config }),
@@ -214,8 +217,8 @@ fn run_pingora(
     let conf = ServerConf {
         threads: threads(config),
         upgrade_sock: data_dir.join("upgrade.sock").display().to_string(),
-        // The process ends itself when nothing is in flight any more; this is only the outermost bound.
-        grace_period_seconds: Some(config.shutdown.grace.as_secs() + 60),
+        // The process ends itself, at the latest when the grace period of the configuration then in force is over.
+        grace_period_seconds: Some(u64::from(u32::MAX)),
         graceful_shutdown_timeout_seconds: Some(5),
         max_retries: MAX_ATTEMPTS,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
@@ -246,7 +249,7 @@ fn run_pingora(
     }
     service.add_listener(listener);
     server.add_service(service);
-    let finisher = stop::Finisher::new(&started.app, &started.ledger, life, config.shutdown.grace, runtime.handle());
+    let finisher = stop::Finisher::new(&started.app, &started.ledger, life, runtime.handle());
     server.add_service(background_service("finisher", finisher));
     runtime.spawn(listeners::announce_ready(config.server.listen.as_str().to_owned(), life.clone()));
     server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(life, &started.ledger)) });

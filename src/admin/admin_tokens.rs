@@ -5,13 +5,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::admin_tokens;
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AdminState;
 use super::audit::{self, Entry};
-use super::auth::{Admin, COMMAND_LINE, ENVIRONMENT_ACTOR, Role};
+use super::auth::{Actor, Admin, COMMAND_LINE, ENVIRONMENT_ACTOR, Role};
 use super::extract::{Id, IfMatch, Params, Payload};
 use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::page::{Page, PageParams, PageRequest};
@@ -107,22 +110,9 @@ pub(super) async fn create(
     body: Payload,
 ) -> Result<Response, Problem> {
     let fields: AdminTokenFields = body.object()?;
-    let mut check = Check::default();
-    let name = check.name("name", &fields.name);
-    check.finish()?;
-    if [ENVIRONMENT_ACTOR, COMMAND_LINE].contains(&name.as_str()) {
-        return Err(Problem::new(Code::Conflict, "In the audit log this name stands for somebody else."));
-    }
+    let name = token_name(&fields.name)?;
     let now = state.now();
-    let secret = Secret::for_admin();
-    let row = admin_tokens::ActiveModel {
-        name: Set(name),
-        role: Set(fields.role.as_str().to_owned()),
-        secret_hash: Set(secret.hash().to_string()),
-        prefix: Set(secret.prefix().to_owned()),
-        created_at: Set(now),
-        ..Default::default()
-    };
+    let (row, secret) = new_token(name, fields.role, now);
     let txn = begin(&state.db).await?;
     let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
         Claim::Replay(answer) => return Ok(answer),
@@ -137,6 +127,44 @@ pub(super) async fn create(
     txn.commit().await?;
     state.auth.tokens.forget().await;
     Ok(answer.into_response())
+}
+
+/// Creates a token as `POST /admin-tokens` does, for the command line. The secret is told once.
+///
+/// # Errors
+/// The name cannot be used, or the database does not take it.
+pub async fn create_admin_token(db: &DatabaseConnection, name: &str, role: Role, now: i64) -> Result<Secret, Problem> {
+    let (row, secret) = new_token(token_name(name)?, role, now);
+    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin };
+    let txn = begin(db).await?;
+    let token = AdminToken::from(row.insert(&txn).await.map_err(name_taken("admin token"))?);
+    let entry = Entry { action: "create", object_type: KIND, object_id: &token.id.to_string() };
+    audit::record(&txn, &actor, now, entry, None::<&AdminToken>, Some(&token)).await?;
+    txn.commit().await?;
+    Ok(secret)
+}
+
+fn token_name(name: &str) -> Result<String, Problem> {
+    let mut check = Check::default();
+    let name = check.name("name", name);
+    check.finish()?;
+    if [ENVIRONMENT_ACTOR, COMMAND_LINE].contains(&name.as_str()) {
+        return Err(Problem::new(Code::Conflict, "In the audit log this name stands for somebody else."));
+    }
+    Ok(name)
+}
+
+fn new_token(name: String, role: Role, now: i64) -> (admin_tokens::ActiveModel, Secret) {
+    let secret = Secret::for_admin();
+    let row = admin_tokens::ActiveModel {
+        name: Set(name),
+        role: Set(role.as_str().to_owned()),
+        secret_hash: Set(secret.hash().to_string()),
+        prefix: Set(secret.prefix().to_owned()),
+        created_at: Set(now),
+        ..Default::default()
+    };
+    (row, secret)
 }
 
 /// Shows a token.

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::AdminState;
 use super::problem::{Code, Problem};
 use super::tokens::TokenCache;
-use crate::directory::{FailureGuard, SecretHash};
+use crate::directory::{FailureGuard, SecretHash, is_key_shaped};
 
 /// Longer than any token; what is longer is not even hashed.
 const MAX_TOKEN: usize = 512;
@@ -122,6 +122,9 @@ impl FromRequestParts<AdminState> for KeyOwner {
         let token = bearer(parts)?;
         let now = state.now();
         let hash = SecretHash::of(&token);
+        if !is_key_shaped(&token) {
+            return Err(refuse(parts, state, &hash, now));
+        }
         let key = keys::Entity::find().filter(keys::Column::SecretHash.eq(hash.to_string())).one(&state.db).await?;
         let Some(key) = key else { return Err(refuse(parts, state, &hash, now)) };
         // A key without its user is on its way out.

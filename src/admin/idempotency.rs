@@ -85,8 +85,12 @@ impl IdempotencyKey {
         let Some(key) = &self.key else { return Ok(Claim::Unkeyed) };
         let id = hash(&[actor.name.as_bytes(), self.target.as_bytes(), key.as_bytes()]);
         let body_hash = hash(&[body]);
-        // The table stays small without a task of its own: who uses it sweeps it.
-        Entity::delete_many().filter(Column::CreatedAt.lte(now - REMEMBERED_MS)).exec(txn).await?;
+        // An answer that is too old does not count, whether or not it has been swept away yet.
+        Entity::delete_many()
+            .filter(Column::Id.eq(&id))
+            .filter(Column::CreatedAt.lte(now - REMEMBERED_MS))
+            .exec(txn)
+            .await?;
         let row = ActiveModel {
             id: Set(id.clone()),
             body_hash: Set(body_hash.clone()),

@@ -29,6 +29,7 @@ mod usd;
 mod users;
 mod validate;
 
+pub use admin_tokens::create_admin_token;
 pub use auth::{Auth, Role};
 pub use ports::{AdminState, Invalidate, ProviderError, ProviderStatus, ProviderView, Shared};
 pub use prices::import_prices;

@@ -1,8 +1,6 @@
 //! How writes reach the database: one transaction each, that holds what it has read.
 
-use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqlErr};
 
 use super::problem::{Code, Problem};
 
@@ -12,11 +10,7 @@ use super::problem::{Code, Problem};
 /// # Errors
 /// The database cannot be reached.
 pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Problem> {
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    Ok(db.begin_with_options(options).await?)
+    Ok(crate::store::begin_write(db).await?)
 }
 
 /// The problem behind a failed insert or update of an object whose `name` is unique.

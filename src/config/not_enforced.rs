@@ -18,7 +18,6 @@ impl Config {
             ("model_group_limits", budgets.model_group_limits != budgets_default.model_group_limits),
             ("on_authority_failure", budgets.on_authority_failure != budgets_default.on_authority_failure),
             ("reservation", budgets.reservation != budgets_default.reservation),
-            ("time_zone", budgets.time_zone != budgets_default.time_zone),
             (
                 "default_max_output_tokens",
                 budgets.default_max_output_tokens != budgets_default.default_max_output_tokens,
@@ -34,8 +33,6 @@ impl Config {
         note(ledger.journal_max != ledger_default.journal_max, "ledger.journal_max", "keep a journal");
         note(ledger.fsync != ledger_default.fsync, "ledger.fsync", "keep a journal");
         note(ledger.interrupted != ledger_default.interrupted, "ledger.interrupted", "charge interrupted requests");
-        let details = ledger.request_detail_days != ledger_default.request_detail_days;
-        note(details, "ledger.request_detail_days", "prune details");
         note(ledger.refusal_days != ledger_default.refusal_days, "ledger.refusal_days", "store refusals");
 
         let (routing, routing_default) = (&self.routing, Routing::default());
@@ -72,7 +69,7 @@ mod tests {
     #[test]
     fn a_setting_without_effect_is_named() {
         let text = "
-budgets: {time_zone: Europe/Berlin, lease: {life: 6s}}
+budgets: {lease: {life: 6s}}
 ledger: {journal_max: 2GiB}
 routing: {strategy: least_cost, racing: {after: 1s}}
 providers:
@@ -85,7 +82,6 @@ providers:
         assert_eq!(
             paths,
             [
-                "budgets.time_zone",
                 "budgets.lease",
                 "ledger.journal_max",
                 "routing.strategy",

@@ -92,6 +92,10 @@ pub enum InspectError {
     /// A member that some parsers take for a known one.
     #[error("the request body spells `{0}` in another case; some providers would take it for the real one")]
     Lookalike(&'static str),
+    /// A member that would make the answer cost what the gateway cannot tell: work that goes on after the answer, a
+    /// dearer mode that has no price here, another model in place of the one that is asked for.
+    #[error("`{0}` is not supported: what it makes the answer cost would not be known; leave it out")]
+    Unmetered(&'static str),
     /// No model.
     #[error("the request body has no `model`; name the model to use")]
     NoModel,

@@ -1,4 +1,4 @@
-//! Makes users, keys and admin tokens: what the command line, the demo and the REST API have in common.
+//! Makes users, keys and admin tokens where no administrator asks over REST: the demo, and the first start.
 
 use entity::{admin_tokens, keys, users};
 use sea_orm::ActiveValue::{NotSet, Set};

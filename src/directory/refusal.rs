@@ -30,19 +30,3 @@ pub enum Refusal {
     #[error("the API key cannot be checked at the moment; try again")]
     Unavailable,
 }
-
-impl Refusal {
-    /// The code in the answer; none for [`Self::Unavailable`], which is not the caller's fault (503).
-    #[must_use]
-    pub const fn code(self) -> Option<&'static str> {
-        match self {
-            Self::InvalidApiKey => Some("invalid_api_key"),
-            Self::KeyDisabled => Some("key_disabled"),
-            Self::KeyExpired => Some("key_expired"),
-            Self::UserDisabled => Some("user_disabled"),
-            Self::UserExpired => Some("user_expired"),
-            Self::TooManyAuthFailures { .. } => Some("too_many_auth_failures"),
-            Self::Unavailable => None,
-        }
-    }
-}

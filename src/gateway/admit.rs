@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
+use http::HeaderMap;
 use parking_lot::Mutex;
+use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -20,6 +22,7 @@ use crate::clock::now_ms;
 use crate::config::Unpriced;
 use crate::dialect::{ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, Route, RouteProblem, inspect, route};
 use crate::directory::{Principal, Refusal};
+use crate::limit::CountGuard;
 use crate::provider::{Candidate, NoCandidate};
 
 /// The most bytes of header names and values that are read into meaning; real clients send a few kilobytes.
@@ -30,6 +33,9 @@ const WRITE_STALL: Duration = Duration::from_secs(60);
 
 /// What a refused client may still send of its body before its connection is closed.
 const REFUSED_BODY_TIME: Duration = Duration::from_secs(2);
+
+/// Bodies from this size on, and packed ones, would hold up other connections of their thread while they are read.
+const LARGE_BODY: usize = 256 * 1024;
 
 /// Why a request goes no further.
 enum Stop {
@@ -62,24 +68,30 @@ impl Gateway {
         session.set_write_timeout(Some(WRITE_STALL));
         session.set_total_drain_timeout(Some(REFUSED_BODY_TIME));
         // A panic is one request's affair: it is answered, and the connection goes on.
-        let outcome = AssertUnwindSafe(self.examine(session, ctx)).catch_unwind().await;
+        let outcome = unpanicked(self.examine(session, ctx)).await;
+        if !matches!(outcome, Some(Ok(_)))
+            && let Some(counted) = ctx.counted.take()
+        {
+            counted.take_back();
+        }
         let error = match outcome {
-            Ok(Ok(Next::Forward)) => return Ok(false),
-            Ok(Ok(Next::Answered)) => return Ok(true),
-            Ok(Err(Stop::Gone)) => {
+            Some(Ok(Next::Forward)) => {
+                let own = ctx.arrived.elapsed().saturating_sub(ctx.waited);
+                self.app.metrics.overhead.observe(own.as_secs_f64());
+                return Ok(false);
+            }
+            Some(Ok(Next::Answered)) => return Ok(true),
+            Some(Err(Stop::Gone)) => {
                 return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down());
             }
-            Ok(Err(Stop::Refuse(error))) => error,
-            Err(_) => {
+            Some(Err(Stop::Refuse(error))) => error,
+            None => {
                 tracing::error!(request = %ctx.id, "a request panicked; this is a bug");
                 GatewayError::new(ErrorCode::InternalError, "the gateway failed to handle this request")
             }
         };
         self.refused(&error);
         tracing::debug!(request = %ctx.id, code = error.code.as_str(), message = %error.message, "refused");
-        if error.code == ErrorCode::RequestTimeout {
-            session.set_keepalive(None);
-        }
         reply::refuse(session, ctx, &error).await.map_err(|e| e.into_down())?;
         Ok(true)
     }
@@ -88,11 +100,6 @@ impl Gateway {
         let app = &self.app;
         let live = app.live.load_full();
         let address = client::address(session, &live.config.server.trusted_proxies);
-        if !app.flood_guard.admit(address, now_ms()) {
-            return Err(GatewayError::new(ErrorCode::RateLimitExceeded, "too many requests from this address")
-                .with_retry_after(1)
-                .into());
-        }
         let route = find_route(session, ctx)?;
         check_head(session)?;
         let principal = self.authenticate(session, address).await?;
@@ -101,16 +108,47 @@ impl Gateway {
             reply::json(session, ctx, body).await.map_err(|_| Stop::Gone)?;
             return Ok(Next::Answered);
         }
+        // First of all a place among the others: whoever is over his limits does not get to send a body.
+        ctx.counted = Some(self.take_place(&principal)?);
         let timeouts = &live.config.server.timeouts;
         let max = live.config.server.max_request_body;
         let reading = Instant::now();
-        let packed = body::read(session, max, timeouts.body).await.map_err(|e| e.map_or(Stop::Gone, Stop::Refuse))?;
+        let packed = match body::read(session, max, timeouts.body).await {
+            Ok(packed) => packed,
+            Err(problem) => {
+                // What comes next on this connection may be the rest of a body: it is no request.
+                session.set_keepalive(None);
+                return Err(problem.map_or(Stop::Gone, Stop::Refuse));
+            }
+        };
         ctx.waited = reading.elapsed();
-        let body = body::unpack(&session.req_header().headers, packed, max)?;
-        let inspected = inspect(&route, &body).map_err(|e| e.to_gateway_error())?;
+        let (route, body, inspected) = self.understand(session, route, packed, max).await?;
         let candidates = self.candidates(&live, &route, &inspected, &principal)?;
         self.accept(ctx, route, inspected, body, &principal, candidates)?;
         Ok(Next::Forward)
+    }
+
+    /// Unpacks the body and finds out what it asks for. Large ones are read beside the threads that serve connections.
+    async fn understand(
+        &self,
+        session: &Session,
+        route: Route,
+        packed: Bytes,
+        max: u64,
+    ) -> Result<(Route, Bytes, Inspected), GatewayError> {
+        let headers = &session.req_header().headers;
+        let work = move |route: Route, headers: &HeaderMap, packed: Bytes| {
+            let body = body::unpack(headers, packed, max)?;
+            let inspected = inspect(&route, &body).map_err(|e| e.to_gateway_error())?;
+            Ok((route, body, inspected))
+        };
+        if packed.len() < LARGE_BODY && !headers.contains_key(http::header::CONTENT_ENCODING) {
+            return work(route, headers, packed);
+        }
+        let failed = || GatewayError::new(ErrorCode::InternalError, "the gateway failed to read this request");
+        let _turn = self.app.large_bodies.acquire().await.map_err(|_| failed())?;
+        let headers = headers.clone();
+        tokio::task::spawn_blocking(move || work(route, &headers, packed)).await.map_err(|_| failed())?
     }
 
     /// Finds out who asks, by the secret that the request carries, and whether he may.
@@ -118,7 +156,18 @@ impl Gateway {
         let head = session.req_header();
         let auth = &self.app.authenticator;
         let now = now_ms();
-        match credentials::secret(&head.headers, head.uri.query()) {
+        let secret = credentials::secret(&head.headers, head.uri.query());
+        // Whoever is known may be a whole company behind one address; a flood is of strangers.
+        if let Ok(secret) = &secret
+            && let Some(Ok(principal)) = self.app.directory.remembered(secret, now)
+        {
+            return principal.check(now).map(|()| principal).map_err(|refusal| explain(refusal, None));
+        }
+        if !self.app.flood_guard.admit(address, now) {
+            let message = "too many requests without a known API key from this address";
+            return Err(GatewayError::new(ErrorCode::RateLimitExceeded, message).with_retry_after(1));
+        }
+        match secret {
             Ok(secret) => auth.authenticate(address, &secret, now).await.map_err(|refusal| explain(refusal, None)),
             Err(problem) => {
                 let message = match problem {
@@ -184,7 +233,7 @@ impl Gateway {
         (price.is_some() || free).then_some(Priced { candidate, price })
     }
 
-    /// Takes the request in: from here on it has a place among the concurrent ones and room in the ledger.
+    /// Takes the request in: from here on it has room in the ledger.
     fn accept(
         &self,
         ctx: &mut RequestContext,
@@ -194,16 +243,6 @@ impl Gateway {
         principal: &Principal,
         candidates: Vec<Priced>,
     ) -> Result<(), GatewayError> {
-        let counted = self.app.counts.admit(&principal.count_subject(), now_ms()).map_err(|refusal| {
-            GatewayError::new(ErrorCode::RateLimitExceeded, refusal.to_string())
-                .with_retry_after(refusal.retry_after.into())
-                .with_details(serde_json::json!({
-                    "axis": refusal.axis.as_str(),
-                    "window": refusal.kind.as_str(),
-                    "limit": refusal.limit,
-                    "used": refusal.current,
-                }))
-        })?;
         let slot = if route.endpoint.is_counting() {
             None
         } else {
@@ -239,9 +278,22 @@ impl Gateway {
             tries: 0,
             attempts: 0,
             bill: Arc::new(bill),
-            _counted: counted,
         }));
         Ok(())
+    }
+
+    /// Counts the request for its key and its user, or refuses it.
+    fn take_place(&self, principal: &Principal) -> Result<CountGuard, GatewayError> {
+        self.app.counts.admit(&principal.count_subject(), now_ms()).map_err(|refusal| {
+            GatewayError::new(ErrorCode::RateLimitExceeded, refusal.to_string())
+                .with_retry_after(refusal.retry_after.into())
+                .with_details(serde_json::json!({
+                    "axis": refusal.axis.as_str(),
+                    "window": refusal.kind.as_str(),
+                    "limit": refusal.limit,
+                    "used": refusal.current,
+                }))
+        })
     }
 
     pub(super) fn refused(&self, error: &GatewayError) {
@@ -249,6 +301,12 @@ impl Gateway {
         let labels = [error.code.as_str(), &detail("axis"), &detail("window")];
         self.app.metrics.refusals.with_label_values(&labels).inc();
     }
+}
+
+/// The work's result; none when it panicked. Later stages run in the task of their connection (of their stream, on
+/// HTTP/2), which is all that ends with a panic there.
+async fn unpanicked<T>(work: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(work).catch_unwind().await.ok()
 }
 
 /// A refusal of the directory in the client's words.
@@ -308,15 +366,22 @@ fn check_head(session: &mut Session) -> Result<(), GatewayError> {
             "the only transfer-encoding that is accepted is `chunked`, once",
         ));
     }
+    let Some(raw) = session.as_http1().map(HttpSession::get_headers_raw_bytes) else { return Ok(()) };
     // Pingora drops the content-length of such a request and goes on (RFC 9112, 6.3, allows it); nobody honest
     // sends one.
-    let ambiguous = headers.contains_key(http::header::TRANSFER_ENCODING)
-        && session.as_http1().is_some_and(|h1| has_content_length(&h1.get_headers_raw_bytes()));
-    if ambiguous {
+    if session.req_header().headers.contains_key(http::header::TRANSFER_ENCODING) && has_content_length(&raw) {
         session.set_keepalive(None);
         return Err(GatewayError::new(
             ErrorCode::InvalidRequest,
             "the request has both content-length and transfer-encoding; send one of them",
+        ));
+    }
+    // Pingora takes it for the end of a line (RFC 9112, 2.2, allows it); others take it for a part of the line.
+    if memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
+        session.set_keepalive(None);
+        return Err(GatewayError::new(
+            ErrorCode::InvalidRequest,
+            "a line of the request's head ends with a line feed alone; end each with CR LF",
         ));
     }
     Ok(())
@@ -325,4 +390,22 @@ fn check_head(session: &mut Session) -> Result<(), GatewayError> {
 fn has_content_length(raw_head: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length";
     raw_head.split(|b| *b == b'\n').any(|line| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_only_the_work_that_panicked() {
+        let index = std::hint::black_box(1);
+        assert_eq!(unpanicked(async { [0_u8][index] }).await, None);
+        assert_eq!(unpanicked(async { 7 }).await, Some(7));
+    }
+
+    #[test]
+    fn a_length_beside_chunks_is_seen_in_the_raw_head() {
+        assert!(has_content_length(b"POST / HTTP/1.1\r\nContent-LENGTH: 5\r\n\r\n"));
+        assert!(!has_content_length(b"POST / HTTP/1.1\r\nx-content-length: 5\r\n\r\n"));
+    }
 }

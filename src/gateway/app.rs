@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard};
@@ -39,6 +40,10 @@ pub struct App {
     pub resolver: Resolver,
     /// Requests at each provider, from this node. Few names: the sketch below is exact enough to spread load.
     pub provider_load: Inflight,
+    /// Who may read a large body now: as many at once as there are cores.
+    pub large_bodies: Semaphore,
+    /// Answers that are read on after their clients have left, by key.
+    pub drain_load: Inflight,
     /// Requests in flight, drains included.
     pub in_flight: InFlightCount,
     /// Bounds of reading on after clients have left; follows the configuration.
@@ -58,11 +63,11 @@ pub struct Live {
 pub struct InFlightCount(Arc<AtomicUsize>);
 
 impl InFlightCount {
-    /// One more, until the guard is dropped.
+    /// One more, until all holders of the guard have dropped it.
     #[must_use]
-    pub fn enter(&self) -> InFlight {
+    pub fn enter(&self) -> Arc<InFlight> {
         self.0.fetch_add(1, Ordering::AcqRel);
-        InFlight(Arc::clone(&self.0))
+        Arc::new(InFlight(Arc::clone(&self.0)))
     }
 
     /// How many there are.
@@ -72,7 +77,7 @@ impl InFlightCount {
     }
 }
 
-/// One request in flight.
+/// One request in flight: for its client, or being read on without it.
 #[derive(Debug)]
 pub struct InFlight(Arc<AtomicUsize>);
 

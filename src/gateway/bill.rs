@@ -13,17 +13,20 @@ use pingora::http::ResponseHeader;
 use pingora_limits::inflight::Guard;
 use uuid::Uuid;
 
-use super::app::App;
+use super::app::{App, InFlight};
 use super::context::Priced;
 use crate::clock::now_ms;
 use crate::dialect::{Charge, Dialect, Endpoint, Meter, ServiceTier, Usage};
 use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
 use crate::money::Usd;
-use crate::pricing;
 use crate::upstream::{Ending, Observer};
 
 /// Recorded for a client that left before there was a status (nginx's convention).
 const CLIENT_LEFT: u16 = 499;
+
+/// Answers of one key that are read on at once after their client has left; who leaves more often has the rest cut
+/// off and estimated, or leaving would be a way around the limit on concurrent requests.
+const DRAINS_PER_KEY: isize = 8;
 
 /// What of a request is recorded whatever provider serves it.
 pub struct Bill {
@@ -37,7 +40,8 @@ pub struct Bill {
     pub(super) requested_model: String,
     pub(super) stream: bool,
     pub(super) request_bytes: u64,
-    /// The tier that the client asked for; counts when the provider does not name the one it gave.
+    /// The tier that the client asked for. When the provider does not name the one it gave, only a dearer one counts:
+    /// a discount needs the provider's word.
     pub(super) asked_tier: Option<ServiceTier>,
     /// Room for the record, taken by whoever settles. Free requests have none.
     pub(super) slot: Mutex<Option<LedgerSlot>>,
@@ -68,13 +72,21 @@ pub struct Tab {
     /// The drain ended before the answer did.
     gave_up: AtomicBool,
     reported: AtomicBool,
+    drain_place: Mutex<Option<Guard>>,
     /// Held as long as the provider works for us, without the client too.
     _at_provider: Guard,
-    _in_flight: super::app::InFlight,
+    _in_flight: Arc<InFlight>,
 }
 
 impl Tab {
-    pub(super) fn open(app: &Arc<App>, bill: &Arc<Bill>, priced: Priced, number: u16, at_provider: Guard) -> Arc<Self> {
+    pub(super) fn open(
+        app: &Arc<App>,
+        bill: &Arc<Bill>,
+        priced: Priced,
+        number: u16,
+        at_provider: Guard,
+        in_flight: Arc<InFlight>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             app: Arc::clone(app),
             bill: Arc::clone(bill),
@@ -88,8 +100,9 @@ impl Tab {
             draining: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
             reported: AtomicBool::new(false),
+            drain_place: Mutex::new(None),
             _at_provider: at_provider,
-            _in_flight: app.in_flight.enter(),
+            _in_flight: in_flight,
         })
     }
 
@@ -148,7 +161,9 @@ impl Tab {
         let Some(slot) = slot else { return };
         let charge = self.charge();
         let Charge { usage, estimated } = charge.unwrap_or_default();
-        let cost = charge.map_or(Usd::ZERO, |_| self.cost(&usage));
+        let applied = charge.and(self.priced.price.as_ref()).map(|price| price.applied(&usage));
+        let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
+        let cost = applied.map_or(Usd::ZERO, |applied| applied.cost(&usage, multiplier));
         self.count(&usage, cost);
         let bill = &self.bill;
         let candidate = &self.priced.candidate;
@@ -175,13 +190,13 @@ impl Tab {
             first_byte_ms: self.first_byte_ms.get().copied(),
             usage,
             cost,
-            price: charge.and_then(|_| self.price_used(&usage)),
+            price: applied.and_then(|applied| serde_json::to_string(&applied).ok()).map(Into::into),
             counted_in_user_global: true,
             counted_in_key_global: true,
             stream: bill.stream,
             request_bytes: bill.request_bytes,
             response_bytes: self.received.load(Ordering::Relaxed),
-            attempts: bill.attempts.lock().clone(),
+            attempts: std::mem::take(&mut *bill.attempts.lock()),
         });
     }
 
@@ -199,21 +214,12 @@ impl Tab {
             // Not even the price per request.
             return None;
         }
-        if let Some(asked) = self.bill.asked_tier.filter(|_| meter.service_tier().is_none()) {
+        if let Some(asked) =
+            self.bill.asked_tier.filter(|tier| *tier == ServiceTier::Priority && meter.service_tier().is_none())
+        {
             charge.usage.service_tier = asked;
         }
         Some(charge)
-    }
-
-    fn cost(&self, usage: &Usage) -> Usd {
-        let Some(price) = &self.priced.price else { return Usd::ZERO };
-        let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
-        pricing::cost(price, usage, multiplier)
-    }
-
-    fn price_used(&self, usage: &Usage) -> Option<Arc<str>> {
-        let applied = self.priced.price.as_ref()?.applied(usage);
-        serde_json::to_string(&applied).ok().map(Into::into)
     }
 
     fn count(&self, usage: &Usage, cost: Usd) {
@@ -253,8 +259,11 @@ impl Observer for Tab {
         }
     }
 
-    fn draining(&self) {
+    fn draining(&self) -> bool {
         self.draining.store(true, Ordering::Release);
+        let (place, load) = self.app.drain_load.incr(self.bill.key_id, 1);
+        *self.drain_place.lock() = Some(place);
+        load <= DRAINS_PER_KEY
     }
 
     fn drained(&self, ending: Ending) {

@@ -24,7 +24,7 @@ impl Gateway {
             current.tab.settle(outcome, ctx.status);
         }
         self.count(session, ctx, client_left);
-        // Frees the places among the concurrent requests.
+        ctx.free_place();
         ctx.admitted = None;
         door::request_is_over();
     }

@@ -47,6 +47,8 @@ pub struct RequestContext {
     pub(super) created_at: i64,
     /// How the client expects errors; guessed from the path until the route is known.
     pub(super) shape: Shape,
+    /// Its place among the concurrent requests of its key and user.
+    pub(super) counted: Option<CountGuard>,
     /// Known once it may go to a provider.
     pub(super) admitted: Option<Box<Admitted>>,
     /// The attempt in progress, or the last one.
@@ -58,24 +60,31 @@ pub struct RequestContext {
     /// Status that the client was sent.
     pub(super) status: Option<u16>,
     /// Seen at graceful stop.
-    pub(super) _in_flight: InFlight,
+    pub(super) in_flight: Arc<InFlight>,
 }
 
 impl RequestContext {
-    pub(super) fn new(in_flight: InFlight) -> Self {
+    pub(super) fn new(in_flight: Arc<InFlight>) -> Self {
         Self {
             id: RequestId::new(),
             arrived: Instant::now(),
             waited: Duration::ZERO,
             created_at: now_ms(),
             shape: Shape::Openai,
+            counted: None,
             admitted: None,
             current: None,
             refusal: None,
             last_answer: None,
             status: None,
-            _in_flight: in_flight,
+            in_flight,
         }
+    }
+
+    /// Gives up the place among the concurrent requests: to be called before the last byte goes to the client, whose
+    /// next request may come sooner than the end of this one.
+    pub(super) fn free_place(&mut self) {
+        self.counted = None;
     }
 }
 
@@ -97,8 +106,6 @@ pub struct Admitted {
     pub(super) attempts: u16,
     /// What is recorded and charged at the end.
     pub(super) bill: Arc<Bill>,
-    /// Holds the request's place among the concurrent ones; released when it ends.
-    pub(super) _counted: CountGuard,
 }
 
 /// A candidate, and what it charges.

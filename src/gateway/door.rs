@@ -31,6 +31,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
 use super::Gateway;
+use super::context::RequestId;
+use super::reply::REQUEST_ID;
 use crate::dialect::{ClientHints, ErrorCode, GatewayError, Shape, error_body, route};
 
 /// What an HTTP/2 client says first.
@@ -210,11 +212,13 @@ impl Watched {
     }
 
     fn answer_with(&self, error: &GatewayError) -> Bytes {
-        let body = error_body(self.shape(), error, &super::context::RequestId::new().to_string());
+        let id = RequestId::new();
+        let body = error_body(self.shape(), error, &id.to_string());
         let status = error.code.status();
         let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default();
         let mut answer = format!(
-            "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             {REQUEST_ID}: {id}\r\nconnection: close\r\n\r\n",
             body.len()
         )
         .into_bytes();

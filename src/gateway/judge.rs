@@ -72,6 +72,10 @@ impl Gateway {
             error.set_retry(false);
             return error;
         }
+        if *error.etype() == ErrorType::ReadTimedout {
+            // The provider may still be working on it: asking it once more would have it do so twice.
+            self.forsake(ctx);
+        }
         self.try_elsewhere(ctx, &mut error);
         error
     }
@@ -101,6 +105,10 @@ impl Gateway {
             (refusal, None) => {
                 let refusal = refusal.unwrap_or_else(route::no_provider);
                 self.refused(&refusal);
+                if let Some(admitted) = &ctx.admitted {
+                    // A refusal is no row of the ledger.
+                    drop(admitted.bill.slot.lock().take());
+                }
                 reply::refuse(session, ctx, &refusal).await
             }
         };

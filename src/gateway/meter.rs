@@ -24,6 +24,8 @@ impl Gateway {
         let rewritten = ctx.current.as_ref().is_some_and(|current| current.usage_chunk.is_some());
         match length.filter(|_| !rewritten) {
             Some(length) => head.insert_header(http::header::CONTENT_LENGTH, length)?,
+            // RFC 9112, 6.1: these have no body, and no framing.
+            None if matches!(head.status.as_u16(), 204 | 304) => {}
             // HTTP/2 frames for itself; Pingora takes this out there.
             None => head.insert_header(http::header::TRANSFER_ENCODING, "chunked")?,
         }
@@ -44,6 +46,7 @@ impl Gateway {
         }
         if end || current.tab.is_complete() {
             current.tab.settle(current.tab.outcome(), None);
+            ctx.free_place();
         }
     }
 }

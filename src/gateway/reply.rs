@@ -27,6 +27,9 @@ const HOP_BY_HOP: &[&str] = &[
     "content-length",
 ];
 
+/// Headers about the account that the provider's key belongs to; it is not the client's.
+const ACCOUNT: &[&str] = &["anthropic-organization-id", "openai-organization", "openai-project", "set-cookie"];
+
 /// Answers with an error in the client's dialect.
 pub(super) async fn refuse(session: &mut Session, ctx: &mut RequestContext, error: &GatewayError) -> Result<()> {
     let body = error_body(ctx.shape, error, &ctx.id.to_string());
@@ -77,7 +80,7 @@ pub(super) async fn pass_on(
     send(session, ctx, head, body).await
 }
 
-/// Takes away what concerns only the provider's connection.
+/// Takes away what concerns only the provider's connection, or the account behind it.
 pub(super) fn clean(head: &mut ResponseHeader) {
     let named: Vec<String> = head
         .headers
@@ -87,7 +90,7 @@ pub(super) fn clean(head: &mut ResponseHeader) {
         .flat_map(|v| v.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
         .collect();
-    for name in named.iter().map(String::as_str).chain(HOP_BY_HOP.iter().copied()) {
+    for name in named.iter().map(String::as_str).chain(HOP_BY_HOP.iter().chain(ACCOUNT).copied()) {
         head.remove_header(name);
     }
 }
@@ -96,6 +99,7 @@ async fn send(session: &mut Session, ctx: &mut RequestContext, mut head: Respons
     head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
     head.insert_header(REQUEST_ID, ctx.id.to_string())?;
     ctx.status = Some(head.status.as_u16());
+    ctx.free_place();
     session.write_response_header(Box::new(head), false).await?;
     session.write_response_body(Some(body), true).await
 }

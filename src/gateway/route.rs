@@ -15,10 +15,10 @@ impl Gateway {
     /// provider's number of attempts, then the next.
     pub(super) async fn route(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         loop {
-            let Some((priced, number)) = ctx.admitted.as_mut().and_then(|admitted| {
+            let Some((priced, number, tries)) = ctx.admitted.as_mut().and_then(|admitted| {
                 let priced = admitted.candidates.get(admitted.turn)?.clone();
-                admitted.tries += 1;
-                Some((priced, admitted.attempts + 1))
+                admitted.tries = admitted.tries.saturating_add(1);
+                Some((priced, admitted.attempts + 1, admitted.tries))
             }) else {
                 return Err(self.nobody_is_left(ctx));
             };
@@ -32,7 +32,8 @@ impl Gateway {
             }
             let Some(admitted) = ctx.admitted.as_mut() else { continue };
             admitted.attempts = number;
-            let tab = Tab::open(&self.app, &admitted.bill, priced.clone(), number, at_provider);
+            let in_flight = Arc::clone(&ctx.in_flight);
+            let tab = Tab::open(&self.app, &admitted.bill, priced.clone(), number, at_provider, in_flight);
             let inspected = &admitted.inspected;
             let adds_usage =
                 inspected.endpoint == Endpoint::ChatCompletions && inspected.stream && !inspected.include_usage;
@@ -41,7 +42,7 @@ impl Gateway {
                 tab: Arc::clone(&tab),
                 usage_chunk: adds_usage.then(UsageChunkFilter::default),
             });
-            match self.peer(&priced, number).await {
+            match self.peer(&priced, tries).await {
                 Ok(peer) => return Ok(Box::new(peer)),
                 Err(error) => {
                     tracing::warn!(request = %ctx.id, provider = %provider.name, %error, "the provider's name does not resolve");
@@ -52,12 +53,15 @@ impl Gateway {
         }
     }
 
-    async fn peer(&self, priced: &Priced, number: u16) -> Result<HttpPeer, Arc<std::io::Error>> {
-        let endpoint = &priced.candidate.provider.endpoint;
-        let addresses = self.app.resolver.resolve(&endpoint.host, endpoint.port).await?;
-        // A second attempt goes to the next address, in case the first is dead.
-        let address = addresses[usize::from(number - 1) % addresses.len()];
-        Ok(endpoint.peer(address))
+    async fn peer(&self, priced: &Priced, tries: u32) -> std::io::Result<HttpPeer> {
+        let provider = &priced.candidate.provider;
+        let endpoint = &provider.endpoint;
+        let looking_up = self.app.resolver.resolve(&endpoint.host, endpoint.port);
+        let found = tokio::time::timeout(provider.settings.timeouts.connect, looking_up).await?;
+        let addresses = found.map_err(std::io::Error::other)?;
+        // A second try goes to the next address, in case the first is dead.
+        let turn = usize::try_from(tries.saturating_sub(1)).unwrap_or_default();
+        Ok(endpoint.peer(addresses[turn % addresses.len()]))
     }
 
     /// Whether another attempt can be made after the present one.
@@ -75,6 +79,13 @@ impl Gateway {
         let here = admitted.candidates.get(admitted.turn);
         if here.is_none_or(|c| admitted.tries >= c.candidate.provider.settings.attempts) {
             self.next_provider(ctx);
+        }
+    }
+
+    /// No more attempts at the present provider.
+    pub(super) fn forsake(&self, ctx: &mut RequestContext) {
+        if let Some(admitted) = ctx.admitted.as_mut() {
+            admitted.tries = u32::MAX;
         }
     }
 

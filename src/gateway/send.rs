@@ -21,12 +21,13 @@ const PASSED: &[&str] = &[
     "accept-language",
     "anthropic-beta",
     "anthropic-version",
-    "content-type",
-    "idempotency-key",
     "openai-beta",
     "user-agent",
     "x-goog-api-client",
 ];
+
+/// Passed on for one key alone.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Families of headers that official SDKs send about themselves.
 const PASSED_PREFIXES: &[&str] = &["x-stainless-"];
@@ -44,9 +45,6 @@ impl Gateway {
         let attempt = Arc::new(Attempt::new(head, body, candidate.provider.timeouts, observer));
         current.attempt = Some(Arc::clone(&attempt));
         upstream.extensions_mut().insert(attempt);
-        if admitted.attempts == 1 {
-            self.app.metrics.overhead.observe((ctx.arrived.elapsed() - ctx.waited).as_secs_f64());
-        }
         Ok(())
     }
 }
@@ -62,8 +60,11 @@ fn head(admitted: &Admitted, candidate: &Candidate, client: &HeaderMap, body: &B
             head.append_header(name.clone(), value.clone())?;
         }
     }
-    if !head.headers.contains_key(header::CONTENT_TYPE) {
-        head.insert_header(header::CONTENT_TYPE, "application/json")?;
+    // What was inspected is what the provider shall read.
+    head.insert_header(header::CONTENT_TYPE, "application/json")?;
+    if let Some(value) = client.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()) {
+        // One account serves many: nobody shall be given the answer to somebody else's request.
+        head.insert_header(IDEMPOTENCY_KEY, format!("tollgate-{}-{value}", admitted.bill.key_id))?;
     }
     // What is packed cannot be metered.
     head.insert_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;

@@ -82,6 +82,16 @@ pub struct Counts {
 pub struct CountGuard {
     key: Arc<Mutex<Count>>,
     user: Arc<Mutex<Count>>,
+    second: i64,
+}
+
+impl CountGuard {
+    /// The request was refused after all: it counts for nothing, not even for its minute.
+    pub fn take_back(self) {
+        for count in [&self.key, &self.user] {
+            count.lock().take_back(self.second);
+        }
+    }
 }
 
 impl Axis {
@@ -140,7 +150,7 @@ impl Counts {
             key.add(second);
             user.add(second);
         }
-        Ok(CountGuard { key, user })
+        Ok(CountGuard { key, user, second })
     }
 
     fn count(&self, axis: Axis, id: i64, second: i64) -> Arc<Mutex<Count>> {
@@ -227,6 +237,17 @@ impl Count {
         *slot = slot.saturating_add(1);
         self.sum = self.sum.saturating_add(1);
         self.in_flight = self.in_flight.saturating_add(1);
+    }
+
+    /// Undoes an [`add`](Self::add) of this second, unless it has left the minute.
+    fn take_back(&mut self, second: i64) {
+        if (0..MINUTE).contains(&self.newest.saturating_sub(second)) {
+            let slot = &mut self.slots[slot(second)];
+            if *slot > 0 {
+                *slot -= 1;
+                self.sum = self.sum.saturating_sub(1);
+            }
+        }
     }
 
     /// Moves the minute on. Threads may come with slightly different times: an earlier one counts as the newest. A

@@ -228,3 +228,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_request_that_is_taken_back_counts_for_nothing() {
+    let counts = Counts::new();
+    let subject = CountSubject {
+        key_id: 1,
+        key: CountLimits { rpm: Some(1), max_concurrent: Some(1) },
+        user_id: 1,
+        user: CountLimits::default(),
+    };
+    counts.admit(&subject, 0).unwrap().take_back();
+    let second = counts.admit(&subject, 30_000).unwrap();
+    assert_eq!(counts.admit(&subject, 30_000).unwrap_err().kind, CountKind::Rpm);
+    // Its second has left the minute: what others counted since stays.
+    let mut later = CountSubject { key: CountLimits { rpm: Some(5), max_concurrent: None }, ..subject };
+    later.user_id = 2;
+    let third = counts.admit(&later, 90_000).unwrap();
+    second.take_back();
+    later.key.rpm = Some(1);
+    assert!(counts.admit(&later, 90_000).is_err());
+    drop(third);
+}

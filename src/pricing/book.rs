@@ -90,7 +90,7 @@ impl PriceBook {
     /// The price of a model by its name as sent upstream. Allocates nothing.
     #[must_use]
     pub fn get(&self, model: &str) -> Option<&Arc<Price>> {
-        self.by_name.get(model.trim())
+        self.by_name.get(model)
     }
 
     /// The entry of exactly this name: for administration, where a name without its prefix is another name.

@@ -17,6 +17,8 @@ pub struct PriceKeeper {
     db: DatabaseConnection,
     book: Arc<ArcSwap<PriceBook>>,
     layers: Mutex<Layers>,
+    /// One reader of the database at a time: an older reading must not be stored after a newer one.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -30,7 +32,7 @@ impl PriceKeeper {
     pub(super) async fn start(db: DatabaseConnection, config: &Config) -> Result<Arc<Self>, StartError> {
         let layers = Layers { file: read_file(config).map_err(StartError::Prices)?, rest: Prices::new() };
         let book = Arc::new(ArcSwap::from_pointee(PriceBook::new(&layers.file, &layers.rest)));
-        let keeper = Arc::new(Self { db, book, layers: Mutex::new(layers) });
+        let keeper = Arc::new(Self { db, book, layers: Mutex::new(layers), reading: tokio::sync::Mutex::default() });
         keeper.read_database().await.map_err(StoreError::from)?;
         Ok(keeper)
     }
@@ -45,6 +47,7 @@ impl PriceKeeper {
     /// # Errors
     /// When the database does not answer; the old prices stay.
     pub async fn read_database(&self) -> Result<(), DbErr> {
+        let _alone = self.reading.lock().await;
         let mut rest = Prices::new();
         for row in model_prices::Entity::find().all(&self.db).await? {
             let price = serde_json::from_str(&row.price).map_err(|e| e.to_string());
@@ -58,13 +61,8 @@ impl PriceKeeper {
     }
 
     /// Takes over the price file of a new configuration.
-    ///
-    /// # Errors
-    /// What is wrong with the file; the old prices stay.
-    pub(super) fn read_file(&self, config: &Config) -> Result<(), String> {
-        let file = read_file(config)?;
+    pub(super) fn set_file(&self, file: Prices) {
         self.change(|layers| layers.file = file);
-        Ok(())
     }
 
     fn change(&self, change: impl FnOnce(&mut Layers)) {
@@ -74,7 +72,8 @@ impl PriceKeeper {
     }
 }
 
-fn read_file(config: &Config) -> Result<Prices, String> {
+/// The prices of the configuration's price file.
+pub(super) fn read_file(config: &Config) -> Result<Prices, String> {
     let Some(path) = &config.prices.file else { return Ok(Prices::new()) };
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?;

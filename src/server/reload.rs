@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{PriceKeeper, ServeOptions, StartError};
+use crate::clock::now_ms;
 use crate::config::{self, Config, ConfigError, Provider};
 use crate::gateway::{App, Live};
 use crate::provider::Catalogue;
@@ -106,7 +106,10 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     config.node = old.config.node.clone();
     let catalogue = Catalogue::new(&config.providers)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    prices.read_file(&config).map_err(|error| vec![error])?;
+    let file = super::prices::read_file(&config).map_err(|error| vec![error])?;
+    if config.log.format != old.config.log.format {
+        tracing::warn!("log.format: the change takes effect at the next start");
+    }
     for warning in config.not_enforced() {
         tracing::warn!("{warning}");
     }
@@ -114,11 +117,12 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     app.drain.store(Arc::new(DrainLimits { time: config.on_client_abort.drain, slots }));
     crate::telemetry::set_log_level(&config.log);
     app.live.store(Arc::new(Live { config, catalogue }));
+    prices.set_file(file);
     Ok(())
 }
 
 fn note_success(app: &App) {
     app.metrics.config_reload_success.set(1);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    app.metrics.config_reload_timestamp.set(since.as_secs_f64());
+    let seconds = std::time::Duration::from_millis(u64::try_from(now_ms()).unwrap_or_default());
+    app.metrics.config_reload_timestamp.set(seconds.as_secs_f64());
 }

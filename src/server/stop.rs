@@ -70,24 +70,17 @@ pub(super) struct Finisher {
     app: Arc<App>,
     ledger: Arc<Ledger>,
     life: Lifecycle,
-    grace: Duration,
     runtime: Handle,
 }
 
 impl Finisher {
-    pub(super) fn new(
-        app: &Arc<App>,
-        ledger: &Arc<Ledger>,
-        life: &Lifecycle,
-        grace: Duration,
-        runtime: &Handle,
-    ) -> Self {
-        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone(), grace, runtime: runtime.clone() }
+    pub(super) fn new(app: &Arc<App>, ledger: &Arc<Ledger>, life: &Lifecycle, runtime: &Handle) -> Self {
+        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone(), runtime: runtime.clone() }
     }
 
-    async fn finish(app: Arc<App>, ledger: Arc<Ledger>, life: Lifecycle, grace: Duration) {
+    async fn finish(app: Arc<App>, ledger: Arc<Ledger>, life: Lifecycle) {
         life.stopping.store(true, Ordering::Release);
-        let limit = Instant::now() + grace;
+        let limit = Instant::now() + app.live.load().config.shutdown.grace;
         while app.in_flight.get() > 0 && Instant::now() < limit {
             tokio::time::sleep(POLL).await;
         }
@@ -107,8 +100,7 @@ impl BackgroundService for Finisher {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         while shutdown.changed().await.is_ok() {
             if *shutdown.borrow() {
-                let finish =
-                    Self::finish(Arc::clone(&self.app), Arc::clone(&self.ledger), self.life.clone(), self.grace);
+                let finish = Self::finish(Arc::clone(&self.app), Arc::clone(&self.ledger), self.life.clone());
                 // On the runtime of the database, which outlives Pingora's.
                 self.runtime.spawn(finish);
                 return;

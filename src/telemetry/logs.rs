@@ -8,6 +8,10 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat};
 
+/// Libraries that write whole requests, keys included, or every statement, below these levels.
+const QUIET: &str = "pingora_proxy=info,pingora_core=info,pingora_http=info,pingora=info,h2=info,hyper=info,\
+                     sqlx=warn,sea_orm=warn,sea_orm_migration=warn";
+
 /// Changes the level of the running process.
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
@@ -33,11 +37,8 @@ pub fn set_level(log: &Log) {
 }
 
 fn filter(log: &Log) -> EnvFilter {
-    // What the database's driver has to say is its statements; what matters of them comes back as errors.
-    let configured = || EnvFilter::new(format!("{},sqlx=warn,sea_orm=warn,sea_orm_migration=warn", log.level.as_str()));
-    if std::env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| configured())
-    } else {
-        configured()
-    }
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| EnvFilter::try_new(wanted).is_ok());
+    let wanted = wanted.unwrap_or_else(|| log.level.as_str().to_owned());
+    // What stands last wins: no level may bring out what these write below it.
+    EnvFilter::new(format!("{wanted},{QUIET}"))
 }

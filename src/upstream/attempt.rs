@@ -19,8 +19,8 @@ pub trait Observer: Send + Sync {
     /// The answer has ended as its framing says.
     fn ended(&self);
 
-    /// The client has left and the rest of the answer is being read without it.
-    fn draining(&self);
+    /// The client has left and the rest of the answer would be read without it. Returns whether it may be.
+    fn draining(&self) -> bool;
 
     /// The answer was read without the client, and this is how it ended. Called once, and only after
     /// [`draining`](Observer::draining); an answer that a client reads to its end is settled by whoever passes it on.

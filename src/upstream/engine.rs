@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -36,6 +37,13 @@ const COALESCE: usize = 16 * 1024;
 /// After a failed write the provider may have answered early; its answer is awaited this long.
 const EARLY_ANSWER_TIME: Duration = Duration::from_secs(1);
 
+/// A provider that closed an idle connection as we sent is noticed within this time. Later it may have worked on the
+/// request: sending it again would be paid twice.
+const STALE_TIME: Duration = Duration::from_secs(1);
+
+/// Makes the pool groups of fresh connections differ.
+static FRESH: AtomicU64 = AtomicU64::new(0);
+
 /// Bounds of reading on after clients have left.
 #[derive(Debug)]
 pub struct DrainLimits {
@@ -51,8 +59,9 @@ type Start = Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
 struct Answer {
     session: HttpSession,
     head: ResponseHeader,
-    /// Read ahead: the whole body of a small error answer.
+    /// Read with the head and not handed out yet: the body of an error answer, or its beginning.
     ahead: Option<Bytes>,
+    /// The provider has sent all of it.
     ended: bool,
     /// The connection must not be used again.
     spent: bool,
@@ -159,7 +168,8 @@ impl Exchange {
 
     /// Whether the whole answer has been handed out.
     pub(super) fn ended(&mut self) -> bool {
-        self.pending.is_none() && matches!(self.state.get_mut(), State::Open(answer) if answer.ended)
+        self.pending.is_none()
+            && matches!(self.state.get_mut(), State::Open(answer) if answer.ended && answer.ahead.is_none())
     }
 
     /// The next piece of the body; an empty last piece when the end came after the last byte.
@@ -174,12 +184,11 @@ impl Exchange {
         let (Some(attempt), State::Open(answer)) = (self.attempt.as_ref(), self.state.get_mut()) else {
             return Ok(None);
         };
+        if let Some(ahead) = answer.ahead.take() {
+            return Ok(Some(ahead));
+        }
         if answer.ended {
             return Ok(None);
-        }
-        if let Some(ahead) = answer.ahead.take() {
-            answer.ended = true;
-            return Ok(Some(ahead));
         }
         match read_piece(answer, attempt, idle_limit(attempt, self.deadline)).await {
             Ok(piece) => {
@@ -199,7 +208,7 @@ impl Exchange {
     pub(super) async fn release(mut self, drain: &DrainLimits) {
         let state = std::mem::replace(self.state.get_mut(), State::Gone);
         match state {
-            State::Open(answer) if answer.ended || answer.ahead.is_some() => self.pool_connection(*answer).await,
+            State::Open(answer) if answer.ended => self.pool_connection(*answer).await,
             State::Idle(session) => {
                 // Nothing was sent: the client left before the attempt began.
                 self.pool.release_http_session(*session, &self.peer, self.peer.idle_timeout()).await;
@@ -221,8 +230,9 @@ impl Exchange {
         if attempt.is_rejected() {
             return;
         }
-        attempt.observer.draining();
-        let Ok(slot) = Arc::clone(&drain.slots).try_acquire_owned() else {
+        let wanted = attempt.observer.draining();
+        let slot = Arc::clone(&drain.slots).try_acquire_owned().ok().filter(|_| wanted);
+        let Some(slot) = slot else {
             attempt.observer.drained(Ending::GaveUp);
             return;
         };
@@ -251,7 +261,7 @@ impl Exchange {
             State::Open(answer) => answer,
             State::Idle(_) | State::Gone => return None,
         };
-        while !answer.ended && answer.ahead.is_none() {
+        while !answer.ended {
             read_piece(&mut answer, attempt, idle_limit(attempt, self.deadline)).await.ok()?;
         }
         Some(answer)
@@ -270,7 +280,7 @@ impl Drop for Told {
     }
 }
 
-/// Sends and waits for the head; once more on a fresh connection when a pooled one turns out to be dead.
+/// Sends and waits for the head; once more when a pooled connection turns out to be dead.
 async fn start(
     pool: Arc<Pool>,
     peer: HttpPeer,
@@ -279,20 +289,30 @@ async fn start(
     attempt: Arc<Attempt>,
     deadline: Option<Instant>,
 ) -> Result<Answer> {
-    match send(session, &attempt, deadline).await {
+    let http2 = matches!(session, HttpSession::H2(_));
+    let begun = Instant::now();
+    match send(session, &peer, &attempt, deadline).await {
         Ok(answer) => Ok(answer),
         Err(error) if is_downgrade(&error) => {
             pool.prefer_h1(&peer);
             let (session, _) = pool.get_http_session(&peer).await?;
-            send(session, &attempt, deadline).await
+            send(session, &peer, &attempt, deadline).await
         }
-        // No byte of an answer has come and the connection is an old one: the provider closed it as we sent.
-        Err(error) if reused && is_stale(&error) => {
+        // The pool drops an HTTP/2 connection that says so.
+        Err(mut error) if reused && http2 => {
+            error.retry.decide_reuse(reused);
+            if !error.retry() {
+                return Err(error);
+            }
+            let (session, _) = pool.get_http_session(&peer).await?;
+            send(session, &peer, &attempt, deadline).await
+        }
+        Err(error) if reused && is_stale(&error) && begun.elapsed() < STALE_TIME => {
             let mut fresh = peer;
-            // Another group: the pool has no idle connection for it, so this one is new.
-            fresh.group_key = fresh.group_key.wrapping_add(1);
+            // A group of its own: the pool has no idle connection for it, so this one is new.
+            fresh.group_key = fresh.group_key.wrapping_add(FRESH.fetch_add(1, Ordering::Relaxed) + 1);
             let (session, _) = pool.get_http_session(&fresh).await?;
-            let mut answer = send(session, &attempt, deadline).await?;
+            let mut answer = send(session, &fresh, &attempt, deadline).await?;
             answer.spent = true;
             Ok(answer)
         }
@@ -300,8 +320,13 @@ async fn start(
     }
 }
 
-async fn send(mut session: HttpSession, attempt: &Attempt, deadline: Option<Instant>) -> Result<Answer> {
-    session.set_write_timeout(Some(Duration::from_secs(10)));
+async fn send(
+    mut session: HttpSession,
+    peer: &HttpPeer,
+    attempt: &Attempt,
+    deadline: Option<Instant>,
+) -> Result<Answer> {
+    session.set_write_timeout(peer.options.write_timeout);
     let sent = send_request(&mut session, attempt).await;
     let spent = sent.is_err();
     if let Err(error) = sent {
@@ -349,9 +374,10 @@ async fn opened(
     }
     attempt.observer.head(&head);
     let ended = session.response_done();
-    let mut answer = Answer { session, head, ahead: None, ended: false, spent };
+    let mut answer = Answer { session, head, ahead: None, ended, spent };
     if ended {
         attempt.observer.ended();
+        // Whoever settles is asked with a piece of the body, if only an empty one.
         answer.ahead = Some(Bytes::new());
     } else if answer.head.status.is_client_error() || answer.head.status.is_server_error() {
         read_small_body(&mut answer, attempt, deadline).await?;
@@ -359,23 +385,24 @@ async fn opened(
     Ok(answer)
 }
 
-/// Reads the body of an error answer when it announces to be small; a longer one stays to be streamed.
+/// Reads the body of an error answer with its head, as far as it is small and comes at once: then it can be judged,
+/// and passed on later. What is longer or slower is streamed from where this stopped.
 async fn read_small_body(answer: &mut Answer, attempt: &Attempt, deadline: Option<Instant>) -> Result<()> {
-    let announced = answer.head.headers.get(http::header::CONTENT_LENGTH);
-    let length = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if length.is_none_or(|n| n > SMALL_ANSWER) {
-        return Ok(());
-    }
     let limit = earliest(Some(Instant::now() + SMALL_ANSWER_TIME), deadline);
-    let mut body = BytesMut::with_capacity(length.unwrap_or_default());
-    while !answer.ended {
-        let piece = read_piece(answer, attempt, limit).await?;
-        body.extend_from_slice(&piece);
+    let mut body = BytesMut::new();
+    while !answer.ended && body.len() < SMALL_ANSWER {
+        match read_piece(answer, attempt, limit).await {
+            Ok(piece) => body.extend_from_slice(&piece),
+            Err(error) if *error.etype() == ErrorType::ReadTimedout => break,
+            Err(error) => return Err(error),
+        }
     }
-    let body = body.freeze();
-    attempt.set_small_answer(body.clone());
-    answer.ended = false;
-    answer.ahead = Some(body);
+    if answer.ended {
+        attempt.set_small_answer(body.clone().freeze());
+    }
+    if answer.ended || !body.is_empty() {
+        answer.ahead = Some(body.freeze());
+    }
     Ok(())
 }
 
@@ -455,10 +482,7 @@ async fn within<T>(limit: Option<Instant>, doing: &'static str, work: impl Futur
 
 /// A connection that had been idle was closed before any byte of the answer.
 fn is_stale(error: &Error) -> bool {
-    matches!(
-        error.etype(),
-        ErrorType::ConnectionClosed | ErrorType::WriteError | ErrorType::ReadError | ErrorType::H2Error
-    )
+    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::WriteError | ErrorType::ReadError)
 }
 
 fn is_downgrade(error: &Error) -> bool {

@@ -100,6 +100,24 @@ async fn concurrent_requests_are_exact_and_a_place_is_free_when_its_request_ends
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_request_after_the_other_fits_a_limit_of_one() {
+    let (provider, gateway) = gateway().await;
+    let caller = gateway.admin().caller(json!({}), json!({"maxConcurrentRequests": 1})).await;
+    // Over connections of their own: nothing orders them but that each has seen its answer.
+    for round in 0..200 {
+        let (answer, status) = match round % 4 {
+            0 => (Api::Chat.answer(), 200),
+            1 => (Api::Chat.stream(), 200),
+            2 => (Answer::json(400, &json!({})), 400),
+            _ => (Answer::json(500, &json!({})), 500),
+        };
+        provider.then(answer);
+        let reply = gateway.ask_with(&caller.secret, Api::Chat, MODEL, round % 4 == 1).await;
+        assert_eq!(reply.head.status, status, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_end_frees_the_place() {
     let (provider, gateway) = gateway().await;
     let caller = gateway.admin().caller(json!({"maxConcurrentRequests": 1}), json!({"maxConcurrentRequests": 1})).await;

@@ -301,6 +301,6 @@ async fn a_caller_that_may_not_call_is_told_why(database: TestDatabase) {
     let disabled = NewKey { enabled: false, ..NewKey::named("off") };
     let (_, secret) = create_key(&db, user, disabled, 0).await.unwrap();
     let refusal = authenticator.authenticate(CLIENT, secret.expose(), 0).await.unwrap_err();
-    assert_eq!(refusal.code(), Some("key_disabled"));
+    assert_eq!(refusal, Refusal::KeyDisabled);
     assert_eq!(SecretHash::of(secret.expose()), secret.hash());
 }

@@ -21,6 +21,8 @@ enum Member {
     GenerationConfig,
     Requests,
     GenerateContentRequest,
+    /// Would make the answer cost something that nobody here could tell.
+    Unmetered(&'static str),
     Other,
     Lookalike(&'static str),
 }
@@ -42,6 +44,10 @@ impl Member {
             "max_output_tokens" if endpoint == Endpoint::Responses => Self::MaxTokens,
             "n" if endpoint == Endpoint::ChatCompletions => Self::N,
             "generationConfig" | "generation_config" if gemini => Self::GenerationConfig,
+            "background" if endpoint == Endpoint::Responses => Self::Unmetered("background"),
+            "speed" if endpoint == Endpoint::Messages => Self::Unmetered("speed"),
+            "models" if is_openai_or_anthropic(endpoint) => Self::Unmetered("models"),
+            "fallbacks" if is_openai_or_anthropic(endpoint) => Self::Unmetered("fallbacks"),
             "requests" if endpoint == Endpoint::BatchEmbedContents => Self::Requests,
             "generateContentRequest" | "generate_content_request" if gemini => Self::GenerateContentRequest,
             _ => {
@@ -49,6 +55,15 @@ impl Member {
             }
         }
     }
+}
+
+const fn is_openai_or_anthropic(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Messages | Endpoint::ChatCompletions | Endpoint::Responses)
+}
+
+/// Whether a member that would change the bill is set to what changes nothing.
+fn changes_nothing(name: &str, value: &RawValue) -> bool {
+    matches!((name, value.get()), (_, "null") | ("background", "false") | ("speed", "\"standard\""))
 }
 
 /// Equal under Unicode simple folding; the only letters outside ASCII that fold into it are `ſ` and the Kelvin sign.
@@ -100,6 +115,12 @@ impl<'a> Body<'a> {
             Member::GenerationConfig => (&mut self.generation_config, "generationConfig"),
             Member::Requests => (&mut self.requests, "requests"),
             Member::GenerateContentRequest => (&mut self.generate_content_request, "generateContentRequest"),
+            Member::Unmetered(name) => {
+                if !changes_nothing(name, value) {
+                    self.problem.get_or_insert(InspectError::Unmetered(name));
+                }
+                return;
+            }
             Member::Lookalike(name) => {
                 self.problem.get_or_insert(InspectError::Lookalike(name));
                 return;

@@ -261,3 +261,21 @@ proptest! {
         prop_assert_eq!((found.model, found.stream), (model, stream));
     }
 }
+
+#[test]
+fn what_would_be_billed_past_the_gateway_is_refused() {
+    for body in [
+        r#"{"model":"m","models":["dearer"]}"#,
+        r#"{"model":"m","fallbacks":[{"model":"dearer"}]}"#,
+        r#"{"model":"m","fallb\u0061cks":[]}"#,
+    ] {
+        assert!(matches!(chat(body), Err(InspectError::Unmetered(_))), "{body}");
+    }
+    assert!(chat(r#"{"model":"m","models":null}"#).is_ok());
+    let at =
+        |path: &str, body: &str| inspect(&route("POST", path, None, ClientHints::default()).unwrap(), body.as_bytes());
+    assert_eq!(at("/v1/responses", r#"{"model":"m","background":true}"#), Err(InspectError::Unmetered("background")));
+    assert!(at("/v1/responses", r#"{"model":"m","background":false}"#).is_ok());
+    assert_eq!(at("/v1/messages", r#"{"model":"m","speed":"fast"}"#), Err(InspectError::Unmetered("speed")));
+    assert!(at("/v1/messages", r#"{"model":"m","speed":"standard"}"#).is_ok());
+}

@@ -1,7 +1,7 @@
 //! A scalar of a document, read leniently: providers differ in how they write numbers.
 
 /// More tokens than this in one answer are a provider's bug, not a bill.
-const MAX_PLAUSIBLE_COUNT: u64 = 1 << 40;
+const MAX_PLAUSIBLE_COUNT: u64 = 1 << 30;
 
 /// A string, number, boolean or null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

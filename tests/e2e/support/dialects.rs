@@ -230,8 +230,8 @@ impl Api {
             }),
             Self::Responses => response("completed", &text, Some(&usage)),
             Self::Embeddings => json!({
-                "object": "list", "model": MODEL, "usage": usage,
-                "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5, 1.0]}],
+                "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5, 1.0]}],
+                "model": MODEL, "usage": usage,
             }),
             Self::Gemini => gemini(&text, Some("STOP"), &usage),
         };
