@@ -24,3 +24,5 @@ mod sdk;
 mod shutdown;
 mod streams;
 mod tls;
+mod upgrade;
+mod who_pays;

@@ -1,0 +1,383 @@
+//! The table "Who pays when it does not end well" of the README, to the token, where `aborts` looks at the ways to leave.
+
+use serde_json::{Value, json};
+
+use crate::support::dialects::cost_of_row;
+use crate::support::gateway::{MODEL, Setup, price};
+use crate::support::provider::{End, refusing};
+use crate::support::{Answer, Api, Gate, Gateway, Provider, Tokens, Wire, eventually};
+
+const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
+
+/// A model that costs something per request, tokens or not.
+const FEE_MODEL: &str = "fee-model";
+
+async fn gateway(drain: &str) -> (Provider, Gateway) {
+    let provider = Provider::start().await;
+    let setup = Setup::new([provider.entry("upstream", &DIALECTS)]).set("on_client_abort.drain", drain);
+    let gateway = setup.start().await;
+    (provider, gateway)
+}
+
+/// What is to be charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Charge {
+    tokens: Tokens,
+    estimated: bool,
+}
+
+impl Charge {
+    const NOTHING: Self = Self {
+        tokens: Tokens { input: 0, output: 0, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0, reasoning: 0 },
+        estimated: false,
+    };
+
+    /// By the size of the request and of the text that came, where nobody counts for us.
+    fn estimate(api: Api, stream: bool, text_bytes: usize) -> Self {
+        let tokens = Tokens { input: prompt(api, stream), output: quarter(text_bytes), ..Tokens::default() };
+        Self { tokens, estimated: true }
+    }
+
+    /// What can be known from the first events of a stream.
+    fn after(api: Api, seen: usize) -> Self {
+        let (events, real) = (api.events(&api.tokens()), api.tokens());
+        let unsaid = Self::estimate(api, true, events[..seen].iter().map(|event| text_of(api, event).len()).sum());
+        let text = unsaid.tokens.output;
+        let last_word = Self { tokens: real, estimated: false };
+        let left = events.len() - seen;
+        match api {
+            // The last event but one says what came out, the first one what went in.
+            Api::Anthropic if left <= 1 => last_word,
+            Api::Anthropic if seen > 0 => Self { tokens: Tokens { output: text.max(1), ..real }, estimated: true },
+            Api::Chat if left <= 1 => last_word,
+            Api::Responses | Api::Gemini if left == 0 => last_word,
+            // Running numbers, which say more than the text does.
+            Api::Gemini if seen > 0 => {
+                let tokens = Tokens { output: seen as i64, reasoning: 3, ..real };
+                assert!(tokens.output + tokens.reasoning >= text);
+                Self { tokens, estimated: true }
+            }
+            _ => unsaid,
+        }
+    }
+
+    /// Checks a row.
+    fn is(&self, row: &Value, outcome: &str, context: &str) {
+        assert_eq!(row["outcome"], outcome, "{context}: {row}");
+        let charged = Self { tokens: Tokens::of_row(row), estimated: row["estimated"].as_bool().unwrap() };
+        assert_eq!(charged, *self, "{context}: {row}");
+        assert_eq!(cost_of_row(row), self.tokens.cost(), "{context}: {row}");
+    }
+}
+
+/// A token is four bytes, and a part of one is one.
+fn quarter(bytes: usize) -> i64 {
+    bytes.div_ceil(4) as i64
+}
+
+fn prompt(api: Api, stream: bool) -> i64 {
+    quarter(api.request(MODEL, stream).to_string().len())
+}
+
+/// The JSON of an event; none for `[DONE]`.
+fn document(event: &str) -> Option<Value> {
+    let data = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    (data != "[DONE]").then(|| serde_json::from_str(data).unwrap())
+}
+
+/// The text that an event brings.
+fn text_of(api: Api, event: &str) -> String {
+    let place = match api {
+        Api::Anthropic => "/delta/text",
+        Api::Chat => "/choices/0/delta/content",
+        Api::Responses => "/delta",
+        Api::Gemini => "/candidates/0/content/parts/0/text",
+        Api::Embeddings => return String::new(),
+    };
+    let document = document(event).unwrap_or_default();
+    document.pointer(place).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Takes every usage out, wherever it is.
+fn forget_usage(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| name != "usage" && name != "usageMetadata");
+            fields.values_mut().for_each(forget_usage);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_usage),
+        _ => {}
+    }
+}
+
+/// The answer of a provider that never says what it used.
+fn silent_about_usage(api: Api, stream: bool) -> Answer {
+    if !stream {
+        let mut body: Value = serde_json::from_str(&api.whole(&api.tokens())).unwrap();
+        forget_usage(&mut body);
+        return Answer::json(200, &body);
+    }
+    let events = api.events(&api.tokens()).into_iter().filter_map(|event| {
+        let Some(mut document) = document(&event) else { return Some(event) };
+        if document["choices"] == json!([]) {
+            return None;
+        }
+        forget_usage(&mut document);
+        let name =
+            event.lines().find(|line| line.starts_with("event: ")).map_or(String::new(), |line| format!("{line}\n"));
+        Some(format!("{name}data: {document}\n\n"))
+    });
+    Answer::sse(events)
+}
+
+/// An error as a provider writes it as a whole answer.
+fn error_document(api: Api) -> Value {
+    match api {
+        Api::Anthropic => json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
+        Api::Gemini => json!({"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}),
+        _ => {
+            json!({"error": {"message": "The server had an error", "type": "server_error", "param": null, "code": null}})
+        }
+    }
+}
+
+/// An error in the middle of a stream.
+fn error_event(api: Api) -> String {
+    match api {
+        Api::Anthropic => format!("event: error\ndata: {}\n\n", error_document(api)),
+        Api::Responses => {
+            let error = json!({"type": "error", "code": "server_error", "message": "The server had an error",
+                "param": null, "sequence_number": 99});
+            format!("event: error\ndata: {error}\n\n")
+        }
+        Api::Gemini => format!("data: {}\r\n\r\n", error_document(api)),
+        _ => format!("data: {}\n\n", error_document(api)),
+    }
+}
+
+/// The first events of an answer.
+fn first_events(api: Api, count: usize) -> Vec<String> {
+    let mut events = api.events(&api.tokens());
+    events.truncate(count);
+    events
+}
+
+/// How many events leave an answer unfinished. Gemini has no closing event but the end of the body.
+fn unfinished(api: Api) -> std::ops::Range<usize> {
+    let events = api.events(&api.tokens()).len();
+    if api == Api::Gemini { 0..events + 1 } else { 0..events }
+}
+
+/// Starts a stream and reads its first events; gives back the request's id.
+async fn begin(gateway: &Gateway, api: Api, read: usize) -> (Wire, String) {
+    let mut wire = gateway.connect().await;
+    wire.post(&api.path(MODEL, true), gateway.key(), &api.request(MODEL, true)).await;
+    let head = wire.head().await.unwrap();
+    assert_eq!(head.status, 200);
+    wire.at_least(first_events(api, read).concat().len()).await;
+    (wire, head.request_id().to_owned())
+}
+
+/// Leaves with a farewell or without, and waits until the gateway has noticed.
+async fn leave(gateway: &Gateway, wire: Wire, reset: bool) {
+    let before = gateway.metric("requests_total").await;
+    if reset {
+        wire.reset()
+    } else {
+        drop(wire)
+    }
+    eventually("the gateway sees that the client has left", async || {
+        (gateway.metric("requests_total").await > before).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_says_its_usage_is_charged_by_its_size() {
+    let (provider, gateway) = gateway("30s").await;
+    let whole = Api::ALL.map(|api| (api, false));
+    let streams = Api::STREAMING.map(|api| (api, true));
+    for (api, stream) in whole.into_iter().chain(streams) {
+        let answer = silent_about_usage(api, stream);
+        let text: usize = if api == Api::Embeddings {
+            0
+        } else {
+            api.events(&api.tokens()).iter().map(|event| text_of(api, event).len()).sum()
+        };
+        assert_eq!(text > 0, api != Api::Embeddings, "{api:?}");
+        provider.then(answer.clone());
+        let reply = gateway.ask(api, stream).await;
+        assert_eq!((reply.head.status, reply.body), (200, answer.body()), "{api:?}: it passes as it is");
+        let row = gateway.admin().row_of(reply.head.request_id()).await;
+        Charge::estimate(api, stream, text).is(&row, "completed", &format!("{api:?}, streamed: {stream}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_a_silent_provider_pays_for_its_prompt_when_the_drain_runs_out() {
+    let (provider, gateway) = gateway("300ms").await;
+    let whole = Api::ALL.map(|api| (api, false));
+    let streams = Api::STREAMING.map(|api| (api, true));
+    for (index, (api, stream)) in whole.into_iter().chain(streams).enumerate() {
+        let context = format!("{api:?}, streamed: {stream}");
+        provider.then(Answer::silence(End::Hang));
+        let mut wire = gateway.connect().await;
+        wire.post(&api.path(MODEL, stream), gateway.key(), &api.request(MODEL, stream)).await;
+        provider.request(index).await;
+        leave(&gateway, wire, index % 2 == 1).await;
+        let row = gateway.admin().newest_of(index + 1).await;
+        Charge::estimate(api, stream, 0).is(&row, "client_aborted", &context);
+        assert_eq!((&row["dialect"], &row["firstByteMs"]), (&json!(api.dialect()), &Value::Null), "{context}: {row}");
+        eventually("the provider is left", async || provider.requests()[index].abandoned.then_some(())).await;
+    }
+}
+
+async fn the_drain_runs_out_at_every_event_boundary(api: Api) {
+    let (provider, gateway) = gateway("200ms").await;
+    for seen in unfinished(api) {
+        provider.then(api.stream().only(seen, End::Hang));
+        let (wire, id) = begin(&gateway, api, seen).await;
+        leave(&gateway, wire, seen % 2 == 1).await;
+        let row = gateway.admin().row_of(&id).await;
+        Charge::after(api, seen).is(&row, "client_aborted", &format!("{api:?}, {seen} events seen"));
+        eventually("the provider is left", async || provider.requests()[seen].abandoned.then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anthropic_stream_that_outlasts_the_drain_is_charged_for_what_was_seen() {
+    the_drain_runs_out_at_every_event_boundary(Api::Anthropic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_stream_that_outlasts_the_drain_is_charged_for_what_was_seen() {
+    the_drain_runs_out_at_every_event_boundary(Api::Chat).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_responses_stream_that_outlasts_the_drain_is_charged_for_what_was_seen() {
+    the_drain_runs_out_at_every_event_boundary(Api::Responses).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gemini_stream_that_outlasts_the_drain_is_charged_for_what_was_seen() {
+    the_drain_runs_out_at_every_event_boundary(Api::Gemini).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_client_and_provider_both_break_off_the_client_pays_for_what_was_seen() {
+    let (provider, gateway) = gateway("30s").await;
+    for api in Api::STREAMING {
+        for end in [End::Close, End::Reset] {
+            for seen in unfinished(api) {
+                let gate = Gate::new();
+                provider.then(api.stream().only(seen, end).held(&gate));
+                let (wire, id) = begin(&gateway, api, seen).await;
+                leave(&gateway, wire, seen % 2 == 1).await;
+                gate.open_wide();
+                let row = gateway.admin().row_of(&id).await;
+                // A provider that breaks off before the first byte of its answer bills nothing.
+                let charge = if seen == 0 { Charge::NOTHING } else { Charge::after(api, seen) };
+                charge.is(&row, "client_aborted", &format!("{api:?}, {end:?} after {seen} events"));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_in_a_stream_leaves_what_was_seen_to_be_paid() {
+    let (provider, gateway) = gateway("30s").await;
+    for api in Api::STREAMING {
+        for seen in unfinished(api) {
+            let context = format!("{api:?}, an error after {seen} events");
+            let mut events = first_events(api, seen);
+            events.push(error_event(api));
+            provider.then(Answer::sse(events.clone()));
+            let reply = gateway.ask(api, true).await;
+            assert_eq!(reply.head.status, 200, "{context}");
+            assert_eq!(reply.body, events.concat(), "{context}: the client gets the error as it is");
+            let row = gateway.admin().row_of(reply.head.request_id()).await;
+            let seen = Charge::after(api, seen);
+            // Nothing that costs came before it.
+            let nothing = seen == Charge::estimate(api, true, 0);
+            let charge = if nothing { Charge::NOTHING } else { seen };
+            charge.is(&row, "upstream_failed", &context);
+            assert_eq!(row["status"], 200, "{context}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_failed_is_charged_what_it_says_it_used() {
+    let (provider, gateway) = gateway("30s").await;
+    let api = Api::Responses;
+    let mut events = api.events(&api.tokens());
+    let last = events.pop().unwrap();
+    events.push(
+        last.replace("response.completed", "response.failed")
+            .replace(r#""error":null"#, r#""error":{"code":"server_error","message":"The model broke"}"#),
+    );
+    assert!(events.concat().contains("The model broke"));
+    provider.then(Answer::sse(events));
+    let reply = gateway.ask(api, true).await;
+    let row = gateway.admin().row_of(reply.head.request_id()).await;
+    Charge { tokens: api.tokens(), estimated: false }.is(&row, "upstream_failed", "response.failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_and_nothing_else_costs_nothing_not_even_the_price_of_a_request() {
+    let (provider, gateway) = gateway("30s").await;
+    let mut fee = price();
+    fee["requestUsd"] = json!(0.5);
+    gateway.admin().put(&format!("/prices/{FEE_MODEL}"), &fee).await;
+    provider.then(Api::Chat.answer());
+    let good = gateway.ask_with(gateway.key(), Api::Chat, FEE_MODEL, false).await;
+    let row = gateway.admin().row_of(good.head.request_id()).await;
+    assert_eq!(cost_of_row(&row), Api::Chat.tokens().cost() + 500_000_000, "each request has its price: {row}");
+
+    for api in Api::ALL {
+        for (status, stream) in [(400, false), (400, true), (422, false), (200, false), (200, true)] {
+            if stream && api == Api::Embeddings {
+                continue;
+            }
+            let context = format!("{api:?}, {status}, streamed: {stream}");
+            let answer = if stream && status == 200 {
+                Answer::sse([error_event(api)])
+            } else {
+                Answer::json(status, &error_document(api))
+            };
+            provider.then(answer.clone());
+            let reply = gateway.ask_with(gateway.key(), api, FEE_MODEL, stream).await;
+            assert_eq!((reply.head.status, reply.body), (status, answer.body()), "{context}: it is passed on");
+            let row = gateway.admin().row_of(reply.head.request_id()).await;
+            Charge::NOTHING.is(&row, "upstream_failed", &context);
+            assert_eq!(row["status"], status, "{context}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_provider_has_answered_is_a_refusal_and_has_no_row() {
+    let provider = Provider::start().await;
+    let silent = Provider::start().await;
+    silent.always(Answer::silence(End::Reset));
+    let (_port, mut refused) = refusing("refused", &DIALECTS);
+    refused["models"] = json!(["gone", "silent"]);
+    let mut breaking = silent.entry("silent", &DIALECTS);
+    breaking["models"] = json!(["silent"]);
+    let mut good = provider.entry("good", &DIALECTS);
+    good["models"] = json!([MODEL]);
+    let gateway = Setup::new([refused, breaking, good]).priced("gone").priced("silent").start().await;
+    for api in Api::ALL {
+        for model in ["gone", "silent"] {
+            let reply = gateway.ask_with(gateway.key(), api, model, false).await;
+            api.refuses(&reply, 503, "no_provider_available");
+        }
+    }
+    assert_eq!(silent.requests().len(), Api::ALL.len(), "it was asked");
+    provider.then(Api::Chat.answer());
+    let reply = gateway.ask(Api::Chat, false).await;
+    let row = gateway.admin().newest_of(1).await;
+    // Records are written in the order in which they were made: the good one is the last.
+    assert_eq!(row["requestId"], reply.head.request_id());
+}
