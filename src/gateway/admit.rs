@@ -14,7 +14,7 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::app::Live;
-use super::bill::Bill;
+use super::bill::{self, Bill};
 use super::context::{Admitted, Priced, RequestContext};
 use super::credentials::{self, CredentialError};
 use super::{Gateway, body, client, door, models, reply};
@@ -266,6 +266,7 @@ impl Gateway {
             stream: inspected.stream,
             request_bytes: body.len() as u64,
             asked_tier: inspected.service_tier,
+            most_drains: bill::most_drains(&principal.count_subject()),
             slot: Mutex::new(slot),
             attempts: Mutex::new(Vec::new()),
         };

@@ -18,15 +18,17 @@ use super::context::Priced;
 use crate::clock::now_ms;
 use crate::dialect::{Charge, Dialect, Endpoint, Meter, ServiceTier, Usage};
 use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
+use crate::limit::CountSubject;
 use crate::money::Usd;
 use crate::upstream::{Ending, Observer};
 
 /// Recorded for a client that left before there was a status (nginx's convention).
 const CLIENT_LEFT: u16 = 499;
 
-/// Answers of one key that are read on at once after their client has left; who leaves more often has the rest cut
-/// off and estimated, or leaving would be a way around the limit on concurrent requests.
-const DRAINS_PER_KEY: isize = 8;
+/// Answers of a key whose concurrent requests are limited that are read on at once after their client has left, if its
+/// limit is not higher. Who leaves more often has the rest cut off and estimated, or leaving would be a way around the
+/// limit.
+const DRAINS_OF_LIMITED_KEY: u32 = 8;
 
 /// What of a request is recorded whatever provider serves it.
 pub struct Bill {
@@ -43,10 +45,18 @@ pub struct Bill {
     /// The tier that the client asked for. When the provider does not name the one it gave, only a dearer one counts:
     /// a discount needs the provider's word.
     pub(super) asked_tier: Option<ServiceTier>,
+    /// How many answers of its key may be read on at once.
+    pub(super) most_drains: isize,
     /// Room for the record, taken by whoever settles. Free requests have none.
     pub(super) slot: Mutex<Option<LedgerSlot>>,
     /// Attempts that have ended, in order.
     pub(super) attempts: Mutex<Vec<AttemptReport>>,
+}
+
+/// How many answers of a key may be read on at once, by the limits on its concurrent requests.
+pub(super) fn most_drains(subject: &CountSubject) -> isize {
+    let limit = subject.key.max_concurrent.into_iter().chain(subject.user.max_concurrent).min();
+    limit.map_or(isize::MAX, |limit| isize::try_from(limit.max(DRAINS_OF_LIMITED_KEY)).unwrap_or(isize::MAX))
 }
 
 impl Bill {
@@ -263,7 +273,7 @@ impl Observer for Tab {
         self.draining.store(true, Ordering::Release);
         let (place, load) = self.app.drain_load.incr(self.bill.key_id, 1);
         *self.drain_place.lock() = Some(place);
-        load <= DRAINS_PER_KEY
+        load <= self.bill.most_drains
     }
 
     fn drained(&self, ending: Ending) {
