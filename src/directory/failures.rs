@@ -18,6 +18,9 @@ const FAILURES: usize = 20;
 /// Milliseconds.
 const WINDOW: i64 = 5 * 60 * 1000;
 
+/// Milliseconds by which a failure may be counted late: longer than a look-up may take.
+const OUT_OF_ORDER: i64 = 10_000;
+
 /// Addresses, and credentials, that are remembered. Each takes at most about 300 bytes.
 const TRACKED_MAX: usize = 32 * 1024;
 
@@ -140,9 +143,10 @@ impl<K: Copy + Eq + Hash> Tracker<K> {
     }
 }
 
-/// The clock may have been set back: what comes from the future does not count.
+/// Failures come a little out of order: each is dated when its request came and counted when its look-up has ended. One
+/// from much later is of a clock that was set back since, and does not count.
 fn is_recent(at: i64, now: i64) -> bool {
-    (0..WINDOW).contains(&now.saturating_sub(at))
+    (-OUT_OF_ORDER..WINDOW).contains(&now.saturating_sub(at))
 }
 
 #[cfg(test)]
@@ -206,6 +210,16 @@ mod tests {
         // What is over makes room for what is new.
         guard.failed(THERE, None, WINDOW + 1).unwrap();
         assert_eq!(guard.addresses.lock().failures.len(), 1);
+    }
+
+    #[test]
+    fn a_failure_that_is_counted_late_does_not_wipe_out_the_others() {
+        let guard = FailureGuard::default();
+        for _ in 0..20 {
+            guard.failed(HERE, None, 1_000).unwrap();
+        }
+        assert!(guard.failed(HERE, None, 999).is_err());
+        assert_eq!(guard.standing(HERE, None, 1_000), Standing::Blocked);
     }
 
     #[test]
