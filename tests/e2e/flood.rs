@@ -32,23 +32,12 @@ async fn flood(gateway: &Gateway, each: usize, key: impl Fn(usize) -> String) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_valid_key_is_never_taken_for_a_flood() {
     let provider = Provider::start().await;
-    provider.always(Api::Chat.answer());
     let gateway = Gateway::start([provider.entry("upstream", &["openai_chat"])]).await;
     let answers = flood(&gateway, 94, |_| gateway.key().to_owned()).await;
     assert_eq!(answers.len(), 3_008);
     for (status, code) in answers {
         assert_eq!((status, code), (200, None));
     }
-    // The same with requests that go to a provider.
-    let asking = (0..CONNECTIONS).map(async |_| {
-        let mut wire = gateway.connect().await;
-        for _ in 0..94 {
-            wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, false)).await;
-            assert_eq!(wire.reply().await.unwrap().head.status, 200);
-        }
-    });
-    join_all(asking).await;
-    assert_eq!(provider.requests().len(), 3_008);
 }
 
 #[tokio::test(flavor = "multi_thread")]
