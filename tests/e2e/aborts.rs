@@ -251,7 +251,7 @@ async fn nothing_is_paid_when_nothing_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_leave_at_random_are_settled_exactly_once_each() {
+async fn soak_clients_that_leave_at_random_are_settled_exactly_once_each() {
     let (provider, gateway) = gateway("30s").await;
     provider.always(Api::Chat.stream().paced(Duration::from_millis(1)));
     let clients = crate::support::scale(120, 3_000);

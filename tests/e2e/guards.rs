@@ -1,8 +1,11 @@
 //! Requests per minute and concurrent requests: exact on one node, and a refusal touches nothing else.
 
+use std::time::UNIX_EPOCH;
+
 use serde_json::{Value, json};
 
 use crate::support::gateway::MODEL;
+use crate::support::wire::Reply;
 use crate::support::{Answer, Api, Gate, Gateway, Provider, eventually};
 
 const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
@@ -15,7 +18,7 @@ async fn gateway() -> (Provider, Gateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_per_minute_are_exact_and_a_refusal_reaches_nobody() {
+async fn f14_requests_per_minute_are_exact_and_a_refusal_reaches_no_provider() {
     let (provider, gateway) = gateway().await;
     let caller = gateway.admin().caller(json!({}), json!({"rpm": 7})).await;
     let replies =
@@ -118,7 +121,7 @@ async fn one_request_after_the_other_fits_a_limit_of_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_end_frees_the_place() {
+async fn f24_every_way_to_end_frees_the_place() {
     let (provider, gateway) = gateway().await;
     let caller = gateway.admin().caller(json!({"maxConcurrentRequests": 1}), json!({"maxConcurrentRequests": 1})).await;
     let free = async |how: &str| {
@@ -188,4 +191,44 @@ async fn limits_of_a_running_gateway_change_at_once() {
     assert_eq!((status().await, status().await, status().await), (200, 200, 429));
     gateway.admin().patch(&path, &json!({"rpm": Value::Null})).await;
     assert_eq!((status().await, status().await), (200, 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h26_a_refusal_says_when_to_come_back_only_where_that_is_known() {
+    let (provider, gateway) = gateway().await;
+    let waiting = |reply: &Reply| {
+        let [after, reset] = ["retry-after", "x-ratelimit-reset"].map(|name| reply.head.get(name).map(str::to_owned));
+        (after.map(|seconds| seconds.parse::<i64>().unwrap()), reset.map(|second| second.parse::<i64>().unwrap()))
+    };
+    let limited = gateway.admin().caller(json!({}), json!({"rpm": 1})).await;
+    let alone = gateway.admin().caller(json!({}), json!({"maxConcurrentRequests": 1})).await;
+    let gate = Gate::new();
+    provider.then(Api::Chat.stream().gated_after(1, &gate));
+    let mut held = gateway.connect().await;
+    held.post("/v1/chat/completions", &alone.secret, &Api::Chat.request(MODEL, true)).await;
+    assert_eq!(held.head().await.unwrap().status, 200);
+    assert_eq!(gateway.ask_with(&limited.secret, Api::Chat, MODEL, false).await.head.status, 200);
+    let confined = gateway.admin().caller(json!({"allowedModels": ["other"]}), json!({})).await;
+    for api in Api::ALL {
+        // Nothing that time would change.
+        let unknown = format!("tg-{}", "x".repeat(43));
+        for (key, model, status) in
+            [(&unknown, MODEL, 401), (&confined.secret, MODEL, 403), (&gateway.key().to_owned(), "unpriced", 400)]
+        {
+            let reply = gateway.ask_with(key, api, model, false).await;
+            assert_eq!((reply.head.status, waiting(&reply)), (status, (None, None)), "{api:?}: {}", reply.json());
+        }
+        // When somebody else's request ends, nobody knows; it is worth trying soon.
+        let busy = gateway.ask_with(&alone.secret, api, MODEL, false).await;
+        assert_eq!((busy.head.status, waiting(&busy)), (429, (Some(1), None)), "{api:?}");
+        // When the minute of a request is over, everybody knows.
+        let over = gateway.ask_with(&limited.secret, api, MODEL, false).await;
+        let (Some(after), Some(reset)) = waiting(&over) else { panic!("{api:?}: {:?}", over.head) };
+        assert_eq!(over.head.status, 429);
+        assert!((1..=60).contains(&after), "{api:?}: {after}");
+        let now = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+        assert!((now..=now + 61).contains(&reset), "{api:?}: {reset} at {now}");
+    }
+    gate.open_wide();
+    held.body().await.unwrap();
 }

@@ -22,7 +22,7 @@ async fn reload_to_weight(gateway: &mut Gateway, weight: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_lives_through_ten_reloads_under_load_and_not_one_request_fails() {
+async fn soak_a_stream_lives_through_ten_reloads_under_load_and_not_one_request_fails() {
     let provider = Provider::start().await;
     let held = Provider::start().await;
     let gate = Gate::new();
@@ -138,4 +138,21 @@ async fn what_needs_a_restart_is_said_and_not_changed() {
     assert_eq!(wire.reply().await.unwrap().head.status, 200, "the old limit is in force");
     let log = gateway.log();
     assert!(log.lines().any(|line| line.contains("server") && line.contains("next start")), "it is said: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_grace_is_in_force_at_the_next_term() {
+    let (provider, held) = (Provider::start().await, Provider::start().await);
+    let gate = Gate::new();
+    held.always(Api::Anthropic.stream().gated_after(2, &gate));
+    let setup = Setup::new([provider.entry("upstream", &["openai_chat"]), held.entry("held", &["anthropic"])]);
+    let mut gateway = setup.set("shutdown.grace", "10m").start().await;
+    let mut stream = gateway.connect().await;
+    stream.post("/v1/messages", gateway.key(), &Api::Anthropic.request(MODEL, true)).await;
+    assert_eq!(stream.head().await.unwrap().status, 200);
+    gateway.rewrite("shutdown.grace", "300ms");
+    reload_to_weight(&mut gateway, 2).await;
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    stream.body().await.expect_err("cut off after the new grace");
 }

@@ -184,19 +184,19 @@ fn anthropic_facts(reports: &BTreeMap<String, Value>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_openai_sdk_for_python_works_unchanged() {
+async fn h27_the_openai_sdk_for_python_works_unchanged() {
     let (_provider, gateway) = gateway().await;
     openai_facts(&run(&gateway, "openai_sdk.py").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_openai_sdk_for_node_works_unchanged() {
+async fn h27_the_openai_sdk_for_node_works_unchanged() {
     let (_provider, gateway) = gateway().await;
     openai_facts(&run(&gateway, "openai_sdk.mjs").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_anthropic_sdk_for_python_works_unchanged() {
+async fn h27_the_anthropic_sdk_for_python_works_unchanged() {
     let (_provider, gateway) = gateway().await;
     let reports = run(&gateway, "anthropic_sdk.py").await;
     anthropic_facts(&reports);
@@ -204,13 +204,13 @@ async fn the_anthropic_sdk_for_python_works_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_anthropic_sdk_for_node_works_unchanged() {
+async fn h27_the_anthropic_sdk_for_node_works_unchanged() {
     let (_provider, gateway) = gateway().await;
     anthropic_facts(&run(&gateway, "anthropic_sdk.mjs").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_google_sdk_for_python_works_unchanged() {
+async fn h27_the_google_sdk_for_python_works_unchanged() {
     let (_provider, gateway) = gateway().await;
     let reports = run(&gateway, "gemini_sdk.py").await;
     let usage = json!([1510, 250, 310, 55]);

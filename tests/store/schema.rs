@@ -11,7 +11,7 @@ use tollgate::store::{self, StoreError};
 use crate::database::{TestDatabase, execute, on_both, sqlite_url};
 
 on_both!(
-    a_migration_that_stopped_anywhere_can_be_run_again,
+    f02_a_migration_that_stopped_anywhere_can_be_run_again,
     migrating_twice_changes_nothing,
     many_nodes_may_migrate_at_once,
     a_newer_schema_is_refused,
@@ -22,7 +22,7 @@ on_both!(
     a_secret_and_a_charge_are_unique,
 );
 
-async fn a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
+async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
     let whole = m0001_first_tables::steps().len();
     for done in 0..=whole {

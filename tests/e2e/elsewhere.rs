@@ -1,0 +1,127 @@
+//! More reasons to ask another provider, and what a client is told when that one has nothing to say.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::certs::Authority;
+use crate::support::gateway::MODEL;
+use crate::support::provider::{entry, refusing};
+use crate::support::{Answer, Api, Gate, Gateway, Provider, eventually};
+
+const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
+
+async fn reasons(gateway: &Gateway, id: &str) -> Vec<Value> {
+    let path = format!("/requests/{id}");
+    eventually("the request's detail", async || {
+        let (status, detail) = gateway.admin().call(reqwest::Method::GET, &path, None).await;
+        let attempts = || detail["detail"]["attempts"].as_array().expect("attempts");
+        (status == 200).then(|| attempts().iter().map(|attempt| attempt["reason"].clone()).collect())
+    })
+    .await
+}
+
+/// A good provider that is asked after others.
+fn behind(good: &Provider) -> Value {
+    let mut entry = good.entry("good", &DIALECTS);
+    entry["priority"] = json!(1);
+    entry
+}
+
+/// An address at which nobody accepts and whose queue is full: the system does not answer those who knock.
+fn deaf() -> (Socket, Vec<TcpStream>, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 100, "the queue is never full");
+    }
+    (socket, waiting, address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_too_long_fails_over() {
+    let good = Provider::start().await;
+    let (_socket, _waiting, address) = tokio::task::spawn_blocking(deaf).await.unwrap();
+    let mut first = entry("deaf", &DIALECTS, &format!("http://{address}"));
+    first["timeouts"]["connect"] = json!("300ms");
+    let gateway = Gateway::start([first, behind(&good)]).await;
+    for api in Api::ALL {
+        good.then(api.answer());
+        let reply = gateway.ask(api, false).await;
+        assert_eq!((reply.head.status, reply.body), (200, api.answer().body()), "{api:?}");
+        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["connect_timeout", "ok"], "{api:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_authority_is_unknown_fails_over_and_is_told_nothing() {
+    let good = Provider::start().await;
+    for protocols in [&["http/1.1"][..], &["h2"]] {
+        let stranger = Provider::start_tls(&Authority::new(), protocols).await;
+        let gateway = Gateway::start([stranger.entry("stranger", &DIALECTS), behind(&good)]).await;
+        good.then(Api::Chat.answer());
+        let reply = gateway.ask(Api::Chat, false).await;
+        assert_eq!(reply.head.status, 200, "{protocols:?}");
+        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["tls_failed", "ok"], "{protocols:?}");
+        assert!(stranger.connections() > 0, "{protocols:?}: it was tried");
+        assert_eq!(stranger.requests().len(), 0, "{protocols:?}: neither request nor key");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_with_no_place_left_is_passed_over_until_there_is_one() {
+    let (small, good) = (Provider::start().await, Provider::start().await);
+    good.always(Api::Chat.answer());
+    let mut first = small.entry("small", &DIALECTS);
+    first["max_concurrent_requests"] = json!(1);
+    let gateway = Gateway::start([first, behind(&good)]).await;
+    let served_by = async |id: &str| gateway.admin().row_of(id).await["provider"].clone();
+    let gate = Gate::new();
+    small.then(Api::Chat.stream().gated_after(1, &gate));
+    let mut held = gateway.connect().await;
+    held.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
+    let held_id = held.head().await.unwrap().request_id().to_owned();
+    for _ in 0..3 {
+        let reply = gateway.ask(Api::Chat, false).await;
+        assert_eq!((reply.head.status, served_by(reply.head.request_id()).await), (200, json!("good")));
+        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["ok"], "passing over is no attempt");
+    }
+    assert_eq!(small.requests().len(), 1);
+    gate.open_wide();
+    held.body().await.unwrap();
+    assert_eq!(served_by(&held_id).await, "small");
+    small.always(Api::Chat.answer());
+    eventually("the place is free", async || {
+        let reply = gateway.ask(Api::Chat, false).await;
+        (served_by(reply.head.request_id()).await == "small").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_answer_is_passed_on_byte_for_byte_however_it_was_framed() {
+    let first = Provider::start().await;
+    let (_port, mut refused) = refusing("refused", &DIALECTS);
+    refused["priority"] = json!(1);
+    let gateway = Gateway::start([first.entry("first", &DIALECTS), refused]).await;
+    let body = "{ \"error\" : {\"message\":\"slow down, ☂\",\r\n \"of_the_future\": 1.50 } }\n";
+    for api in Api::ALL {
+        let whole = Answer::bytes(429, "application/json", body).header("retry-after", "17");
+        for (framing, answer) in [("length", whole.clone()), ("chunks", whole.pieces(7).chunked())] {
+            first.then(answer.header("x-ratelimit-reset-requests", "1s"));
+            let reply = gateway.ask(api, false).await;
+            assert_eq!((reply.head.status, &reply.body[..]), (429, body.as_bytes()), "{api:?}, {framing}");
+            assert_eq!(reply.head.get("retry-after"), Some("17"), "{api:?}, {framing}");
+            assert_eq!(reply.head.get("x-ratelimit-reset-requests"), Some("1s"), "{api:?}, {framing}");
+            assert_eq!(reply.head.get("content-type"), Some("application/json"), "{api:?}, {framing}");
+            reply.head.request_id();
+        }
+    }
+    assert_eq!(first.requests().len(), 2 * Api::ALL.len());
+}
