@@ -6,43 +6,23 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use pingora::connectors::http::Connector as Pool;
 use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{HttpPeer, Peer};
-use pingora::{Error, ErrorType, OrErr, Result};
+use pingora::{Error, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::answer::{Answer, idle_limit, join_ready, read_piece};
 use super::attempt::{Attempt, Ending};
+use super::opening::{not_prepared, start};
 use super::peer::real_peer;
-
-/// An error answer up to this size is read whole before it is judged: it can be passed on later, and its
-/// connection is reused.
-const SMALL_ANSWER: usize = 64 * 1024;
-
-/// How long a small error answer may take to arrive.
-const SMALL_ANSWER_TIME: Duration = Duration::from_secs(1);
-
-/// Pieces that are already there are passed on as one, up to this size: fewer calls and writes, no delay.
-const COALESCE: usize = 16 * 1024;
-
-/// After a failed write the provider may have answered early; its answer is awaited this long.
-const EARLY_ANSWER_TIME: Duration = Duration::from_secs(1);
-
-/// A provider that closed an idle connection as we sent is noticed within this time. Later it may have worked on the
-/// request: sending it again would be paid twice.
-const STALE_TIME: Duration = Duration::from_secs(1);
-
-/// Makes the pool groups of fresh connections differ.
-static FRESH: AtomicU64 = AtomicU64::new(0);
 
 /// Bounds of reading on after clients have left.
 #[derive(Debug)]
@@ -54,18 +34,6 @@ pub struct DrainLimits {
 }
 
 type Start = Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
-
-/// An answer whose head is there.
-struct Answer {
-    session: HttpSession,
-    head: ResponseHeader,
-    /// Read with the head and not handed out yet: the body of an error answer, or its beginning.
-    ahead: Option<Bytes>,
-    /// The provider has sent all of it.
-    ended: bool,
-    /// The connection must not be used again.
-    spent: bool,
-}
 
 enum State {
     /// Connected, nothing sent.
@@ -278,217 +246,4 @@ impl Drop for Told {
     fn drop(&mut self) {
         self.attempt.observer.drained(self.ending);
     }
-}
-
-/// Sends and waits for the head; once more when a pooled connection turns out to be dead.
-async fn start(
-    pool: Arc<Pool>,
-    peer: HttpPeer,
-    reused: bool,
-    session: HttpSession,
-    attempt: Arc<Attempt>,
-    deadline: Option<Instant>,
-) -> Result<Answer> {
-    let http2 = matches!(session, HttpSession::H2(_));
-    let begun = Instant::now();
-    match send(session, &peer, &attempt, deadline).await {
-        Ok(answer) => Ok(answer),
-        Err(error) if is_downgrade(&error) => {
-            pool.prefer_h1(&peer);
-            let (session, _) = pool.get_http_session(&peer).await?;
-            send(session, &peer, &attempt, deadline).await
-        }
-        // The pool drops an HTTP/2 connection that says so.
-        Err(mut error) if reused && http2 => {
-            error.retry.decide_reuse(reused);
-            if !error.retry() {
-                return Err(error);
-            }
-            let (session, _) = pool.get_http_session(&peer).await?;
-            send(session, &peer, &attempt, deadline).await
-        }
-        Err(error) if reused && is_stale(&error) && begun.elapsed() < STALE_TIME => {
-            let mut fresh = peer;
-            // A group of its own: the pool has no idle connection for it, so this one is new.
-            fresh.group_key = fresh.group_key.wrapping_add(FRESH.fetch_add(1, Ordering::Relaxed) + 1);
-            let (session, _) = pool.get_http_session(&fresh).await?;
-            let mut answer = send(session, &fresh, &attempt, deadline).await?;
-            answer.spent = true;
-            Ok(answer)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn send(
-    mut session: HttpSession,
-    peer: &HttpPeer,
-    attempt: &Attempt,
-    deadline: Option<Instant>,
-) -> Result<Answer> {
-    session.set_write_timeout(peer.options.write_timeout);
-    let sent = send_request(&mut session, attempt).await;
-    let spent = sent.is_err();
-    if let Err(error) = sent {
-        // The provider may have answered early (413, 429) and closed its reading side.
-        let early = tokio::time::timeout(EARLY_ANSWER_TIME, read_head(&mut session)).await;
-        let Ok(Ok(head)) = early else { return Err(error) };
-        return opened(session, head, attempt, true, deadline).await;
-    }
-    let limit = earliest(limit(attempt.timeouts.first_byte), deadline);
-    let head = within(limit, "waiting for the first byte", read_head(&mut session)).await??;
-    opened(session, head, attempt, spent, deadline).await
-}
-
-async fn send_request(session: &mut HttpSession, attempt: &Attempt) -> Result<()> {
-    session.write_request_header(Box::new(attempt.head.clone())).await?;
-    if !attempt.body.is_empty() {
-        session.write_request_body(attempt.body.clone(), true).await?;
-    }
-    session.finish_request_body().await
-}
-
-/// Reads heads until a final one: 1xx are the provider's own affair.
-async fn read_head(session: &mut HttpSession) -> Result<ResponseHeader> {
-    loop {
-        session.read_response_header().await?;
-        let head = session.response_header().ok_or_else(not_prepared)?;
-        if !head.status.is_informational() {
-            return Ok(head.clone());
-        }
-        if matches!(session, HttpSession::H2(_)) || head.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "unexpected informational answer");
-        }
-    }
-}
-
-async fn opened(
-    mut session: HttpSession,
-    head: ResponseHeader,
-    attempt: &Attempt,
-    spent: bool,
-    deadline: Option<Instant>,
-) -> Result<Answer> {
-    if let HttpSession::H1(h1) = &mut session {
-        h1.respect_keepalive();
-    }
-    attempt.observer.head(&head);
-    let ended = session.response_done();
-    let mut answer = Answer { session, head, ahead: None, ended, spent };
-    if ended {
-        attempt.observer.ended();
-        // Whoever settles is asked with a piece of the body, if only an empty one.
-        answer.ahead = Some(Bytes::new());
-    } else if answer.head.status.is_client_error() || answer.head.status.is_server_error() {
-        read_small_body(&mut answer, attempt, deadline).await?;
-    }
-    Ok(answer)
-}
-
-/// Reads the body of an error answer with its head, as far as it is small and comes at once: then it can be judged,
-/// and passed on later. What is longer or slower is streamed from where this stopped.
-async fn read_small_body(answer: &mut Answer, attempt: &Attempt, deadline: Option<Instant>) -> Result<()> {
-    let limit = earliest(Some(Instant::now() + SMALL_ANSWER_TIME), deadline);
-    let mut body = BytesMut::new();
-    while !answer.ended && body.len() < SMALL_ANSWER {
-        match read_piece(answer, attempt, limit).await {
-            Ok(piece) => body.extend_from_slice(&piece),
-            Err(error) if *error.etype() == ErrorType::ReadTimedout => break,
-            Err(error) => return Err(error),
-        }
-    }
-    if answer.ended {
-        attempt.set_small_answer(body.clone().freeze());
-    }
-    if answer.ended || !body.is_empty() {
-        answer.ahead = Some(body.freeze());
-    }
-    Ok(())
-}
-
-/// One piece of the body, told to the observer; sets `ended` when it is the last. An end without bytes is an empty
-/// piece, so that whoever settles at the end is always asked.
-async fn read_piece(answer: &mut Answer, attempt: &Attempt, limit: Option<Instant>) -> Result<Bytes> {
-    loop {
-        let read = answer.session.read_response_body();
-        let Some(piece) = within(limit, "waiting for the next byte", read).await?? else {
-            answer.ended = true;
-            attempt.observer.ended();
-            return Ok(Bytes::new());
-        };
-        answer.ended = is_done(&mut answer.session)?;
-        if !piece.is_empty() {
-            attempt.observer.body(&piece);
-        }
-        if answer.ended {
-            attempt.observer.ended();
-        }
-        if !piece.is_empty() || answer.ended {
-            return Ok(piece);
-        }
-    }
-}
-
-fn is_done(session: &mut HttpSession) -> Result<bool> {
-    match session {
-        // An HTTP/2 stream looks ended after an error too; this asks.
-        HttpSession::H2(h2) => h2.check_response_end_or_error(),
-        other => Ok(other.response_done()),
-    }
-}
-
-/// Joins what can be read without waiting. An error met here is told after the bytes before it.
-fn join_ready(answer: &mut Answer, attempt: &Attempt, first: Bytes) -> (Bytes, Option<Box<Error>>) {
-    let mut joined: Option<BytesMut> = None;
-    let mut length = first.len();
-    while !answer.ended && length < COALESCE {
-        // Unlimited by the task's budget: "not ready" must mean that nothing is there.
-        let read = tokio::task::unconstrained(read_piece(answer, attempt, None)).now_or_never();
-        match read {
-            None => break,
-            Some(Err(error)) => return (joined.map_or(first, BytesMut::freeze), Some(error)),
-            Some(Ok(piece)) => {
-                length += piece.len();
-                if !piece.is_empty() {
-                    joined.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&piece);
-                }
-            }
-        }
-    }
-    (joined.map_or(first, BytesMut::freeze), None)
-}
-
-fn idle_limit(attempt: &Attempt, deadline: Option<Instant>) -> Option<Instant> {
-    earliest(limit(attempt.timeouts.idle), deadline)
-}
-
-fn limit(after: Duration) -> Option<Instant> {
-    (!after.is_zero()).then(|| Instant::now() + after)
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-async fn within<T>(limit: Option<Instant>, doing: &'static str, work: impl Future<Output = T>) -> Result<T> {
-    match limit {
-        Some(limit) => timeout_at(limit, work).await.explain_err(ErrorType::ReadTimedout, |_| doing),
-        None => Ok(work.await),
-    }
-}
-
-/// A connection that had been idle was closed before any byte of the answer.
-fn is_stale(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::WriteError | ErrorType::ReadError)
-}
-
-fn is_downgrade(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2)
-}
-
-fn not_prepared() -> Box<Error> {
-    Error::explain(ErrorType::InternalError, "the exchange has nothing to send")
 }

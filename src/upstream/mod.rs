@@ -5,9 +5,11 @@
 //! arrives, and reads on after the client has left. It knows nothing of Pingora's proxy; [`Connector`] is the thin
 //! shell through which `pingora-proxy` drives it.
 
+mod answer;
 mod attempt;
 mod connector;
 mod engine;
+mod opening;
 mod peer;
 mod resolve;
 
