@@ -5,44 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::dialects::cost_of_row;
-use crate::support::gateway::{MODEL, Setup};
+use crate::support::gateway::MODEL;
 use crate::support::h2client::H2Client;
+use crate::support::leaving::{begin, gateway, leave};
 use crate::support::provider::End;
-use crate::support::{Answer, Api, Gate, Gateway, Provider, Tokens, Wire, eventually};
-
-const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
-
-async fn gateway(drain: &str) -> (Provider, Gateway) {
-    let provider = Provider::start().await;
-    let setup = Setup::new([provider.entry("upstream", &DIALECTS)]).set("on_client_abort.drain", drain);
-    let gateway = setup.start().await;
-    (provider, gateway)
-}
-
-/// Starts a stream and reads its first events; gives back the request's id.
-async fn begin(gateway: &Gateway, api: Api, read: usize) -> (Wire, String) {
-    let mut wire = gateway.connect().await;
-    wire.post(&api.path(MODEL, true), gateway.key(), &api.request(MODEL, true)).await;
-    let head = wire.head().await.unwrap();
-    assert_eq!(head.status, 200);
-    let seen: usize = api.events(&api.tokens())[..read].iter().map(String::len).sum();
-    wire.at_least(seen).await;
-    (wire, head.request_id().to_owned())
-}
-
-/// Leaves with a farewell or without, and waits until the gateway has noticed.
-async fn leave(gateway: &Gateway, wire: Wire, reset: bool) {
-    let before = gateway.metric("requests_total").await;
-    if reset {
-        wire.reset()
-    } else {
-        drop(wire)
-    }
-    eventually("the gateway sees that the client has left", async || {
-        (gateway.metric("requests_total").await > before).then_some(())
-    })
-    .await;
-}
+use crate::support::{Answer, Api, Gate, Gateway, Tokens, eventually};
 
 fn check(row: &Value, outcome: &str, estimated: bool, context: &str) {
     assert_eq!((&row["outcome"], &row["estimated"]), (&json!(outcome), &json!(estimated)), "{context}: {row}");

@@ -4,20 +4,12 @@ use serde_json::{Value, json};
 
 use crate::support::dialects::cost_of_row;
 use crate::support::gateway::{MODEL, Setup, price};
+use crate::support::leaving::{DIALECTS, begin, gateway, leave};
 use crate::support::provider::{End, refusing};
-use crate::support::{Answer, Api, Gate, Gateway, Provider, Tokens, Wire, eventually};
-
-const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
+use crate::support::{Answer, Api, Gate, Provider, Tokens, eventually};
 
 /// A model that costs something per request, tokens or not.
 const FEE_MODEL: &str = "fee-model";
-
-async fn gateway(drain: &str) -> (Provider, Gateway) {
-    let provider = Provider::start().await;
-    let setup = Setup::new([provider.entry("upstream", &DIALECTS)]).set("on_client_abort.drain", drain);
-    let gateway = setup.start().await;
-    (provider, gateway)
-}
 
 /// What is to be charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,30 +158,6 @@ fn first_events(api: Api, count: usize) -> Vec<String> {
 fn unfinished(api: Api) -> std::ops::Range<usize> {
     let events = api.events(&api.tokens()).len();
     if api == Api::Gemini { 0..events + 1 } else { 0..events }
-}
-
-/// Starts a stream and reads its first events; gives back the request's id.
-async fn begin(gateway: &Gateway, api: Api, read: usize) -> (Wire, String) {
-    let mut wire = gateway.connect().await;
-    wire.post(&api.path(MODEL, true), gateway.key(), &api.request(MODEL, true)).await;
-    let head = wire.head().await.unwrap();
-    assert_eq!(head.status, 200);
-    wire.at_least(first_events(api, read).concat().len()).await;
-    (wire, head.request_id().to_owned())
-}
-
-/// Leaves with a farewell or without, and waits until the gateway has noticed.
-async fn leave(gateway: &Gateway, wire: Wire, reset: bool) {
-    let before = gateway.metric("requests_total").await;
-    if reset {
-        wire.reset()
-    } else {
-        drop(wire)
-    }
-    eventually("the gateway sees that the client has left", async || {
-        (gateway.metric("requests_total").await > before).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

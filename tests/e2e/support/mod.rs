@@ -5,6 +5,7 @@ pub mod certs;
 pub mod dialects;
 pub mod gateway;
 pub mod h2client;
+pub mod leaving;
 pub mod ports;
 pub mod provider;
 pub mod wire;
