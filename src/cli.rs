@@ -133,7 +133,7 @@ impl Cli {
                 server::serve(&options).map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
             }
             Command::Check { file } => check(&file.config),
-            Command::Schema => print(&format!("{:#}", config::schema())),
+            Command::Schema => print(config::schema_text().trim_end()),
             Command::Migrate { file, status } => with_database(&file.config, async |db| migrate(db, status).await),
             Command::AdminToken(AdminToken::Create { file, name, role }) => {
                 with_database(&file.config, async |db| create_token(db, &name, role).await)
@@ -161,18 +161,16 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn read_config(file: &Path) -> Result<Config, Failure> {
-    config::load(file, &environment).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
-        Failure::new(format!("{} is not valid:\n{}", file.display(), lines.join("\n")))
-    })
+    config::load(file, &environment).map_err(|errors| invalid(file, &errors))
+}
+
+fn invalid<E: std::fmt::Display>(file: &Path, errors: &[E]) -> Failure {
+    Failure::new(format!("{} is not valid:\n{}", file.display(), server::listed(errors)))
 }
 
 fn check(file: &Path) -> Result<(), Failure> {
     let config = read_config(file)?;
-    Catalogue::new(&config.providers).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
-        Failure::new(format!("{} is not valid:\n{}", file.display(), lines.join("\n")))
-    })?;
+    Catalogue::new(&config.providers).map_err(|errors| invalid(file, &errors))?;
     for warning in config.not_enforced() {
         eprintln!("warning: {warning}");
     }

@@ -4,6 +4,7 @@
 //! spend), [`directory`] (who may call), [`ledger`] (what was spent), [`upstream`] (the only way out).
 
 pub mod admin;
+mod backoff;
 pub mod clock;
 pub mod config;
 pub mod demo;

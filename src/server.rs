@@ -70,10 +70,10 @@ pub struct ServeOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration is not valid.
-    #[error("the configuration is not valid:\n{}", .0.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n"))]
+    #[error("the configuration is not valid:\n{}", listed(.0))]
     Config(Vec<ConfigError>),
     /// A provider cannot be used.
-    #[error("the configuration is not valid:\n{}", .0.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n"))]
+    #[error("the configuration is not valid:\n{}", listed(.0))]
     Providers(Vec<CatalogueError>),
     /// The price file cannot be used.
     #[error("prices.file: {0}")]
@@ -105,6 +105,12 @@ impl StartError {
             _ => 1,
         }
     }
+}
+
+/// Errors for people: a line each.
+pub fn listed<E: std::fmt::Display>(errors: &[E]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+    lines.join("\n")
 }
 
 /// What everything in the process is told: whether requests are taken, and when to stop.
@@ -178,7 +184,7 @@ async fn start(
         provider_events: Arc::new(ProviderEvents::default()),
         resolver: Resolver::default(),
         provider_load: Inflight::new(),
-        large_bodies: Semaphore::new(std::thread::available_parallelism().map_or(1, Into::into)),
+        large_bodies: Semaphore::new(cores()),
         drain_load: Inflight::new(),
         in_flight: InFlightCount::default(),
         drain: Arc::new(ArcSwap::from_pointee(drain)),
@@ -258,9 +264,13 @@ fn run_pingora(
 
 fn threads(config: &Config) -> usize {
     match config.server.threads {
-        0 => std::thread::available_parallelism().map_or(1, Into::into),
+        0 => cores(),
         n => n as usize,
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 /// Prints what a person at the terminal must see, whatever the log level.

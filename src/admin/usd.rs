@@ -8,10 +8,7 @@ use crate::money::Usd;
 /// The decimal notation, without trailing zeros.
 #[must_use]
 pub fn decimal(nanos: i64) -> String {
-    let (sign, nanos) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
-    let unit = Usd::NANOS_PER_USD.unsigned_abs();
-    let text = format!("{sign}{}.{:09}", nanos / unit, nanos % unit);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    Usd::from_nanos(nanos).to_string()
 }
 
 /// For `#[serde(serialize_with)]`.

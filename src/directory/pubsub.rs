@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
+
 const CHANNEL: &str = "tollgate:invalidate";
 
 /// Changes that wait to be told. When there are more, they are told as one: everything.
@@ -24,9 +26,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a silent connection is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(5);
-
-const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// A longer message is not one of ours.
 const MESSAGE_MAX: usize = 1024;
@@ -199,23 +198,21 @@ async fn in_time<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>)
 /// Waits longer and longer, and says only once that something is wrong.
 #[derive(Debug, Default)]
 struct Retry {
-    failures: u32,
+    backoff: Backoff,
 }
 
 impl Retry {
     fn reset(&mut self) {
-        if std::mem::take(&mut self.failures) > 0 {
+        if !std::mem::take(&mut self.backoff).is_calm() {
             tracing::info!("Redis is back");
         }
     }
 
     async fn wait(&mut self, what: &str, error: &str) {
-        if self.failures == 0 {
+        if self.backoff.is_calm() {
             tracing::warn!(error, "cannot {what}; trying again");
         }
-        let wait = RETRY_MIN.saturating_mul(2_u32.saturating_pow(self.failures)).min(RETRY_MAX);
-        self.failures = self.failures.saturating_add(1);
-        sleep(wait).await;
+        sleep(self.backoff.next()).await;
     }
 }
 

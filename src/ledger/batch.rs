@@ -12,14 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::writer::LedgerStats;
 use super::{LedgerRecord, row};
+use crate::backoff::Backoff;
 use crate::store;
 
 /// A transaction that takes longer counts as failed. It may have come through all the same: then the next one finds
 /// its rows and leaves them as they are.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// SQLite's limit for one statement; PostgreSQL's is twice that.
 const VARIABLES_MAX: usize = 32_766;
@@ -55,7 +53,7 @@ impl BatchWriter {
 
     /// Returns when every record is in the database or, if it cannot be, in the log.
     pub(super) async fn write(&self, batch: Vec<LedgerRecord>) {
-        let mut retry = Retry::default();
+        let mut retry = Backoff::default();
         let mut any_written = false;
         // Parts that are still to be written, the next one last. A part that is refused is halved, until the record
         // at fault is alone.
@@ -75,7 +73,7 @@ impl BatchWriter {
             match attempt {
                 Attempt::Written => {
                     any_written = true;
-                    retry = Retry::default();
+                    retry = Backoff::default();
                     self.done(&self.stats.written, records.len());
                 }
                 Attempt::Refused(_) if records.len() > 1 => parts.extend(halves(part)),
@@ -129,8 +127,8 @@ impl BatchWriter {
         self.stats.pending.fetch_sub(records, Ordering::Relaxed);
     }
 
-    async fn wait(&self, retry: &mut Retry, error: &str) {
-        if retry.failures == 0 {
+    async fn wait(&self, retry: &mut Backoff, error: &str) {
+        if retry.is_calm() {
             let pending = self.stats.pending.load(Ordering::Relaxed);
             tracing::warn!(error, pending, "cannot write the ledger; trying again until it works");
         }
@@ -161,17 +159,4 @@ async fn insert_new<A: ActiveModelTrait + Send>(
 fn halves(part: Range<usize>) -> [Range<usize>; 2] {
     let middle = part.start + part.len() / 2;
     [middle..part.end, part.start..middle]
-}
-
-#[derive(Default)]
-struct Retry {
-    failures: u32,
-}
-
-impl Retry {
-    fn next(&mut self) -> Duration {
-        let wait = RETRY_MIN.saturating_mul(2_u32.saturating_pow(self.failures)).min(RETRY_MAX);
-        self.failures = self.failures.saturating_add(1);
-        wait
-    }
 }

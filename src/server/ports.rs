@@ -91,9 +91,7 @@ pub(super) fn refresh_periodically(
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         loop {
             tokio::time::sleep(REFRESH).await;
-            if let Err(error) = keeper.read_database().await {
-                tracing::warn!(%error, "prices were not refreshed; the old ones stay in force");
-            }
+            keeper.refresh().await;
         }
     }));
     let (app, db, stop) = (Arc::clone(app), db.clone(), life.stop.clone());

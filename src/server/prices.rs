@@ -60,6 +60,13 @@ impl PriceKeeper {
         Ok(())
     }
 
+    /// Takes over what was written elsewhere, sooner or later.
+    pub(super) async fn refresh(&self) {
+        if let Err(error) = self.read_database().await {
+            tracing::warn!(%error, "prices were not refreshed; the old ones stay in force");
+        }
+    }
+
     /// Takes over the price file of a new configuration.
     pub(super) fn set_file(&self, file: Prices) {
         self.change(|layers| layers.file = file);

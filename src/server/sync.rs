@@ -25,11 +25,7 @@ pub(super) fn start(
             directory.apply(&change);
             if matches!(change, Change::Prices | Change::All) {
                 let prices = Arc::clone(&prices);
-                tokio::spawn(async move {
-                    if let Err(error) = prices.read_database().await {
-                        tracing::warn!(%error, "prices were not refreshed; the old ones stay in force");
-                    }
-                });
+                tokio::spawn(async move { prices.refresh().await });
             }
         };
         pubsub.run(stop, changed).await;
