@@ -37,12 +37,14 @@ pub struct CountSubject {
 }
 
 /// Whose limit it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Axis {
     /// The key's.
     Key,
     /// The user's.
     User,
+    /// The provider's.
+    Provider,
 }
 
 /// Which of the two limits it is.
@@ -101,6 +103,7 @@ impl Axis {
         match self {
             Self::Key => "key",
             Self::User => "user",
+            Self::Provider => "provider",
         }
     }
 }
