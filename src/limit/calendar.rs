@@ -1,0 +1,57 @@
+//! When the windows of the calendar start and end.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+
+use super::window::Window;
+
+/// From `start` (included) to `end` (not included), Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First instant.
+    pub start: i64,
+    /// First instant of the next one.
+    pub end: i64,
+}
+
+/// The day, week or month that `now` is in; days start `at` so many minutes after midnight. A start that the clocks
+/// skip is the instant at which they go on; of one that comes twice the first counts. None for other windows.
+#[must_use]
+pub fn span(window: Window, at: u16, zone: &TimeZone, now: i64) -> Option<Span> {
+    let today = Timestamp::from_millisecond(now).ok()?.to_zoned(zone.clone()).date();
+    let (mut first, at) = match window {
+        Window::Daily => (today, at),
+        Window::Weekly => (monday(today)?, 0),
+        Window::Monthly => (today.first_of_month(), 0),
+        Window::Total | Window::FiveHours => return None,
+    };
+    let mut start = instant(first, at, zone)?;
+    if start > now {
+        // The day has not begun, or the clocks were set back over midnight.
+        first = step(window, first, -1)?;
+        start = instant(first, at, zone)?;
+    }
+    let end = instant(step(window, first, 1)?, at, zone)?;
+    Some(Span { start, end })
+}
+
+fn step(window: Window, date: Date, by: i64) -> Option<Date> {
+    match window {
+        Window::Weekly => date.checked_add((7 * by).days()),
+        Window::Monthly => date.checked_add(by.months()),
+        _ => date.checked_add(by.days()),
+    }
+    .ok()
+}
+
+fn monday(date: Date) -> Option<Date> {
+    date.checked_sub(i64::from(date.weekday().to_monday_zero_offset()).days()).ok()
+}
+
+fn instant(date: Date, at: u16, zone: &TimeZone) -> Option<i64> {
+    let (hour, minute) = (i8::try_from(at / 60).ok()?, i8::try_from(at % 60).ok()?);
+    let time = date.at(hour, minute, 0, 0);
+    // "Compatible" (RFC 5545): later in a gap, earlier in a fold.
+    Some(zone.to_ambiguous_zoned(time).compatible().ok()?.timestamp().as_millisecond())
+}
