@@ -16,10 +16,10 @@ pub struct Span {
 }
 
 /// The day, week or month that `now` is in; days start `at` so many minutes after midnight. A start that the clocks
-/// skip is the instant at which they go on; of one that comes twice the first counts. None for other windows.
+/// skip comes as much later as they skip; of one that comes twice the first counts. None for other windows.
 #[must_use]
 pub fn span(window: Window, at: u16, zone: &TimeZone, now: i64) -> Option<Span> {
-    let today = Timestamp::from_millisecond(now).ok()?.to_zoned(zone.clone()).date();
+    let today = zone.to_datetime(Timestamp::from_millisecond(now).ok()?).date();
     let (mut first, at) = match window {
         Window::Daily => (today, at),
         Window::Weekly => (monday(today)?, 0),
@@ -53,5 +53,5 @@ fn instant(date: Date, at: u16, zone: &TimeZone) -> Option<i64> {
     let (hour, minute) = (i8::try_from(at / 60).ok()?, i8::try_from(at % 60).ok()?);
     let time = date.at(hour, minute, 0, 0);
     // "Compatible" (RFC 5545): later in a gap, earlier in a fold.
-    Some(zone.to_ambiguous_zoned(time).compatible().ok()?.timestamp().as_millisecond())
+    Some(zone.to_ambiguous_timestamp(time).compatible().ok()?.as_millisecond())
 }
