@@ -168,7 +168,7 @@ async fn start(
     let prices = PriceKeeper::start(db.clone(), &config).await?;
     let catalogue = Catalogue::new(&config.providers).map_err(StartError::Providers)?;
     let directory = Directory::new(db.clone(), now_ms());
-    let ledger = Arc::new(Ledger::start(db.clone(), LedgerOptions::default()));
+    let ledger = Arc::new(Ledger::start(db.clone(), 1, LedgerOptions::default()));
     let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;

@@ -33,6 +33,16 @@ pub struct Model {
     /// JSON array of provider groups; none: all.
     #[sea_orm(column_type = "Text", nullable)]
     pub provider_groups: Option<String>,
+    /// JSON object of caps by window, as the REST API shows it; none: no limits.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub limits: Option<String>,
+    /// How often its spend was reset.
+    pub era: i64,
+    /// JSON object of windows to the era from which spend counts; none: all counts.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub since_eras: Option<String>,
+    /// The number of the last change that a budget can tell, from `limit_stamps`; deletions of what it had included.
+    pub stamp: i64,
     /// Counts the writes to this row.
     pub version: i64,
     /// Unix milliseconds.

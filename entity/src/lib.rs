@@ -6,9 +6,19 @@
 
 pub mod admin_tokens;
 pub mod audit_log;
+pub mod budget_windows;
+pub mod gateway_nodes;
 pub mod idempotency_keys;
 pub mod keys;
+pub mod limit_stamps;
 pub mod message_request;
+pub mod model_group_limits;
+pub mod model_group_members;
+pub mod model_groups;
 pub mod model_prices;
+pub mod quota_boost_grants;
 pub mod usage_ledger;
+pub mod usage_rollup_minute;
+pub mod user_group_members;
+pub mod user_groups;
 pub mod users;

@@ -71,6 +71,10 @@ pub struct Model {
     pub counted_in_user_global: bool,
     /// Whether the cost counts in the mainline budget of the key.
     pub counted_in_key_global: bool,
+    /// How often the user's spend had been reset.
+    pub user_era: i64,
+    /// How often the key's spend had been reset.
+    pub key_era: i64,
 }
 
 /// Relations are followed by explicit queries.

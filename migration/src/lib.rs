@@ -4,6 +4,7 @@
 //! half way, but a SQLite file may have been left behind by a process that died between two statements.
 
 pub mod m0001_first_tables;
+pub mod m0002_budgets;
 mod step;
 
 pub use step::Step;
@@ -21,7 +22,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Migration)]
+        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_budgets::Migration)]
     }
 }
 

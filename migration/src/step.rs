@@ -5,10 +5,14 @@ use sea_orm_migration::prelude::*;
 /// One statement. It must be harmless to run it again.
 #[derive(Debug)]
 pub enum Step {
-    /// Creates a table unless it is there.
-    Table(Box<TableCreateStatement>),
+    /// Creates a table of this name unless it is there.
+    Table(&'static str, Box<TableCreateStatement>),
     /// Creates an index unless it is there.
     Index(Box<IndexCreateStatement>),
+    /// Adds a column to this table unless it is there.
+    Column(&'static str, Box<ColumnDef>),
+    /// Anything else, in words that both databases understand.
+    Sql(&'static str),
 }
 
 impl Step {
@@ -19,14 +23,20 @@ impl Step {
     /// What the database says.
     pub async fn run(self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         match self {
-            Self::Table(statement) => manager.create_table(*statement).await,
+            Self::Table(_, statement) => manager.create_table(*statement).await,
             Self::Index(statement) => manager.create_index(*statement).await,
+            Self::Column(table, column) => add_column(manager, table, *column).await,
+            Self::Sql(statement) => manager.get_connection().execute_unprepared(statement).await.map(drop),
         }
     }
 
     /// A table with these columns.
     pub(crate) fn table<const N: usize>(name: &'static str, columns: [ColumnDef; N]) -> Self {
-        Self::Table(Box::new(table(name, columns)))
+        let mut table = Table::create().table(name).if_not_exists().to_owned();
+        for column in columns {
+            table.col(column);
+        }
+        Self::Table(name, Box::new(table))
     }
 
     /// A table whose rows are deleted with the row of `owner` whose id is in `column`.
@@ -36,9 +46,39 @@ impl Step {
         name: &'static str,
         columns: [ColumnDef; N],
     ) -> Self {
-        let mut key =
-            ForeignKey::create().from(name, column).to(owner, "id").on_delete(ForeignKeyAction::Cascade).to_owned();
-        Self::Table(Box::new(table(name, columns).foreign_key(&mut key).to_owned()))
+        Self::table(name, columns).owned_by(owner, column)
+    }
+
+    /// The table's rows are deleted with the row of `owner` whose id is in `column`.
+    pub(crate) fn owned_by(self, owner: &'static str, column: &'static str) -> Self {
+        self.with_table(|name, table| {
+            table.foreign_key(
+                ForeignKey::create().from(name, column).to(owner, "id").on_delete(ForeignKeyAction::Cascade),
+            );
+        })
+    }
+
+    /// The table's primary key is made of these columns.
+    pub(crate) fn keyed_by<const N: usize>(self, columns: [&'static str; N]) -> Self {
+        self.with_table(|_, table| {
+            let mut key = Index::create();
+            for column in columns {
+                key.col(column);
+            }
+            table.primary_key(&mut key);
+        })
+    }
+
+    /// The table refuses rows for which this does not hold.
+    pub(crate) fn check(self, condition: &'static str) -> Self {
+        self.with_table(|_, table| {
+            table.check(Expr::cust(condition));
+        })
+    }
+
+    /// A column that an earlier migration's table gets.
+    pub(crate) fn column(table: &'static str, column: ColumnDef) -> Self {
+        Self::Column(table, Box::new(column))
     }
 
     /// A plain index over these columns.
@@ -50,14 +90,21 @@ impl Step {
     pub(crate) fn unique<const N: usize>(name: &'static str, table: &'static str, columns: [&'static str; N]) -> Self {
         Self::Index(Box::new(index(name, table, columns).unique().to_owned()))
     }
+
+    fn with_table(mut self, change: impl FnOnce(&'static str, &mut TableCreateStatement)) -> Self {
+        if let Self::Table(name, table) = &mut self {
+            change(name, table);
+        }
+        self
+    }
 }
 
-fn table<const N: usize>(name: &'static str, columns: [ColumnDef; N]) -> TableCreateStatement {
-    let mut table = Table::create().table(name).if_not_exists().to_owned();
-    for column in columns {
-        table.col(column);
+/// Only PostgreSQL could be told to add a column unless it is there.
+async fn add_column(manager: &SchemaManager<'_>, table: &'static str, mut column: ColumnDef) -> Result<(), DbErr> {
+    if manager.has_column(table, column.get_column_name()).await? {
+        return Ok(());
     }
-    table
+    manager.alter_table(Table::alter().table(table).add_column(&mut column).to_owned()).await
 }
 
 fn index<const N: usize>(name: &'static str, table: &'static str, columns: [&'static str; N]) -> IndexCreateStatement {

@@ -134,6 +134,7 @@ pub async fn create_user<C: ConnectionTrait>(db: &C, user: NewUser, now: i64) ->
         version: Set(1),
         created_at: Set(now),
         updated_at: Set(now),
+        ..Default::default()
     };
     row.insert(db).await.map_err(|error| explain(error, &user.name, 0))
 }
@@ -165,6 +166,7 @@ pub async fn create_key<C: ConnectionTrait>(
         version: Set(1),
         created_at: Set(now),
         updated_at: Set(now),
+        ..Default::default()
     };
     let row = row.insert(db).await.map_err(|error| explain(error, "", user_id))?;
     Ok((row, secret))

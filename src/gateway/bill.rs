@@ -203,6 +203,8 @@ impl Tab {
             price: applied.and_then(|applied| serde_json::to_string(&applied).ok()).map(Into::into),
             counted_in_user_global: true,
             counted_in_key_global: true,
+            user_era: 0,
+            key_era: 0,
             stream: bill.stream,
             request_bytes: bill.request_bytes,
             response_bytes: self.received.load(Ordering::Relaxed),

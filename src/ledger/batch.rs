@@ -1,17 +1,27 @@
 //! Writes one batch: again and again while the database is away, and around a record that it will never take.
+//!
+//! A transaction holds the rows, the sums of exactly those rows that were inserted by it, and the number up to which
+//! this process has now written: none of the three is ever there without the others.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use entity::{message_request, usage_ledger};
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveModelTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, Iterable};
+use sea_orm::sea_query::{OnConflict, Query};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult,
+    Iterable, QueryTrait,
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::rollup::Inserted;
+use super::slot::Entry;
+use super::starts::Starts;
 use super::writer::LedgerStats;
-use super::{LedgerRecord, row};
+use super::{LedgerRecord, node, rollup, row, starts};
 use crate::backoff::Backoff;
 use crate::store;
 
@@ -19,17 +29,32 @@ use crate::store;
 /// its rows and leaves them as they are.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the last word to the database may take. Nothing depends on it: the next life says the same of this one.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// SQLite's limit for one statement; PostgreSQL's is twice that.
-const VARIABLES_MAX: usize = 32_766;
+pub(super) const VARIABLES_MAX: usize = 32_766;
 
 /// Why records are given up at the end.
 pub(super) const STOPPED: &str = "the gateway stopped before the database was back";
 
+/// How far the writing is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Everything up to this number is in the database, or was given up.
+    pub(super) written: u64,
+    /// The last try failed, and will be repeated.
+    pub(super) stuck: bool,
+}
+
 /// See the module.
 pub(super) struct BatchWriter {
-    db: DatabaseConnection,
-    stats: Arc<LedgerStats>,
-    abandon: CancellationToken,
+    pub(super) db: DatabaseConnection,
+    pub(super) inc: i64,
+    pub(super) stats: Arc<LedgerStats>,
+    pub(super) starts: Arc<Starts>,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) abandon: CancellationToken,
 }
 
 /// What became of a part of a batch.
@@ -42,44 +67,49 @@ enum Attempt {
 }
 
 impl BatchWriter {
-    pub(super) fn new(db: DatabaseConnection, stats: Arc<LedgerStats>, abandon: CancellationToken) -> Self {
-        Self { db, stats, abandon }
-    }
-
     /// Returns once writing has been given up.
     pub(super) async fn abandoned(&self) {
         self.abandon.cancelled().await;
     }
 
     /// Returns when every record is in the database or, if it cannot be, in the log.
-    pub(super) async fn write(&self, batch: Vec<LedgerRecord>) {
+    pub(super) async fn write(&self, mut batch: Vec<Entry>) {
         let mut retry = Backoff::default();
         let mut any_written = false;
         // Parts that are still to be written, the next one last. A part that is refused is halved, until the record
         // at fault is alone.
         let mut parts: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
         while let Some(part) = parts.pop() {
-            let records = &batch[part.clone()];
-            let Some(first) = records.first() else { continue };
-            self.stats.oldest.store(first.settled_at, Ordering::Relaxed);
+            let entries = &batch[part.clone()];
+            let records = records(entries).count();
+            if let Some(first) = self::records(entries).next() {
+                self.stats.oldest.store(first.settled_at, Ordering::Relaxed);
+            }
             let attempt = tokio::select! {
                 biased;
                 () = self.abandoned() => {
                     parts.push(part);
                     break;
                 }
-                attempt = self.insert(records) => attempt,
+                attempt = self.insert(entries) => attempt,
             };
             match attempt {
                 Attempt::Written => {
-                    any_written = true;
+                    any_written |= records > 0;
                     retry = Backoff::default();
-                    self.done(&self.stats.written, records.len());
+                    self.done(&self.stats.written, records);
+                    self.advanced(entries);
                 }
-                Attempt::Refused(_) if records.len() > 1 => parts.extend(halves(part)),
+                Attempt::Refused(_) if records > 1 => parts.extend(halves(part)),
                 // One record alone is at fault if the error says so, or if others went through.
-                Attempt::Refused(error) if any_written || store::is_data_error(&error) => {
-                    self.give_up(first, &error.to_string());
+                Attempt::Refused(error) if records == 1 && (any_written || store::is_data_error(&error)) => {
+                    for entry in &mut batch[part.clone()] {
+                        if let Some(record) = entry.record.take() {
+                            self.give_up(&record, &error.to_string());
+                        }
+                    }
+                    // Its number counts as written: what comes later must not wait for it.
+                    parts.push(part);
                 }
                 Attempt::Refused(error) => {
                     parts.push(part);
@@ -91,14 +121,14 @@ impl BatchWriter {
                 }
             }
         }
-        for record in parts.into_iter().rev().flat_map(|part| &batch[part]) {
+        for record in parts.into_iter().rev().flat_map(|part| records(&batch[part])) {
             self.give_up(record, STOPPED);
         }
         self.stats.oldest.store(0, Ordering::Relaxed);
     }
 
-    async fn insert(&self, records: &[LedgerRecord]) -> Attempt {
-        match tokio::time::timeout(WRITE_TIMEOUT, self.transaction(records)).await {
+    async fn insert(&self, entries: &[Entry]) -> Attempt {
+        match tokio::time::timeout(WRITE_TIMEOUT, self.transaction(entries)).await {
             Ok(Ok(())) => Attempt::Written,
             Ok(Err(error)) if store::is_away(&error) => Attempt::Away(error.to_string()),
             Ok(Err(error)) => Attempt::Refused(error),
@@ -106,13 +136,42 @@ impl BatchWriter {
         }
     }
 
-    async fn transaction(&self, records: &[LedgerRecord]) -> Result<(), DbErr> {
-        use usage_ledger::Column::{Attempt as Number, RequestId};
+    async fn transaction(&self, entries: &[Entry]) -> Result<(), DbErr> {
+        let starts = self.starts.pending();
         let transaction = store::begin_write(&self.db).await?;
-        insert_new(&transaction, records.iter().map(row::charge), OnConflict::columns([RequestId, Number])).await?;
-        let known = OnConflict::column(message_request::Column::RequestId);
-        insert_new(&transaction, records.iter().map(row::detail), known).await?;
-        transaction.commit().await
+        if records(entries).next().is_some() {
+            let inserted = insert_charges(&transaction, entries).await?;
+            rollup::add(&transaction, inserted).await?;
+            insert_details(&transaction, entries).await?;
+        }
+        starts::write(&transaction, &starts).await?;
+        if let Some(last) = entries.last() {
+            node::advance(&transaction, self.inc, last.lsn).await?;
+        }
+        transaction.commit().await?;
+        self.starts.written(&starts);
+        Ok(())
+    }
+
+    fn advanced(&self, entries: &[Entry]) {
+        self.progress.send_modify(|progress| {
+            progress.stuck = false;
+            progress.written = entries.last().map_or(progress.written, |last| last.lsn);
+        });
+    }
+
+    /// Everything is written: this life of the process is over. Whether that was so.
+    pub(super) async fn end_life(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.abandoned() => return false,
+            ended = tokio::time::timeout(FAREWELL, node::end_life(&self.db, self.inc)) => {
+                if !matches!(ended, Ok(Ok(()))) {
+                    tracing::warn!("the database was not told that this node has stopped");
+                }
+            }
+        }
+        true
     }
 
     /// The record will not be in the database: the log is the last place to keep it.
@@ -121,7 +180,7 @@ impl BatchWriter {
         self.done(&self.stats.failed, 1);
     }
 
-    fn done(&self, counter: &std::sync::atomic::AtomicU64, records: usize) {
+    fn done(&self, counter: &AtomicU64, records: usize) {
         let records = records as u64;
         counter.fetch_add(records, Ordering::Relaxed);
         self.stats.pending.fetch_sub(records, Ordering::Relaxed);
@@ -132,6 +191,7 @@ impl BatchWriter {
             let pending = self.stats.pending.load(Ordering::Relaxed);
             tracing::warn!(error, pending, "cannot write the ledger; trying again until it works");
         }
+        self.progress.send_modify(|progress| progress.stuck = true);
         tokio::select! {
             () = tokio::time::sleep(retry.next()) => {}
             () = self.abandoned() => {}
@@ -139,20 +199,41 @@ impl BatchWriter {
     }
 }
 
-/// Inserts rows, leaving those alone that are there already.
-async fn insert_new<A: ActiveModelTrait + Send>(
-    transaction: &DatabaseTransaction,
-    rows: impl Iterator<Item = A>,
-    mut same: OnConflict,
-) -> Result<(), DbErr> {
-    let columns = <A::Entity as EntityTrait>::Column::iter().count();
-    let mut rows = rows.peekable();
-    same.do_nothing();
-    while rows.peek().is_some() {
-        let chunk: Vec<A> = rows.by_ref().take(VARIABLES_MAX / columns).collect();
-        A::Entity::insert_many(chunk).on_conflict(same.clone()).exec_without_returning(transaction).await?;
+fn records(entries: &[Entry]) -> impl Iterator<Item = &LedgerRecord> {
+    entries.iter().filter_map(|entry| entry.record.as_deref())
+}
+
+/// Inserts the rows that are not there yet, and says which those were.
+async fn insert_charges(transaction: &DatabaseTransaction, entries: &[Entry]) -> Result<Vec<Inserted>, DbErr> {
+    use usage_ledger::Column::{Attempt, RequestId};
+    let mut inserted = Vec::new();
+    for chunk in chunks(records(entries).map(row::charge)) {
+        let known = OnConflict::columns([RequestId, Attempt]).do_nothing().to_owned();
+        let mut insert = usage_ledger::Entity::insert_many(chunk).on_conflict(known).into_query();
+        insert.returning(Query::returning().columns(rollup::RETURNED));
+        for row in transaction.query_all(&insert).await? {
+            inserted.push(Inserted::from_query_result(&row, "")?);
+        }
+    }
+    Ok(inserted)
+}
+
+async fn insert_details(transaction: &DatabaseTransaction, entries: &[Entry]) -> Result<(), DbErr> {
+    for chunk in chunks(records(entries).map(row::detail)) {
+        let known = OnConflict::column(message_request::Column::RequestId).do_nothing().to_owned();
+        message_request::Entity::insert_many(chunk).on_conflict(known).exec_without_returning(transaction).await?;
     }
     Ok(())
+}
+
+/// As many rows at a time as one statement takes.
+fn chunks<A: ActiveModelTrait>(rows: impl Iterator<Item = A>) -> impl Iterator<Item = Vec<A>> {
+    let columns = <A::Entity as EntityTrait>::Column::iter().count();
+    let mut rows = rows.peekable();
+    std::iter::from_fn(move || {
+        rows.peek()?;
+        Some(rows.by_ref().take(VARIABLES_MAX / columns).collect())
+    })
 }
 
 /// The second half comes first: the parts are a stack.

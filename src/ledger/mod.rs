@@ -1,10 +1,17 @@
 //! The durable record of what was spent.
 
 mod batch;
+mod node;
+mod order;
 pub mod query;
 mod record;
+mod rollup;
 mod row;
+mod slot;
+mod starts;
 mod writer;
 
+pub use node::begin_life;
 pub use record::{AttemptReport, LedgerRecord, Outcome};
-pub use writer::{Ledger, LedgerOptions, LedgerSlot, LedgerStats};
+pub use slot::LedgerSlot;
+pub use writer::{Ledger, LedgerBehind, LedgerOptions, LedgerStats};

@@ -53,6 +53,10 @@ pub struct LedgerRecord {
     pub counted_in_user_global: bool,
     /// Whether the cost counts in the mainline budget of the key.
     pub counted_in_key_global: bool,
+    /// How often the user's spend had been reset when the cost was fixed.
+    pub user_era: i64,
+    /// The same of the key.
+    pub key_era: i64,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// Bytes of the request body.

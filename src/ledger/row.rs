@@ -45,6 +45,8 @@ pub(super) fn charge(record: &LedgerRecord) -> usage_ledger::ActiveModel {
         cost_nanos: Set(record.cost.nanos()),
         counted_in_user_global: Set(record.counted_in_user_global),
         counted_in_key_global: Set(record.counted_in_key_global),
+        user_era: Set(record.user_era),
+        key_era: Set(record.key_era),
     }
 }
 
@@ -85,6 +87,8 @@ pub(super) fn json(record: &LedgerRecord) -> serde_json::Value {
         "price": record.price,
         "countedInUserGlobal": record.counted_in_user_global,
         "countedInKeyGlobal": record.counted_in_key_global,
+        "userEra": record.user_era,
+        "keyEra": record.key_era,
         "stream": record.stream,
         "requestBytes": record.request_bytes,
         "responseBytes": record.response_bytes,

@@ -1,4 +1,4 @@
-//! Takes records off the request's path and writes them in batches.
+//! Takes records off the request's path and writes them in batches, in the order of their numbers.
 //!
 //! A request reserves its place in the queue before it is admitted; so whoever has been served can be recorded, and
 //! when the database has been away for so long that the queue is full, nobody new is admitted.
@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sea_orm::DatabaseConnection;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::LedgerRecord;
-use super::batch::{BatchWriter, STOPPED};
+use super::batch::{BatchWriter, Progress, STOPPED};
+use super::order::InOrder;
+use super::slot::{Entry, LedgerSlot, Numbers};
+use super::starts::Starts;
+use crate::limit::BudgetId;
 
 /// How the ledger is written.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +39,13 @@ impl Default for LedgerOptions {
 /// The way into the ledger.
 #[derive(Debug)]
 pub struct Ledger {
-    queue: mpsc::Sender<LedgerRecord>,
+    queue: mpsc::Sender<Entry>,
+    most: usize,
+    numbers: Arc<Numbers>,
     stats: Arc<LedgerStats>,
+    starts: Arc<Starts>,
+    urgency: Arc<Urgency>,
+    progress: watch::Receiver<Progress>,
     /// Take nothing new, write what is there.
     stop: CancellationToken,
     /// Stop writing.
@@ -45,12 +53,10 @@ pub struct Ledger {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// A place in the queue. Dropping it gives it back.
-#[derive(Debug)]
-pub struct LedgerSlot {
-    permit: mpsc::OwnedPermit<LedgerRecord>,
-    stats: Arc<LedgerStats>,
-}
+/// What somebody waits for is not written, and the database does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger is behind, because the database does not answer")]
+pub struct LedgerBehind;
 
 /// How the writing goes.
 #[derive(Debug, Default)]
@@ -60,31 +66,78 @@ pub struct LedgerStats {
     pub(super) failed: AtomicU64,
     /// When the oldest record of the current batch was settled; 0: there is none.
     pub(super) oldest: AtomicI64,
+    /// Records that wait for one with an earlier number.
+    early: AtomicU64,
+}
+
+/// What makes the writer write before its interval is over.
+#[derive(Debug, Default)]
+struct Urgency {
+    /// Everything up to this number.
+    wanted: AtomicU64,
+    wake: Notify,
 }
 
 impl Ledger {
-    /// Starts a writer on the current runtime, which must be the one that the pool of connections lives on.
+    /// Starts a writer on the current runtime, which must be the one that the pool of connections lives on. `inc` is
+    /// the number of this process's life ([`begin_life`](super::begin_life)).
     #[must_use]
-    pub fn start(db: DatabaseConnection, options: LedgerOptions) -> Self {
-        let (queue, records) = mpsc::channel(options.queue.max(1));
+    pub fn start(db: DatabaseConnection, inc: i64, options: LedgerOptions) -> Self {
+        let most = options.queue.max(1);
+        let (queue, records) = mpsc::channel(most);
+        let (report, progress) = watch::channel(Progress::default());
         let stats = Arc::new(LedgerStats::default());
+        let (starts, urgency) = (Arc::<Starts>::default(), Arc::<Urgency>::default());
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let writer = Writer {
-            records,
-            options,
-            stop: stop.clone(),
-            batches: BatchWriter::new(db, Arc::clone(&stats), abandon.clone()),
+        let batches = BatchWriter {
+            db,
+            inc,
+            stats: Arc::clone(&stats),
+            starts: Arc::clone(&starts),
+            progress: report,
+            abandon: abandon.clone(),
         };
-        let writer = tokio::spawn(writer.run());
-        Self { queue, stats, stop, abandon, writer: Mutex::new(Some(writer)) }
+        let (order, urgent) = (InOrder::default(), Arc::clone(&urgency));
+        let writer = Writer { records, order, options, urgency: urgent, stop: stop.clone(), batches };
+        let writer = Mutex::new(Some(tokio::spawn(writer.run())));
+        Self { queue, most, numbers: Arc::default(), stats, starts, urgency, progress, stop, abandon, writer }
     }
 
     /// A place for the record of a request that is about to be admitted; none: the database has been away for too
     /// long, or the gateway is stopping.
     #[must_use]
     pub fn reserve(&self) -> Option<LedgerSlot> {
+        // What waits for a lost number is not in the queue any more; it must not grow beyond all bounds either.
+        if self.stats.early.load(Ordering::Relaxed) >= self.most as u64 {
+            return None;
+        }
         let permit = self.queue.clone().try_reserve_owned().ok()?;
-        Some(LedgerSlot { permit, stats: Arc::clone(&self.stats) })
+        Some(LedgerSlot::new(permit, &self.numbers, &self.stats))
+    }
+
+    /// The last number that was handed out; 0: none was.
+    #[must_use]
+    pub fn last_number(&self) -> u64 {
+        self.numbers.last()
+    }
+
+    /// Returns when everything up to this number is in the database. The writer does not wait for more before it
+    /// writes that.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerBehind`] when the database is away, or writing has ended.
+    pub async fn barrier(&self, lsn: u64) -> Result<(), LedgerBehind> {
+        self.urgency.ask(lsn);
+        let mut progress = self.progress.clone();
+        let known = progress.wait_for(|progress| progress.written >= lsn || progress.stuck).await;
+        known.is_ok_and(|progress| progress.written >= lsn).then_some(()).ok_or(LedgerBehind)
+    }
+
+    /// Remembers, with the next batch, when the running five hours of a budget began (Unix milliseconds).
+    pub fn window_started(&self, budget: BudgetId, started_at: i64) {
+        self.starts.put(budget, started_at);
+        self.urgency.wake.notify_one();
     }
 
     /// How the writing goes.
@@ -106,14 +159,6 @@ impl Ledger {
                 tracing::error!(%error, "the writer of the ledger failed");
             }
         }
-    }
-}
-
-impl LedgerSlot {
-    /// Hands the record over. Neither waits nor fails.
-    pub fn commit(self, record: LedgerRecord) {
-        self.stats.pending.fetch_add(1, Ordering::Relaxed);
-        self.permit.send(record);
     }
 }
 
@@ -146,9 +191,23 @@ impl LedgerStats {
     }
 }
 
+impl Urgency {
+    fn ask(&self, lsn: u64) {
+        self.wanted.fetch_max(lsn, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    /// Whether somebody waits for what is ready.
+    fn concerns(&self, order: &InOrder) -> bool {
+        order.first().is_some_and(|first| first <= self.wanted.load(Ordering::Acquire))
+    }
+}
+
 struct Writer {
-    records: mpsc::Receiver<LedgerRecord>,
+    records: mpsc::Receiver<Entry>,
+    order: InOrder,
     options: LedgerOptions,
+    urgency: Arc<Urgency>,
     stop: CancellationToken,
     batches: BatchWriter,
 }
@@ -158,33 +217,66 @@ impl Writer {
         while let Some(batch) = self.next_batch().await {
             self.batches.write(batch).await;
         }
-        // Empty, unless writing was given up.
-        while let Ok(record) = self.records.try_recv() {
+        if self.batches.end_life().await {
+            return;
+        }
+        while let Ok(entry) = self.records.try_recv() {
+            self.order.put(entry);
+        }
+        for record in self.order.take_all().into_iter().filter_map(|entry| entry.record) {
             self.batches.give_up(&record, STOPPED);
         }
     }
 
     /// None when everything has come that will ever come, or writing was given up.
-    async fn next_batch(&mut self) -> Option<Vec<LedgerRecord>> {
-        let first = loop {
+    async fn next_batch(&mut self) -> Option<Vec<Entry>> {
+        while self.order.ready() == 0 {
             tokio::select! {
                 biased;
                 () = self.batches.abandoned() => return None,
-                first = self.records.recv() => break first?,
+                entry = self.records.recv() => match entry {
+                    Some(entry) => self.receive([entry]),
+                    None => return self.last_batch(),
+                },
+                () = self.urgency.wake.notified() => if !self.batches.starts.is_empty() { break },
                 // From here on nobody gets a place; those who have one may still use it.
                 () = self.stop.cancelled(), if !self.records.is_closed() => self.records.close(),
             }
-        };
-        let mut batch = vec![first];
+        }
         let full = tokio::time::sleep(self.options.interval);
         tokio::pin!(full);
-        while batch.len() < self.options.batch {
-            let room = self.options.batch - batch.len();
+        let mut received = Vec::new();
+        while self.order.ready() < self.options.batch && !self.urgency.concerns(&self.order) {
+            let room = self.options.batch - self.order.ready();
             tokio::select! {
-                received = self.records.recv_many(&mut batch, room) => if received == 0 { break },
+                count = self.records.recv_many(&mut received, room) => {
+                    self.receive(received.drain(..));
+                    if count == 0 { break }
+                }
+                () = self.urgency.wake.notified() => {}
                 () = &mut full => break,
             }
         }
-        Some(batch)
+        self.receive_all();
+        Some(self.order.take(self.options.batch))
+    }
+
+    fn receive(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        entries.into_iter().for_each(|entry| self.order.put(entry));
+        self.batches.stats.early.store(self.order.early() as u64, Ordering::Relaxed);
+    }
+
+    /// What is in the queue already.
+    fn receive_all(&mut self) {
+        while self.order.ready() < self.options.batch
+            && let Ok(entry) = self.records.try_recv()
+        {
+            self.receive([entry]);
+        }
+    }
+
+    fn last_batch(&mut self) -> Option<Vec<Entry>> {
+        let rest = self.order.take_all();
+        (!rest.is_empty() || !self.batches.starts.is_empty()).then_some(rest)
     }
 }

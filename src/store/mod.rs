@@ -3,7 +3,9 @@
 mod connect;
 mod error;
 mod schema;
+mod stamp;
 
 pub use connect::{begin_write, connect};
 pub use error::{StoreError, is_away, is_data_error};
 pub use schema::{MigrationState, migrate, migration_status};
+pub use stamp::next_stamp;

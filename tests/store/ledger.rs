@@ -48,6 +48,8 @@ pub fn record(n: u128) -> LedgerRecord {
         price: Some(Arc::from(r#"{"input":3}"#)),
         counted_in_user_global: true,
         counted_in_key_global: false,
+        user_era: 4,
+        key_era: 5,
         stream: true,
         request_bytes: 77,
         response_bytes: 88,
@@ -72,7 +74,7 @@ pub async fn rows(db: &DatabaseConnection) -> u64 {
 
 async fn a_record_is_in_the_database_within_400_milliseconds(database: TestDatabase) {
     let db = database.open().await;
-    let ledger = Ledger::start(db.clone(), LedgerOptions::default());
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
     let mut waited = Vec::new();
     for n in 1..=9 {
         let start = Instant::now();
@@ -117,6 +119,8 @@ async fn a_record_is_in_the_database_within_400_milliseconds(database: TestDatab
         cost_nanos: 123_456_789,
         counted_in_user_global: true,
         counted_in_key_global: false,
+        user_era: 4,
+        key_era: 5,
     };
     assert_eq!(row, expected);
     let detail = message_request::Entity::find_by_id(row.request_id).one(&db).await.unwrap().unwrap();
@@ -129,7 +133,7 @@ async fn a_record_is_in_the_database_within_400_milliseconds(database: TestDatab
 
 async fn a_record_that_is_written_twice_is_charged_once(database: TestDatabase) {
     let db = database.open().await;
-    let ledger = Ledger::start(db.clone(), LedgerOptions::default());
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
     // Twice in one batch, and again later; a second attempt of the same request is another charge.
     let second_attempt = || LedgerRecord { attempt: 2, ..record(1) };
     for again in [record(1), record(1), second_attempt()] {
@@ -146,7 +150,7 @@ async fn a_record_that_is_written_twice_is_charged_once(database: TestDatabase) 
 
 async fn many_records_are_written_in_order(database: TestDatabase) {
     let db = database.open().await;
-    let ledger = Ledger::start(db.clone(), LedgerOptions { batch: 2_000, ..LedgerOptions::default() });
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions { batch: 2_000, ..LedgerOptions::default() });
     for n in 0..5_000 {
         commit(&ledger, record(n));
     }
@@ -159,7 +163,7 @@ async fn many_records_are_written_in_order(database: TestDatabase) {
 
 async fn a_record_with_hostile_values_is_written(database: TestDatabase) {
     let db = database.open().await;
-    let ledger = Ledger::start(db.clone(), LedgerOptions::default());
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
     let hostile = LedgerRecord {
         attempt: u16::MAX,
         requested_model: format!("a\0b'; DROP TABLE users; --{}", "é".repeat(5 << 20)),
@@ -182,7 +186,7 @@ async fn a_record_with_hostile_values_is_written(database: TestDatabase) {
 async fn a_record_that_the_database_refuses_does_not_stop_the_others(database: TestDatabase) {
     let db = database.open().await;
     refuse_poison(&db).await;
-    let ledger = Ledger::start(db.clone(), LedgerOptions::default());
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
     let poison = [0, 17, 18, 99, 100, 199];
     for n in 0..200 {
         let provider = Arc::from(if poison.contains(&n) { "poison" } else { "good" });
@@ -209,7 +213,7 @@ pub async fn refuse_poison(db: &DatabaseConnection) {
 async fn a_broken_schema_loses_nothing(database: TestDatabase) {
     let db = database.open().await;
     db.execute_unprepared("ALTER TABLE usage_ledger RENAME TO elsewhere").await.unwrap();
-    let ledger = Ledger::start(db.clone(), LedgerOptions::default());
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
     for n in 0..20 {
         commit(&ledger, record(n));
     }
@@ -222,7 +226,7 @@ async fn a_broken_schema_loses_nothing(database: TestDatabase) {
 
 async fn a_full_queue_reserves_nothing_until_a_slot_is_free(database: TestDatabase) {
     let db = database.open().await;
-    let ledger = Ledger::start(db.clone(), LedgerOptions { queue: 2, ..LedgerOptions::default() });
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions { queue: 2, ..LedgerOptions::default() });
     let first = ledger.reserve().unwrap();
     let second = ledger.reserve().unwrap();
     assert!(ledger.reserve().is_none());
@@ -238,7 +242,7 @@ async fn a_full_queue_reserves_nothing_until_a_slot_is_free(database: TestDataba
 
 async fn stopping_waits_for_the_slots_that_are_out(database: TestDatabase) {
     let db = database.open().await;
-    let ledger = Arc::new(Ledger::start(db.clone(), LedgerOptions::default()));
+    let ledger = Arc::new(Ledger::start(db.clone(), 1, LedgerOptions::default()));
     let slot = ledger.reserve().unwrap();
     let stopping = tokio::spawn({
         let ledger = Arc::clone(&ledger);
@@ -255,7 +259,7 @@ async fn stopping_waits_for_the_slots_that_are_out(database: TestDatabase) {
 #[tokio::test]
 async fn a_slot_that_is_never_used_does_not_hold_the_end_beyond_its_deadline() {
     let db = TestDatabase::sqlite();
-    let ledger = Ledger::start(db.open().await, LedgerOptions::default());
+    let ledger = Ledger::start(db.open().await, 1, LedgerOptions::default());
     let slot = ledger.reserve().unwrap();
     ledger.flush_and_stop(Duration::from_millis(50)).await;
     slot.commit(record(1));

@@ -19,7 +19,7 @@ async fn what_was_recorded_while_the_database_was_away_is_written_once_and_in_or
     let database = TestDatabase::postgres();
     let db = database.open().await;
     let TestDatabase::Postgres(mut server) = database else { unreachable!("it is PostgreSQL") };
-    let ledger = Ledger::start(db.clone(), LedgerOptions::default());
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
     for n in 0..EACH {
         commit(&ledger, record(n));
     }
@@ -53,7 +53,7 @@ async fn a_database_that_stays_away_does_not_hold_the_end_beyond_its_deadline() 
     let db = database.open().await;
     let TestDatabase::Postgres(mut server) = database else { unreachable!("it is PostgreSQL") };
     server.stop();
-    let ledger = Ledger::start(db, LedgerOptions { queue: 700, ..LedgerOptions::default() });
+    let ledger = Ledger::start(db, 1, LedgerOptions { queue: 700, ..LedgerOptions::default() });
     for n in 0..700 {
         commit(&ledger, record(n));
     }
@@ -77,7 +77,7 @@ async fn a_record_that_is_given_up_is_in_the_log_with_everything() {
     let database = TestDatabase::sqlite();
     let db = database.open().await;
     refuse_poison(&db).await;
-    let ledger = Ledger::start(db.clone(), LedgerOptions::default());
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
     commit(&ledger, record(1));
     commit(&ledger, LedgerRecord { provider: Arc::from("poison"), ..record(2) });
     ledger.flush_and_stop(LIMIT).await;

@@ -7,6 +7,7 @@ mod database;
 mod directory;
 mod ledger;
 mod ledger_outage;
+mod limits;
 mod outage;
 mod provision;
 mod pubsub;

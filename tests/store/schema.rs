@@ -1,18 +1,25 @@
 //! The schema: how it comes into being, and what it promises.
 
-use entity::{admin_tokens, audit_log, idempotency_keys, keys, message_request, model_prices, usage_ledger, users};
-use migration::{Migrator, MigratorTrait, SchemaManager, m0001_first_tables};
+use entity::{
+    admin_tokens, audit_log, budget_windows, gateway_nodes, idempotency_keys, keys, limit_stamps, message_request,
+    model_group_limits, model_group_members, model_groups, model_prices, quota_boost_grants, usage_ledger,
+    usage_rollup_minute, user_group_members, user_groups, users,
+};
+use migration::{Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
     IntoActiveModel, PaginatorTrait,
 };
+use tollgate::ledger::begin_life;
 use tollgate::store::{self, StoreError};
 
 use crate::database::{TestDatabase, execute, on_both, sqlite_url};
+use crate::limits;
 
 on_both!(
     f02_a_migration_that_stopped_anywhere_can_be_run_again,
     migrating_twice_changes_nothing,
+    what_was_spent_before_there_was_a_roll_up_is_in_it,
     many_nodes_may_migrate_at_once,
     a_newer_schema_is_refused,
     looking_at_the_status_changes_nothing,
@@ -24,16 +31,26 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let whole = m0001_first_tables::steps().len();
-    for done in 0..=whole {
-        for step in m0001_first_tables::steps().into_iter().take(done) {
-            step.run(&SchemaManager::new(&db)).await.unwrap();
+    let migrations: [fn() -> Vec<Step>; 2] = [m0001_first_tables::steps, m0002_budgets::steps];
+    for (earlier, steps) in migrations.iter().enumerate() {
+        let whole = steps().len();
+        for done in 0..=whole {
+            Migrator::up(&db, Some(u32::try_from(earlier).unwrap())).await.unwrap();
+            if earlier > 0 {
+                old_charge(&db, 5).await;
+            }
+            for step in steps().into_iter().take(done) {
+                step.run(&SchemaManager::new(&db)).await.unwrap();
+            }
+            assert!(
+                !store::migration_status(&db).await.unwrap()[earlier].applied,
+                "after {done} of {whole} statements"
+            );
+            store::migrate(&db).await.unwrap();
+            assert!(store::migration_status(&db).await.unwrap()[earlier].applied);
+            fill(&db, 2).await;
+            drop_all(&db).await;
         }
-        assert!(!store::migration_status(&db).await.unwrap()[0].applied, "after {done} of {whole} statements");
-        store::migrate(&db).await.unwrap();
-        assert!(store::migration_status(&db).await.unwrap()[0].applied);
-        fill(&db, 1).await;
-        drop_all(&db).await;
     }
 }
 
@@ -42,6 +59,28 @@ async fn migrating_twice_changes_nothing(database: TestDatabase) {
     fill(&db, 1).await;
     store::migrate(&db).await.unwrap();
     assert_eq!(usage_ledger::Entity::find().count(&db).await.unwrap(), 1);
+}
+
+async fn what_was_spent_before_there_was_a_roll_up_is_in_it(database: TestDatabase) {
+    let db = database.connect().await;
+    Migrator::up(&db, Some(1)).await.unwrap();
+    old_charge(&db, 5).await;
+    old_charge(&db, 7).await;
+    store::migrate(&db).await.unwrap();
+    let expected = usage_rollup_minute::Model {
+        minute: 1,
+        user_id: 1,
+        key_id: 2,
+        provider: "p".to_owned(),
+        model_group_id: 0,
+        counted_in_user_global: true,
+        counted_in_key_global: true,
+        user_era: 0,
+        key_era: 0,
+        cost_nanos: 12,
+        requests: 2,
+    };
+    assert_eq!(usage_rollup_minute::Entity::find().all(&db).await.unwrap(), [expected]);
 }
 
 async fn many_nodes_may_migrate_at_once(database: TestDatabase) {
@@ -88,6 +127,15 @@ async fn every_entity_fits_its_table(database: TestDatabase) {
     assert_eq!(model_prices::Entity::find().one(&db).await.unwrap().unwrap().model, "model-1");
     assert_eq!(usage_ledger::Entity::find().one(&db).await.unwrap().unwrap().cost_nanos, i64::MAX);
     assert_eq!(message_request::Entity::find().one(&db).await.unwrap().unwrap().request_bytes, i64::MAX);
+    assert_eq!(user_groups::Entity::find().one(&db).await.unwrap().unwrap().name, "users 1");
+    assert_eq!(user_group_members::Entity::find().count(&db).await.unwrap(), 1);
+    assert_eq!(model_groups::Entity::find().one(&db).await.unwrap().unwrap().name, "models 1");
+    assert_eq!(model_group_members::Entity::find().one(&db).await.unwrap().unwrap().model, "m1");
+    assert_eq!(model_group_limits::Entity::find().one(&db).await.unwrap().unwrap().daily_nanos, Some(1_000_000_000));
+    assert_eq!(quota_boost_grants::Entity::find().one(&db).await.unwrap().unwrap().window, "daily");
+    assert_eq!(budget_windows::Entity::find().one(&db).await.unwrap().unwrap().started_at, 60_000);
+    assert_eq!(gateway_nodes::Entity::find().one(&db).await.unwrap().unwrap().state, "live");
+    assert_eq!(limit_stamps::Entity::find().all(&db).await.unwrap(), [limit_stamps::Model { id: 1, value: 2 }]);
 }
 
 async fn ids_are_never_reused(database: TestDatabase) {
@@ -247,6 +295,15 @@ async fn fill(db: &DatabaseConnection, n: i32) {
         price: None,
     };
     detail.into_active_model().reset_all().insert(db).await.unwrap();
+    limits::user_group(db, &format!("users {n}"), &[user.id]).await;
+    let models = limits::model_group(db, &format!("models {n}"), &[&format!("m{n}")]).await;
+    let mut limit = limits::limit(models);
+    limit.user_id = Set(Some(user.id));
+    limit.insert(db).await.unwrap();
+    limits::boost(user.id, models).insert(db).await.unwrap();
+    let window = budget_windows::Model { axis: "user".to_owned(), owner: user.id, scope: models, started_at: 60_000 };
+    window.into_active_model().reset_all().insert(db).await.unwrap();
+    begin_life(db, "node", true, 1).await.unwrap();
 }
 
 fn user(name: &str) -> users::ActiveModel {
@@ -260,6 +317,10 @@ fn user(name: &str) -> users::ActiveModel {
         max_concurrent_requests: Set(None),
         allowed_models: Set(None),
         provider_groups: Set(None),
+        limits: Set(None),
+        era: Set(0),
+        since_eras: Set(None),
+        stamp: Set(0),
         version: Set(1),
         created_at: Set(1),
         updated_at: Set(1),
@@ -279,6 +340,10 @@ fn key(user_id: i64, n: i32) -> keys::ActiveModel {
         max_concurrent_requests: Set(Some(i32::MAX)),
         allowed_models: Set(Some("[\"*\"]".to_owned())),
         provider_groups: Set(None),
+        limits: Set(None),
+        era: Set(0),
+        since_eras: Set(None),
+        stamp: Set(0),
         version: Set(1),
         created_at: Set(1),
         updated_at: Set(1),
@@ -319,14 +384,39 @@ fn charge(n: i32) -> usage_ledger::ActiveModel {
         cost_nanos: i64::MAX,
         counted_in_user_global: true,
         counted_in_key_global: true,
+        user_era: 0,
+        key_era: 0,
     };
     let mut row = row.into_active_model().reset_all();
     row.id = NotSet;
     row
 }
 
+/// A row of the ledger as the first version wrote it.
+async fn old_charge(db: &DatabaseConnection, cost: i64) {
+    let sql = format!(
+        "INSERT INTO usage_ledger (request_id, attempt, created_at, settled_at, user_id, key_id, provider, dialect, \
+         requested_model, served_model, outcome, estimated, status, duration_ms, input_tokens, output_tokens, \
+         cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, input_audio_tokens, \
+         output_audio_tokens, input_image_tokens, output_image_tokens, web_searches, service_tier, cost_nanos) \
+         VALUES ('old {cost}', 1, 1, 60001, 1, 2, 'p', 'anthropic', 'm', 'm', 'completed', false, 200, 1, 1, 1, 0, 0, \
+         0, 0, 0, 0, 0, 0, 0, 'standard', {cost})"
+    );
+    db.execute_unprepared(&sql).await.unwrap();
+}
+
 async fn drop_all(db: &DatabaseConnection) {
     for table in [
+        "budget_windows",
+        "gateway_nodes",
+        "limit_stamps",
+        "model_group_limits",
+        "model_group_members",
+        "quota_boost_grants",
+        "model_groups",
+        "user_group_members",
+        "user_groups",
+        "usage_rollup_minute",
         "keys",
         "users",
         "admin_tokens",

@@ -42,6 +42,8 @@ pub fn row(id: i64) -> usage_ledger::Model {
         cost_nanos: 1_234_567,
         counted_in_user_global: true,
         counted_in_key_global: true,
+        user_era: 0,
+        key_era: 0,
     }
 }
 

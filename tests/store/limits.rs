@@ -1,0 +1,288 @@
+//! Groups, limits and boosts: what the database refuses, and what it deletes along.
+
+use entity::{
+    keys, model_group_limits, model_group_members, model_groups, quota_boost_grants, user_group_members, user_groups,
+    users,
+};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
+    PaginatorTrait,
+};
+use tollgate::directory::{NewKey, NewUser, create_key, create_user};
+use tollgate::store;
+
+use crate::database::{TestDatabase, on_both};
+
+on_both!(
+    f15_nothing_is_left_of_a_thousand_deleted_keys_with_limits,
+    f15_whoever_is_deleted_takes_memberships_limits_and_boosts_along,
+    f22_a_limit_without_a_cap_is_refused_by_the_database_too,
+    a_limit_belongs_to_exactly_one_subject_and_is_there_once,
+    a_boost_that_makes_no_sense_is_refused,
+    a_model_is_in_one_group_at_most,
+    stamps_rise_in_the_order_in_which_they_are_committed,
+);
+
+/// Makes a user with a key; returns both ids.
+pub async fn owner(db: &DatabaseConnection, name: &str) -> (i64, i64) {
+    let user = create_user(db, NewUser::named(name), 1).await.unwrap().id;
+    (user, create_key(db, user, NewKey::named("k"), 1).await.unwrap().0.id)
+}
+
+/// Makes a model group.
+pub async fn model_group(db: &DatabaseConnection, name: &str, models: &[&str]) -> i64 {
+    let group = model_groups::ActiveModel {
+        id: NotSet,
+        name: Set(name.to_owned()),
+        description: Set(None),
+        singleton: Set(false),
+        stamp: Set(store::next_stamp(db).await.unwrap()),
+        version: Set(1),
+        created_at: Set(1),
+        updated_at: Set(1),
+    };
+    let id = group.insert(db).await.unwrap().id;
+    for model in models {
+        member(model, id).insert(db).await.unwrap();
+    }
+    id
+}
+
+/// Makes a user group.
+pub async fn user_group(db: &DatabaseConnection, name: &str, members: &[i64]) -> i64 {
+    let group = user_groups::ActiveModel {
+        id: NotSet,
+        name: Set(name.to_owned()),
+        description: Set(None),
+        stamp: Set(store::next_stamp(db).await.unwrap()),
+        version: Set(1),
+        created_at: Set(1),
+        updated_at: Set(1),
+    };
+    let id = group.insert(db).await.unwrap().id;
+    for user in members {
+        let member = user_group_members::ActiveModel { user_group_id: Set(id), user_id: Set(*user) };
+        member.insert(db).await.unwrap();
+    }
+    id
+}
+
+/// A daily limit of a dollar, of nobody yet.
+pub fn limit(model_group_id: i64) -> model_group_limits::ActiveModel {
+    model_group_limits::ActiveModel {
+        id: NotSet,
+        user_id: Set(None),
+        user_group_id: Set(None),
+        key_id: Set(None),
+        model_group_id: Set(model_group_id),
+        total_nanos: Set(None),
+        five_hours_nanos: Set(None),
+        five_hours_reset: Set(None),
+        daily_nanos: Set(Some(1_000_000_000)),
+        daily_reset: Set(None),
+        daily_at: Set(None),
+        weekly_nanos: Set(None),
+        monthly_nanos: Set(None),
+        stamp: Set(1),
+        version: Set(1),
+        created_at: Set(1),
+        updated_at: Set(1),
+    }
+}
+
+/// A boost of a dollar.
+pub fn boost(user_id: i64, model_group_id: i64) -> quota_boost_grants::ActiveModel {
+    quota_boost_grants::ActiveModel {
+        id: NotSet,
+        user_id: Set(user_id),
+        model_group_id: Set(model_group_id),
+        window: Set("daily".to_owned()),
+        nanos: Set(1_000_000_000),
+        starts_at: Set(1_000),
+        expires_at: Set(2_000),
+        reason: Set(None),
+        stamp: Set(1),
+        version: Set(1),
+        created_at: Set(1),
+    }
+}
+
+fn member(model: &str, model_group_id: i64) -> model_group_members::ActiveModel {
+    model_group_members::ActiveModel { model: Set(model.to_owned()), model_group_id: Set(model_group_id) }
+}
+
+async fn limits(db: &DatabaseConnection) -> u64 {
+    model_group_limits::Entity::find().count(db).await.unwrap()
+}
+
+async fn f15_nothing_is_left_of_a_thousand_deleted_keys_with_limits(database: TestDatabase) {
+    let db = database.open().await;
+    let (user, _) = owner(&db, "ada").await;
+    let group = model_group(&db, "g", &[]).await;
+    let transaction = store::begin_write(&db).await.unwrap();
+    for _ in 0..1_000 {
+        let key = create_key(&transaction, user, NewKey::named("k"), 1).await.unwrap().0.id;
+        let mut limit = limit(group);
+        limit.key_id = Set(Some(key));
+        limit.insert(&transaction).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    assert_eq!(limits(&db).await, 1_000);
+    keys::Entity::delete_many().exec(&db).await.unwrap();
+    assert_eq!(limits(&db).await, 0);
+}
+
+async fn f15_whoever_is_deleted_takes_memberships_limits_and_boosts_along(database: TestDatabase) {
+    let db = database.open().await;
+    let count = || async {
+        let members = user_group_members::Entity::find().count(&db).await.unwrap();
+        let models = model_group_members::Entity::find().count(&db).await.unwrap();
+        (limits(&db).await, members, models, quota_boost_grants::Entity::find().count(&db).await.unwrap())
+    };
+    let (ada, ada_key) = owner(&db, "ada").await;
+    let (grace, _) = owner(&db, "grace").await;
+    let team = user_group(&db, "team", &[ada, grace]).await;
+    let (a, b) = (model_group(&db, "a", &["m1", "m2"]).await, model_group(&db, "b", &["m3"]).await);
+    for group in [a, b] {
+        let subjects: [(Option<i64>, Option<i64>, Option<i64>); 4] =
+            [(Some(ada), None, None), (Some(grace), None, None), (None, Some(team), None), (None, None, Some(ada_key))];
+        for (user, user_group, key) in subjects {
+            let mut limit = limit(group);
+            (limit.user_id, limit.user_group_id, limit.key_id) = (Set(user), Set(user_group), Set(key));
+            limit.insert(&db).await.unwrap();
+        }
+        boost(ada, group).insert(&db).await.unwrap();
+        boost(grace, group).insert(&db).await.unwrap();
+    }
+    assert_eq!(count().await, (8, 2, 3, 4));
+    model_groups::Entity::delete_by_id(a).exec(&db).await.unwrap();
+    assert_eq!(count().await, (4, 2, 1, 2), "without a model group");
+    users::Entity::delete_by_id(ada).exec(&db).await.unwrap();
+    assert_eq!(count().await, (2, 1, 1, 1), "without a user, and so without his key");
+    user_groups::Entity::delete_by_id(team).exec(&db).await.unwrap();
+    assert_eq!(count().await, (1, 0, 1, 1), "without a user group");
+}
+
+async fn f22_a_limit_without_a_cap_is_refused_by_the_database_too(database: TestDatabase) {
+    let db = database.open().await;
+    let (user, _) = owner(&db, "ada").await;
+    let group = model_group(&db, "g", &[]).await;
+    let of = |change: fn(&mut model_group_limits::ActiveModel)| {
+        let mut limit = limit(group);
+        limit.user_id = Set(Some(user));
+        change(&mut limit);
+        limit
+    };
+    let refused: [fn(&mut model_group_limits::ActiveModel); 8] = [
+        |limit| limit.daily_nanos = Set(None),
+        |limit| limit.daily_nanos = Set(Some(0)),
+        |limit| limit.total_nanos = Set(Some(0)),
+        |limit| limit.five_hours_nanos = Set(Some(-1)),
+        |limit| limit.monthly_nanos = Set(Some(9_000_000_000_000_001)),
+        |limit| limit.daily_reset = Set(Some("sometimes".to_owned())),
+        |limit| limit.five_hours_reset = Set(Some(String::new())),
+        |limit| limit.daily_at = Set(Some(1_440)),
+    ];
+    for (n, change) in refused.into_iter().enumerate() {
+        let error = of(change).insert(&db).await.expect_err(&format!("change {n}"));
+        assert!(store::is_data_error(&error), "{n}: {error}");
+    }
+    let stored = of(|limit| limit.weekly_nanos = Set(Some(9_000_000_000_000_000))).insert(&db).await.unwrap();
+    let last_cap =
+        format!("UPDATE model_group_limits SET daily_nanos = NULL, weekly_nanos = NULL WHERE id = {}", stored.id);
+    assert!(store::is_data_error(&db.execute_unprepared(&last_cap).await.unwrap_err()));
+}
+
+async fn a_limit_belongs_to_exactly_one_subject_and_is_there_once(database: TestDatabase) {
+    let db = database.open().await;
+    let (user, key) = owner(&db, "ada").await;
+    let team = user_group(&db, "team", &[]).await;
+    let (group, other) = (model_group(&db, "g", &[]).await, model_group(&db, "other", &[]).await);
+    let of = |subject: (Option<i64>, Option<i64>, Option<i64>), group: i64| {
+        let mut limit = limit(group);
+        (limit.user_id, limit.user_group_id, limit.key_id) = (Set(subject.0), Set(subject.1), Set(subject.2));
+        limit.insert(&db)
+    };
+    for subject in [
+        (None, None, None),
+        (Some(user), Some(team), None),
+        (Some(user), None, Some(key)),
+        (Some(user), Some(team), Some(key)),
+        (Some(999), None, None),
+        (None, Some(999), None),
+        (None, None, Some(999)),
+    ] {
+        assert!(store::is_data_error(&of(subject, group).await.unwrap_err()), "{subject:?}");
+    }
+    for subject in [(Some(user), None, None), (None, Some(team), None), (None, None, Some(key))] {
+        of(subject, group).await.unwrap();
+        of(subject, other).await.unwrap();
+        assert!(store::is_data_error(&of(subject, group).await.unwrap_err()), "{subject:?} twice");
+    }
+}
+
+async fn a_boost_that_makes_no_sense_is_refused(database: TestDatabase) {
+    let db = database.open().await;
+    let (user, _) = owner(&db, "ada").await;
+    let group = model_group(&db, "g", &[]).await;
+    let refused: [fn(&mut quota_boost_grants::ActiveModel); 5] = [
+        |boost| boost.nanos = Set(0),
+        |boost| boost.nanos = Set(-1),
+        |boost| boost.expires_at = Set(1_000),
+        |boost| boost.window = Set("hourly".to_owned()),
+        |boost| boost.user_id = Set(999),
+    ];
+    for (n, change) in refused.into_iter().enumerate() {
+        let mut boost = boost(user, group);
+        change(&mut boost);
+        let error = boost.insert(&db).await.expect_err(&format!("change {n}"));
+        assert!(store::is_data_error(&error), "{n}: {error}");
+    }
+    // Two at once are two grants.
+    boost(user, group).insert(&db).await.unwrap();
+    boost(user, group).insert(&db).await.unwrap();
+}
+
+async fn a_model_is_in_one_group_at_most(database: TestDatabase) {
+    let db = database.open().await;
+    let group = model_group(&db, "g", &["m"]).await;
+    let other = model_group(&db, "other", &["M"]).await;
+    for group in [group, other] {
+        assert!(store::is_data_error(&member("m", group).insert(&db).await.unwrap_err()));
+    }
+    model_groups::Entity::delete_by_id(group).exec(&db).await.unwrap();
+    member("m", other).insert(&db).await.unwrap();
+}
+
+async fn stamps_rise_in_the_order_in_which_they_are_committed(database: TestDatabase) {
+    let db = database.open().await;
+    let writers: Vec<_> = (0..6)
+        .map(|writer| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                for n in 0..10 {
+                    let transaction = store::begin_write(&db).await.unwrap();
+                    let stamp = store::next_stamp(&transaction).await.unwrap();
+                    // Ids are given out at once, and rows seen only after the commit: while this transaction is open
+                    // nobody else may be given a stamp.
+                    let seen = user_groups::Entity::find().count(&transaction).await.unwrap();
+                    assert_eq!(i64::try_from(seen).unwrap() + 1, stamp);
+                    let group = user_groups::ActiveModel {
+                        id: NotSet,
+                        name: Set(format!("{writer} {n}")),
+                        description: Set(None),
+                        stamp: Set(stamp),
+                        version: Set(1),
+                        created_at: Set(1),
+                        updated_at: Set(1),
+                    };
+                    group.insert(&transaction).await.unwrap();
+                    transaction.commit().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
