@@ -74,7 +74,7 @@ pub(super) async fn add(transaction: &DatabaseTransaction, inserted: Vec<Inserte
             row.key_era,
         );
         let sum = sums.entry(key).or_default();
-        *sum = (sum.0.saturating_add(row.cost_nanos).max(-i64::MAX), sum.1 + 1);
+        *sum = (Ord::max(sum.0.saturating_add(row.cost_nanos), -i64::MAX), sum.1 + 1);
     }
     let rows: Vec<_> = sums.into_iter().map(row).collect();
     for chunk in rows.chunks(VARIABLES_MAX / Column::iter().count()) {
