@@ -51,6 +51,11 @@ impl Memo {
         drop(forgotten);
         budget
     }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().newer.len() + shard.read().older.len()).sum()
+    }
 }
 
 impl Default for Memo {

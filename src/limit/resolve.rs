@@ -64,6 +64,21 @@ impl Snapshot {
         }
     }
 
+    /// All budgets of a user or key: the mainline's, then those of model groups by id.
+    #[must_use]
+    pub fn budgets_of(&self, axis: Axis, owner: &Owner) -> Vec<Budget> {
+        let of_groups = self.model_groups().iter().filter_map(|group| {
+            let policy = match axis {
+                Axis::User => self.user_policy(owner, group),
+                Axis::Key => self.key_policy(owner, group),
+                Axis::Provider => None,
+            }?;
+            let id = BudgetId { axis, owner: owner.id, scope: Scope::ModelGroup(group.id) };
+            Some(Budget { id, policy: Arc::new(policy) })
+        });
+        self.mainline(axis, owner).into_iter().chain(of_groups).collect()
+    }
+
     fn payers(
         &self,
         axis: Axis,
@@ -105,3 +120,7 @@ pub fn provider_policy(name: &str, limits: &[WindowCap]) -> Option<(BudgetId, Po
     let id = BudgetId { axis: Axis::Provider, owner: owner.id, scope: Scope::Mainline };
     Some((id, mainline_policy(Axis::Provider, &owner)?))
 }
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -13,6 +13,8 @@ use super::policy::{Policy, Source};
 /// The default, which knows no group, is that of a gateway whose model groups are switched off.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// The lowest id first.
+    model_groups: Vec<Arc<ModelGroup>>,
     groups_of_models: HashMap<String, Arc<ModelGroup>>,
     user_groups: HashMap<i64, UserGroup>,
     groups_of_users: HashMap<i64, Vec<i64>>,
@@ -48,9 +50,11 @@ impl Snapshot {
     /// Makes the data ready.
     #[must_use]
     pub fn new(data: LimitData) -> Self {
+        let (model_groups, groups_of_models) = index_models(data.model_groups);
         let (user_groups, groups_of_users) = index_user_groups(data.user_groups);
         Self {
-            groups_of_models: index_models(data.model_groups),
+            model_groups,
+            groups_of_models,
             user_groups,
             groups_of_users,
             rows: index_rows(data.limits),
@@ -63,6 +67,19 @@ impl Snapshot {
     #[must_use]
     pub fn model_group(&self, served_model: &str) -> Option<&ModelGroup> {
         self.shared_model_group(served_model).map(Arc::as_ref)
+    }
+
+    /// All model groups, the lowest id first.
+    #[must_use]
+    pub fn model_groups(&self) -> &[Arc<ModelGroup>] {
+        &self.model_groups
+    }
+
+    /// The model group of this id.
+    #[must_use]
+    pub fn model_group_by_id(&self, id: i64) -> Option<&ModelGroup> {
+        let at = self.model_groups.binary_search_by_key(&id, |group| group.id).ok()?;
+        Some(&self.model_groups[at])
     }
 
     /// Ids of the groups that a user is in, the lowest first.
@@ -108,16 +125,18 @@ impl Snapshot {
 }
 
 /// The database lets a model into one group only; the lowest id makes sure of it here.
-fn index_models(mut groups: Vec<ModelGroupRow>) -> HashMap<String, Arc<ModelGroup>> {
-    groups.sort_by_key(|group| group.id);
-    let mut index = HashMap::with_capacity(groups.iter().map(|group| group.models.len()).sum());
-    for ModelGroupRow { id, name, models, stamp } in groups {
+fn index_models(mut rows: Vec<ModelGroupRow>) -> (Vec<Arc<ModelGroup>>, HashMap<String, Arc<ModelGroup>>) {
+    rows.sort_by_key(|row| row.id);
+    let mut groups = Vec::with_capacity(rows.len());
+    let mut of_models = HashMap::with_capacity(rows.iter().map(|row| row.models.len()).sum());
+    for ModelGroupRow { id, name, models, stamp } in rows {
         let group = Arc::new(ModelGroup { id, name, stamp });
         for model in models {
-            index.entry(model.trim().to_owned()).or_insert_with(|| Arc::clone(&group));
+            of_models.entry(model.trim().to_owned()).or_insert_with(|| Arc::clone(&group));
         }
+        groups.push(group);
     }
-    index
+    (groups, of_models)
 }
 
 fn index_user_groups(groups: Vec<UserGroupRow>) -> (HashMap<i64, UserGroup>, HashMap<i64, Vec<i64>>) {
