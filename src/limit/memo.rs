@@ -84,3 +84,7 @@ fn shard(id: BudgetId) -> usize {
     let spread = id.owner.wrapping_mul(31).wrapping_add(group);
     usize::try_from(spread.rem_euclid(SHARDS)).unwrap_or(0)
 }
+
+#[cfg(test)]
+#[path = "memo_tests.rs"]
+mod tests;

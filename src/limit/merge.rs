@@ -101,3 +101,7 @@ fn raised(base: Usd, granted: i128) -> Usd {
     let sum = i128::from(base.nanos()).saturating_add(granted);
     i64::try_from(sum).map_or(LARGEST_CAP, |nanos| Usd::from_nanos(nanos).min(LARGEST_CAP))
 }
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;
