@@ -54,3 +54,43 @@ fn more_owners_than_are_remembered_all_get_what_is_theirs() {
     let remembered = snapshot.memo.len();
     assert!((1..=2 * 64 * HALF).contains(&remembered), "{remembered}");
 }
+
+#[test]
+fn what_is_in_the_older_half_is_still_known_but_not_to_a_changed_owner() {
+    let snapshot = Data::new().snapshot();
+    let of = |id, stamp| {
+        let owner = Owner { stamp, ..with_mainline(id, &[daily(1)]) };
+        snapshot.resolve(&owner, &user(KEY), "other").user.mainline.unwrap().policy
+    };
+    let fill = || {
+        // All in the shard of the user.
+        for other in (1..).map(|n| USER + n * SHARDS).take(HALF) {
+            of(other, 1);
+        }
+    };
+    let first = of(USER, 1);
+    fill();
+    assert!(Arc::ptr_eq(&first, &of(USER, 1)), "asked for in time");
+    fill();
+    assert_eq!(of(USER, 2).version, 2);
+    fill();
+    fill();
+    assert!(!Arc::ptr_eq(&first, &of(USER, 1)), "forgotten");
+}
+
+#[test]
+fn threads_with_different_states_of_an_owner_each_get_their_own() {
+    let snapshot = Data::new().limit_on_user(USER, &[daily(5)]).snapshot();
+    std::thread::scope(|scope| {
+        for thread in 1..=4 {
+            let snapshot = &snapshot;
+            scope.spawn(move || {
+                for _ in 0..2_000 {
+                    let owner = Owner { stamp: thread, era: thread, ..user(USER) };
+                    let policy = snapshot.resolve(&owner, &user(KEY), "model").user.group.unwrap().policy;
+                    assert_eq!((policy.version, policy.era), (thread, thread));
+                }
+            });
+        }
+    });
+}

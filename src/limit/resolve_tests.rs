@@ -302,6 +302,15 @@ fn editing_anything_that_a_policy_is_made_of_raises_its_version() {
         edit(&mut data.0);
         assert_eq!(user_group_policy(&data.snapshot()).unwrap().version, 8, "{what}");
     }
+    let of_key: [(&str, Edit); 2] = [
+        ("the model group of a key's limit", |data| data.model_groups[0].stamp = 8),
+        ("a key's limit", |data| data.limits[0].stamp = 8),
+    ];
+    for (what, edit) in of_key {
+        let mut data = Data::new().limit_on_key(KEY, &[daily(1)]);
+        edit(&mut data.0);
+        assert_eq!(resolve(&data.snapshot()).key.group.unwrap().policy.version, 8, "{what}");
+    }
     let snapshot = everything().limit_on_key(KEY, &[daily(1)]).snapshot();
     let edited = |id| Owner { stamp: 8, ..with_mainline(id, &[daily(1)]) };
     let found = snapshot.resolve(&edited(USER), &edited(KEY), "model");
