@@ -1,6 +1,6 @@
 //! When the windows of the calendar start and end.
 
-use jiff::civil::Date;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
@@ -16,7 +16,8 @@ pub struct Span {
 }
 
 /// The day, week or month that `now` is in; days start `at` so many minutes after midnight. A start that the clocks
-/// skip comes as much later as they skip; of one that comes twice the first counts. None for other windows.
+/// skip comes as much later as they skip; of one that comes twice the first counts. None for other windows, and beyond
+/// the years that there is a calendar for.
 #[must_use]
 pub fn span(window: Window, at: u16, zone: &TimeZone, now: i64) -> Option<Span> {
     let today = zone.to_datetime(Timestamp::from_millisecond(now).ok()?).date();
@@ -27,12 +28,17 @@ pub fn span(window: Window, at: u16, zone: &TimeZone, now: i64) -> Option<Span> 
         Window::Total | Window::FiveHours => return None,
     };
     let mut start = instant(first, at, zone)?;
-    if start > now {
-        // The day has not begun, or the clocks were set back over midnight.
+    // It has not begun yet today, nor yesterday when yesterday was a date that the zone skipped.
+    while start > now {
         first = step(window, first, -1)?;
         start = instant(first, at, zone)?;
     }
-    let end = instant(step(window, first, 1)?, at, zone)?;
+    let mut end = instant(step(window, first, 1)?, at, zone)?;
+    // Clocks that are set back over midnight show yesterday's date again when the next one has begun already.
+    while end <= now {
+        first = step(window, first, 1)?;
+        (start, end) = (end, instant(step(window, first, 1)?, at, zone)?);
+    }
     Some(Span { start, end })
 }
 
@@ -50,8 +56,11 @@ fn monday(date: Date) -> Option<Date> {
 }
 
 fn instant(date: Date, at: u16, zone: &TimeZone) -> Option<i64> {
-    let (hour, minute) = (i8::try_from(at / 60).ok()?, i8::try_from(at % 60).ok()?);
-    let time = date.at(hour, minute, 0, 0);
+    let time = Time::new(i8::try_from(at / 60).ok()?, i8::try_from(at % 60).ok()?, 0, 0).ok()?;
     // "Compatible" (RFC 5545): later in a gap, earlier in a fold.
-    Some(zone.to_ambiguous_timestamp(time).compatible().ok()?.as_millisecond())
+    Some(zone.to_ambiguous_timestamp(date.to_datetime(time)).compatible().ok()?.as_millisecond())
 }
+
+#[cfg(test)]
+#[path = "calendar_tests.rs"]
+mod tests;

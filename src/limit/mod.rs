@@ -3,11 +3,21 @@
 mod calendar;
 mod counts;
 mod data;
+mod explain;
+mod memo;
+mod merge;
 mod policy;
+mod resolve;
+mod snapshot;
+#[cfg(test)]
+mod test_data;
 mod window;
 
 pub use calendar::{Span, span};
 pub use counts::{Axis, CountGuard, CountKind, CountLimits, CountRefusal, CountSubject, Counts};
 pub use data::{BoostRow, LimitData, LimitRow, ModelGroupRow, Owner, Subject, UserGroupRow, WindowCap};
-pub use policy::{BudgetId, CapStep, Policy, Scope, Source, WindowPolicy, provider_owner};
+pub use explain::CapExplanation;
+pub use policy::{BudgetId, CapStep, LARGEST_CAP, Policy, Scope, Source, WindowPolicy, provider_owner};
+pub use resolve::{Budget, Payers, Resolution, mainline_policy, provider_policy};
+pub use snapshot::{ModelGroup, Snapshot};
 pub use window::{Mode, Window};

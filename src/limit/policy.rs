@@ -7,6 +7,9 @@ use crate::money::Usd;
 use super::counts::Axis;
 use super::window::{Mode, Window};
 
+/// The most that a cap may be, boosts included: up to it a double, which is what Redis calculates in, is exact.
+pub const LARGEST_CAP: Usd = Usd::from_nanos(9_000_000 * Usd::NANOS_PER_USD);
+
 /// The owner id of a provider's budget: providers have names, which stay the same on every node and in every life.
 #[must_use]
 pub fn provider_owner(name: &str) -> i64 {
@@ -90,5 +93,16 @@ impl WindowPolicy {
     #[must_use]
     pub fn cap_at(&self, now: i64) -> Usd {
         self.caps.iter().rev().find(|step| step.from <= now).map_or(self.base, |step| step.cap)
+    }
+    /// What boosts add to the cap in force at `now`.
+    #[must_use]
+    pub fn boost_at(&self, now: i64) -> Usd {
+        self.cap_at(now) - self.base
+    }
+
+    /// The next change of the cap after `now`: from when on, and to what.
+    #[must_use]
+    pub fn next_step(&self, now: i64) -> Option<CapStep> {
+        self.caps.iter().find(|step| step.from > now).copied()
     }
 }
