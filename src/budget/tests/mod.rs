@@ -1,0 +1,6 @@
+//! What budgets must do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod one_node;
+mod world;
