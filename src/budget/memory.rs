@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use super::Clock;
 use super::account::Account;
 use super::authority::{Authority, AuthorityError};
 use super::protocol::{Answer, Audit, Incarnation, SeedStatement, Seeded, Statement};
 use super::rules::Rules;
 use super::shards::{BudgetHasher, SHARDS, shard_of};
-use super::Clock;
 use crate::limit::BudgetId;
 
 /// A budget that nobody holds anything of is forgotten after so long; the ledger knows it.

@@ -7,8 +7,8 @@ mod window;
 
 use std::sync::Arc;
 
-pub use window::{MINUTE, query};
 use window::WindowState;
+pub use window::{MINUTE, query};
 
 use super::protocol::{
     Answer, Audit, Holding, Incarnation, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
@@ -126,7 +126,9 @@ impl Account {
         let mut windows = Vec::with_capacity(policy.windows.len());
         for (policy, &bounds) in policy.windows.iter().zip(&said.terms.bounds) {
             let known = seed.windows.iter().find(|window| window.window == policy.window);
-            let (Some(known), false) = (known, WindowState::is_over(policy, bounds, now)) else { return Seeded::Refused };
+            let (Some(known), false) = (known, WindowState::is_over(policy, bounds, now)) else {
+                return Seeded::Refused;
+            };
             windows.push(WindowState::seeded(policy, bounds, known, seed.first_charge_start, now));
         }
         self.now = now;
