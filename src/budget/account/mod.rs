@@ -1,0 +1,384 @@
+//! One budget at the authority: what is spent in each window, and what every node holds.
+//!
+//! After every statement and for every window: `spent + held by all nodes <= cap + debts`. Time never moves money:
+//! what a node holds stays held until it says otherwise, or its journal has been replayed.
+
+mod window;
+
+use std::sync::Arc;
+
+use window::WindowState;
+pub use window::{MINUTE, query};
+
+use super::protocol::{
+    Answer, Audit, Holding, Incarnation, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
+};
+use super::rules::{Rule, Rules};
+use crate::money::Usd;
+
+/// A statement that is older is not trusted: the node has given it up and sent another.
+const STALE_AFTER: i64 = 2_000;
+
+/// A seed whose query is older may miss charges that nodes no longer remember.
+const SEED_LIFE: i64 = 5_000;
+
+/// Others are asked at most so often to give back what they do not use.
+const RECALL_EVERY: i64 = 250;
+
+/// What one node holds.
+#[derive(Clone, Debug)]
+struct Holder {
+    inc: Incarnation,
+    seq: u64,
+    position: Position,
+    reserved: Usd,
+    kept: Usd,
+    unwritten: Usd,
+    /// Told before the last seeding and perhaps not contained in it; held until the node speaks again.
+    pending: Usd,
+    /// It is gone: what it holds ends with the next seeding that contains its journal.
+    closed: bool,
+    /// It has stated something since the budget was created.
+    heard: bool,
+}
+
+/// One budget.
+#[derive(Clone, Debug)]
+pub struct Account {
+    terms: Arc<Terms>,
+    now: i64,
+    seeded_at: i64,
+    recall_at: i64,
+    /// Until then nothing is granted while a node of `join` is missing.
+    settle_until: i64,
+    join: Vec<Incarnation>,
+    /// The counters belong to other caps.
+    reseed: bool,
+    windows: Vec<WindowState>,
+    holders: Vec<Holder>,
+    rules: Rules,
+}
+
+impl Account {
+    /// A budget as the ledger knows it. Nothing is granted before `settle_until` until all nodes have spoken.
+    pub fn new(seed: &SeedStatement, settle_until: i64, now: i64, rules: Rules) -> Option<Self> {
+        let mut account = Self {
+            terms: Arc::clone(&seed.terms),
+            now,
+            seeded_at: i64::MIN,
+            recall_at: i64::MIN,
+            settle_until,
+            join: Vec::new(),
+            reseed: false,
+            windows: Vec::new(),
+            holders: Vec::new(),
+            rules,
+        };
+        if account.seed(seed, now) == Seeded::Refused {
+            return None;
+        }
+        if now < settle_until {
+            account.join = seed.seed.marks.iter().map(|&(inc, _)| inc).collect();
+        }
+        Some(account)
+    }
+
+    /// Takes a node's statement.
+    pub fn exchange(&mut self, said: &Statement, clock: i64) -> Answer {
+        // A fail-over to a slow clock never reopens a window; a node's clock may be a little ahead.
+        let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= clock + STALE_AFTER).max();
+        self.now = self.now.max(clock).max(ahead.unwrap_or(clock));
+        let now = self.now;
+        if clock - said.sent > STALE_AFTER {
+            return Answer::Stale;
+        }
+        let index = self.holder(said.inc);
+        let Some(holder) = self.holders.get_mut(index) else { return Answer::Stale };
+        if holder.closed {
+            return Answer::Stale;
+        }
+        if said.seq <= holder.seq && self.rules.hold(Rule::Numbered) {
+            return Answer::Old;
+        }
+        holder.seq = said.seq;
+        let position = holder.position;
+        let newer = self.take_terms(&said.terms);
+        self.roll(now);
+        if position != said.from && self.rules.hold(Rule::Addressed) {
+            return Answer::Resend(position);
+        }
+        self.take_items(said, now);
+        self.take_holdings(index, said);
+        let taken = self.grant(index, said, newer, now);
+        self.forget(index, said);
+        Answer::Ok(Box::new(taken))
+    }
+
+    /// Sets what was spent to what the ledger says.
+    pub fn seed(&mut self, said: &SeedStatement, clock: i64) -> Seeded {
+        let now = self.now.max(clock);
+        let seed = &said.seed;
+        let policy = &said.terms.policy;
+        let old = clock - seed.query_started > SEED_LIFE || seed.query_started < self.seeded_at;
+        if old || policy.version < self.terms.policy.version {
+            return Seeded::Refused;
+        }
+        let mut windows = Vec::with_capacity(policy.windows.len());
+        for (policy, &bounds) in policy.windows.iter().zip(&said.terms.bounds) {
+            let known = seed.windows.iter().find(|window| window.window == policy.window);
+            let (Some(known), false) = (known, WindowState::is_over(policy, bounds, now)) else {
+                return Seeded::Refused;
+            };
+            windows.push(WindowState::seeded(policy, bounds, known, seed.first_charge_start, now));
+        }
+        self.now = now;
+        self.terms = Arc::clone(&said.terms);
+        self.windows = windows;
+        self.seeded_at = seed.query_started;
+        self.reseed = false;
+        // A closed node that the snapshot no longer lists has its whole journal in it.
+        self.holders.retain(|holder| !holder.closed || seed.marks.iter().any(|&(inc, _)| inc == holder.inc));
+        for &(inc, _) in &seed.marks {
+            self.holder(inc);
+        }
+        for holder in &mut self.holders {
+            let mark = seed.marks.iter().find(|&&(inc, _)| inc == holder.inc).map_or(0, |&(_, lsn)| lsn);
+            if self.rules.hold(Rule::Marks) {
+                holder.position = Position::Mark(mark);
+            }
+            if self.rules.hold(Rule::Pending) {
+                holder.pending = holder.unwritten;
+            }
+        }
+        Seeded::Taken
+    }
+
+    /// A node is gone and its journal is in the database.
+    pub fn close(&mut self, inc: Incarnation) {
+        self.join.retain(|&waited| waited != inc);
+        if let Some(holder) = self.holders.iter_mut().find(|holder| holder.inc == inc) {
+            holder.closed = true;
+            self.reseed = true;
+        }
+    }
+
+    /// What no rule allows: what a silent node holds ends because time has passed.
+    #[cfg(test)]
+    pub fn expire(&mut self, inc: Incarnation) {
+        for holder in self.holders.iter_mut().filter(|holder| holder.inc == inc) {
+            (holder.reserved, holder.kept) = (Usd::ZERO, Usd::ZERO);
+        }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        let windows = self.windows.iter().map(|window| (window.window, window.start(), window.spent)).collect();
+        let holders = self.holders.iter().map(|holder| Holding {
+            inc: holder.inc,
+            position: holder.position,
+            reserved: holder.reserved,
+            kept: holder.kept,
+            pending: holder.pending,
+        });
+        Audit { windows, holders: holders.collect() }
+    }
+
+    /// Whether nobody holds anything of it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.held() == Usd::ZERO
+    }
+
+    /// When it was last spoken of.
+    #[must_use]
+    pub const fn last_contact(&self) -> i64 {
+        self.now
+    }
+
+    fn holder(&mut self, inc: Incarnation) -> usize {
+        if let Some(index) = self.holders.iter().position(|holder| holder.inc == inc) {
+            return index;
+        }
+        self.holders.push(Holder {
+            inc,
+            seq: 0,
+            position: Position::Mark(0),
+            reserved: Usd::ZERO,
+            kept: Usd::ZERO,
+            unwritten: Usd::ZERO,
+            pending: Usd::ZERO,
+            closed: false,
+            heard: false,
+        });
+        self.holders.len() - 1
+    }
+
+    /// The later caps win. Returns the stored ones when they are the later.
+    fn take_terms(&mut self, said: &Arc<Terms>) -> Option<Arc<Terms>> {
+        if Arc::ptr_eq(said, &self.terms) {
+            return None;
+        }
+        let (ours, theirs) = (&self.terms.policy, &said.policy);
+        if theirs.version < ours.version {
+            return (theirs.windows != ours.windows || theirs.era != ours.era).then(|| Arc::clone(&self.terms));
+        }
+        if theirs != ours {
+            let keep = |policy| self.windows.iter().find_map(|window| window.under(policy));
+            let windows = theirs.windows.iter().zip(&said.bounds);
+            self.windows = windows
+                .map(|(policy, &bounds)| keep(policy).unwrap_or_else(|| WindowState::unknown(policy, bounds)))
+                .collect();
+            self.reseed = true;
+        }
+        self.terms = Arc::clone(said);
+        None
+    }
+
+    fn roll(&mut self, now: i64) {
+        for (window, &bounds) in self.windows.iter_mut().zip(&self.terms.bounds) {
+            window.roll(bounds, now);
+        }
+    }
+
+    fn take_items(&mut self, said: &Statement, now: i64) {
+        for item in &said.items {
+            for window in &mut self.windows {
+                window.add(item, now);
+            }
+        }
+    }
+
+    /// What is reserved is honoured, also as a debt; what is kept is never more than what was granted.
+    fn take_holdings(&mut self, index: usize, said: &Statement) {
+        let sum: Usd = said.items.iter().map(|item| item.amount).sum();
+        let joins = self.join.contains(&said.inc);
+        self.join.retain(|&inc| inc != said.inc);
+        let Some(holder) = self.holders.get_mut(index) else { return };
+        let mut before = holder.reserved + holder.kept - sum;
+        if joins {
+            before = before.max(said.reserved + said.kept);
+        }
+        holder.position = Position::At(said.to);
+        if self.rules.hold(Rule::Forced) {
+            holder.reserved = said.reserved;
+            holder.kept = said.kept.min(before - said.reserved).max(Usd::ZERO);
+        } else {
+            // What the rule forbids: a debt as a negative holding, which others can spend again.
+            holder.reserved = said.reserved.min(before);
+            holder.kept = said.kept.min(before - said.reserved).max(Usd::ZERO);
+        }
+        holder.unwritten = said.unwritten;
+        holder.pending = Usd::ZERO;
+        holder.heard = true;
+    }
+
+    fn grant(&mut self, index: usize, said: &Statement, newer: Option<Arc<Terms>>, now: i64) -> Taken {
+        let held = self.held();
+        let caps = self.caps(now);
+        let mut free = self.free(&caps, held);
+        if let Some(holder) = self.holders.get_mut(index)
+            && free < Usd::ZERO
+        {
+            let cut = holder.kept.min(-free);
+            holder.kept -= cut;
+            free += cut;
+        }
+        let settling = self.rules.hold(Rule::Join) && !self.join.is_empty() && now < self.settle_until;
+        let unknown = self.windows.iter().any(|window| !window.known);
+        let nodes = i64::try_from(self.holders.iter().filter(|holder| holder.heard).count()).unwrap_or(i64::MAX).max(1);
+        let floor = free.max(Usd::ZERO);
+        let mut granted = Usd::ZERO;
+        if said.need_sum > Usd::ZERO && !settling && !unknown {
+            let share = Usd::from_nanos(floor.nanos() / nodes.saturating_mul(2));
+            let unhurried = if self.is_tight(free, said, nodes, &caps) {
+                Usd::ZERO
+            } else {
+                said.slice.min(share).max(said.slice_min)
+            };
+            granted = said.need_sum.max(unhurried).min(floor);
+            if granted < said.need_min {
+                granted = Usd::ZERO;
+            }
+        }
+        free -= granted;
+        let mut kept = Usd::ZERO;
+        let mut others = Usd::ZERO;
+        for (at, holder) in self.holders.iter_mut().enumerate() {
+            if at == index {
+                holder.kept += granted;
+                kept = holder.kept;
+            } else {
+                others += holder.kept;
+            }
+        }
+        let denied = said.need_min > Usd::ZERO && granted == Usd::ZERO;
+        let recallable = if denied && now.saturating_sub(self.recall_at) > RECALL_EVERY { others } else { Usd::ZERO };
+        if recallable > Usd::ZERO {
+            self.recall_at = now;
+        }
+        Taken {
+            kept,
+            granted,
+            free,
+            tight: self.is_tight(free, said, nodes, &caps),
+            settling,
+            recallable,
+            valid_until: self.falls_at(now),
+            steady_until: self.steady_until(now),
+            terms: newer,
+            started: self.windows.iter().find_map(WindowState::first_charge),
+            reseed: self.reseed,
+            unknown,
+            windows: if denied || said.report { self.reports(&caps) } else { Vec::new() },
+        }
+    }
+
+    /// A node that forgets the budget leaves nothing behind but its position.
+    fn forget(&mut self, index: usize, said: &Statement) {
+        let Some(holder) = self.holders.get_mut(index) else { return };
+        if said.last && holder.reserved == Usd::ZERO && holder.kept == Usd::ZERO {
+            holder.unwritten = Usd::ZERO;
+            holder.heard = false;
+        }
+    }
+
+    /// Near the cap every node takes what it needs and no more.
+    fn is_tight(&self, free: Usd, said: &Statement, nodes: i64, caps: &[Usd]) -> bool {
+        let least = caps.iter().min().map_or(0, |cap| cap.nanos() / 100);
+        let two_each = said.need_min.saturating_mul(2).saturating_mul(nodes);
+        free < Usd::from_nanos(least).max(two_each)
+    }
+
+    fn held(&self) -> Usd {
+        self.holders.iter().map(|holder| holder.reserved + holder.kept + holder.pending).sum()
+    }
+
+    fn caps(&self, now: i64) -> Vec<Usd> {
+        self.terms.policy.windows.iter().map(|policy| policy.cap_at(now)).collect()
+    }
+
+    fn free(&self, caps: &[Usd], held: Usd) -> Usd {
+        self.windows.iter().zip(caps).map(|(window, &cap)| cap - window.spent - held).min().unwrap_or(Usd::ZERO)
+    }
+
+    fn reports(&self, caps: &[Usd]) -> Vec<WindowReport> {
+        let held = self.held();
+        let reserved = self.holders.iter().map(|holder| holder.reserved + holder.pending).sum();
+        self.windows.iter().zip(caps).map(|(window, &cap)| window.report(cap, held, reserved)).collect()
+    }
+
+    /// When a cap next falls.
+    fn falls_at(&self, now: i64) -> i64 {
+        let steps = self.terms.policy.windows.iter().flat_map(|policy| policy.caps.windows(2));
+        let falls = steps.filter(|pair| pair[1].from > now && pair[1].cap < pair[0].cap).map(|pair| pair[1].from);
+        falls.min().unwrap_or(i64::MAX)
+    }
+
+    /// When time alone next changes what is free.
+    fn steady_until(&self, now: i64) -> i64 {
+        let caps = self.terms.policy.windows.iter().flat_map(|policy| &policy.caps).map(|step| step.from);
+        let windows = self.windows.iter().map(WindowState::steady_until);
+        caps.chain(windows).filter(|&at| at > now).min().unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,286 @@
+//! What was spent in one window, as time goes on.
+
+use std::collections::VecDeque;
+
+use super::super::protocol::{Bounds, Item, WindowQuery, WindowReport, WindowSeed};
+use crate::limit::{Mode, Window, WindowPolicy};
+use crate::money::Usd;
+
+pub const MINUTE: i64 = 60_000;
+pub const FIVE_HOURS: i64 = 5 * 60 * MINUTE;
+const DAY: i64 = 24 * 60 * MINUTE;
+
+/// A start that is still to come.
+const NOT_BEGUN: i64 = i64::MAX;
+
+/// What was spent in one window.
+#[derive(Clone, Debug)]
+pub struct WindowState {
+    pub window: Window,
+    mode: Mode,
+    since_era: i64,
+    /// False until the ledger was asked.
+    pub known: bool,
+    start: i64,
+    /// Of a fixed five hours that have not begun: when the previous ones ended.
+    end: i64,
+    pub spent: Usd,
+    /// Rolling windows: start and sum of each slot that is not empty, the oldest first.
+    slots: VecDeque<(i64, Usd)>,
+}
+
+/// How long a rolling window is, and how long its slots.
+const fn rolling(window: Window) -> (i64, i64) {
+    match window {
+        Window::FiveHours | Window::Total => (FIVE_HOURS, MINUTE),
+        Window::Daily => (DAY, 5 * MINUTE),
+        Window::Weekly => (7 * DAY, 5 * MINUTE),
+        Window::Monthly => (30 * DAY, 5 * MINUTE),
+    }
+}
+
+/// When a slot has left its window: when the last charge that may be in it has.
+const fn leaves(window: Window, slot: i64) -> i64 {
+    let (length, width) = rolling(window);
+    slot + width + length
+}
+
+/// Which charges of the ledger make up a window at `now`.
+#[must_use]
+pub fn query(policy: &WindowPolicy, bounds: Option<Bounds>, now: i64) -> WindowQuery {
+    let (from, by_minute, first_charge) = match policy.mode {
+        Mode::Forever => (i64::MIN, false, false),
+        Mode::Calendar { .. } => (bounds.map_or(i64::MIN, |bounds| bounds.start), false, false),
+        Mode::Rolling => {
+            let (length, width) = rolling(policy.window);
+            ((now - length).div_euclid(width) * width, true, false)
+        }
+        // The stored start may be missing: twice the length shows where a window that runs now can have begun.
+        Mode::FromFirstCharge => ((now - 2 * FIVE_HOURS).div_euclid(MINUTE) * MINUTE, true, true),
+    };
+    WindowQuery { window: policy.window, since_era: policy.since_era, from, by_minute, first_charge }
+}
+
+impl WindowState {
+    /// A window of which nothing is known.
+    #[must_use]
+    pub fn unknown(policy: &WindowPolicy, bounds: Option<Bounds>) -> Self {
+        let (start, end) = match (policy.mode, bounds) {
+            (Mode::Calendar { .. }, Some(bounds)) => (bounds.start, bounds.end),
+            (Mode::FromFirstCharge, _) => (NOT_BEGUN, i64::MIN),
+            _ => (i64::MIN, i64::MAX),
+        };
+        Self {
+            window: policy.window,
+            mode: policy.mode,
+            since_era: policy.since_era,
+            known: false,
+            start,
+            end,
+            spent: Usd::ZERO,
+            slots: VecDeque::new(),
+        }
+    }
+
+    /// The window as the ledger knows it.
+    #[must_use]
+    pub fn seeded(
+        policy: &WindowPolicy,
+        bounds: Option<Bounds>,
+        seed: &WindowSeed,
+        first_charge: Option<i64>,
+        now: i64,
+    ) -> Self {
+        let mut state = Self { known: true, ..Self::unknown(policy, bounds) };
+        match state.mode {
+            Mode::Forever | Mode::Calendar { .. } => state.spent = seed.sum,
+            Mode::Rolling => {
+                for &(minute, amount) in &seed.minutes {
+                    state.add_to_slot(minute, amount);
+                }
+            }
+            Mode::FromFirstCharge => {
+                if let Some(start) = first_charge {
+                    state.begin(start);
+                }
+                for &(minute, amount) in &seed.minutes {
+                    state.add_from_first(minute, amount);
+                }
+            }
+        }
+        state.roll(bounds, now);
+        state
+    }
+
+    /// The same window under later caps; none when it starts anew in another way, so that its sum is not known.
+    #[must_use]
+    pub fn under(&self, policy: &WindowPolicy) -> Option<Self> {
+        (self.window == policy.window && self.mode == policy.mode)
+            .then(|| Self { since_era: policy.since_era, ..self.clone() })
+    }
+
+    /// Lets go of what is over at `now`.
+    pub fn roll(&mut self, bounds: Option<Bounds>, now: i64) {
+        match self.mode {
+            Mode::Forever => {}
+            Mode::Calendar { .. } => {
+                let Some(bounds) = bounds else { return };
+                while now >= self.end {
+                    let next = if bounds.start >= self.end {
+                        (bounds.start, bounds.end)
+                    } else if bounds.end >= self.end {
+                        (bounds.end, bounds.next_end)
+                    } else {
+                        return;
+                    };
+                    if next.1 <= self.end {
+                        return;
+                    }
+                    (self.start, self.end) = next;
+                    self.spent = Usd::ZERO;
+                }
+            }
+            Mode::Rolling => {
+                while let Some(&(slot, amount)) = self.slots.front() {
+                    if leaves(self.window, slot) > now {
+                        break;
+                    }
+                    self.spent -= amount;
+                    self.slots.pop_front();
+                }
+            }
+            Mode::FromFirstCharge => {
+                if self.begun() && now >= self.end {
+                    self.start = NOT_BEGUN;
+                    self.spent = Usd::ZERO;
+                }
+            }
+        }
+    }
+
+    /// Adds what was charged, if it belongs to this window.
+    pub fn add(&mut self, item: &Item, now: i64) {
+        if item.era < self.since_era {
+            return;
+        }
+        match self.mode {
+            Mode::Forever => self.spent += item.amount,
+            Mode::Calendar { .. } => {
+                if item.minute >= self.start {
+                    self.spent += item.amount;
+                }
+            }
+            Mode::Rolling => {
+                if leaves(self.window, self.slot_of(item.minute)) > now {
+                    self.add_to_slot(item.minute, item.amount);
+                }
+            }
+            Mode::FromFirstCharge => {
+                self.add_from_first(item.minute, item.amount);
+                self.roll(None, now);
+            }
+        }
+    }
+
+    /// When the fixed five hours that run now began.
+    #[must_use]
+    pub fn first_charge(&self) -> Option<i64> {
+        (self.mode == Mode::FromFirstCharge && self.begun()).then_some(self.start)
+    }
+
+    /// First instant of the window, for comparison with the ledger.
+    #[must_use]
+    pub const fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// When time alone next changes what is spent in it.
+    #[must_use]
+    pub fn steady_until(&self) -> i64 {
+        match self.mode {
+            Mode::Rolling => self.slots.front().map_or(i64::MAX, |&(slot, _)| leaves(self.window, slot)),
+            Mode::FromFirstCharge if !self.begun() => i64::MAX,
+            _ => self.end,
+        }
+    }
+
+    /// Whether another life of this window, sent by a node with the calendar, has already ended.
+    #[must_use]
+    pub fn is_over(policy: &WindowPolicy, bounds: Option<Bounds>, now: i64) -> bool {
+        matches!(policy.mode, Mode::Calendar { .. }) && bounds.is_none_or(|bounds| bounds.end <= now)
+    }
+
+    /// What to tell about it.
+    #[must_use]
+    pub fn report(&self, cap: Usd, held: Usd, reserved: Usd) -> WindowReport {
+        let fixed = match self.mode {
+            Mode::Calendar { .. } => true,
+            Mode::FromFirstCharge => self.begun(),
+            Mode::Forever | Mode::Rolling => false,
+        };
+        let mut gone = Usd::ZERO;
+        let leaving = self.slots.iter().map(|&(slot, amount)| {
+            gone += amount;
+            (leaves(self.window, slot), gone)
+        });
+        WindowReport {
+            window: self.window,
+            cap,
+            spent: self.spent,
+            held,
+            reserved,
+            starts: fixed.then_some(self.start),
+            ends: fixed.then_some(self.end),
+            leaving: leaving.collect(),
+        }
+    }
+
+    const fn begun(&self) -> bool {
+        self.start != NOT_BEGUN
+    }
+
+    fn begin(&mut self, start: i64) {
+        self.start = start;
+        self.end = start.saturating_add(FIVE_HOURS);
+        self.spent = Usd::ZERO;
+    }
+
+    fn slot_of(&self, minute: i64) -> i64 {
+        let (_, width) = rolling(self.window);
+        minute.div_euclid(width) * width
+    }
+
+    fn add_to_slot(&mut self, minute: i64, amount: Usd) {
+        let slot = self.slot_of(minute);
+        let after = self.slots.partition_point(|&(start, _)| start < slot);
+        match self.slots.get_mut(after) {
+            Some((start, sum)) if *start == slot => *sum += amount,
+            _ => self.slots.insert(after, (slot, amount)),
+        }
+        self.spent += amount;
+    }
+
+    /// A charge before the window belongs to an earlier one; nodes whose first charges cross on their way may be a
+    /// minute apart.
+    fn add_from_first(&mut self, minute: i64, amount: Usd) {
+        if amount <= Usd::ZERO && !self.begun() {
+            return;
+        }
+        if !self.begun() {
+            if minute < self.end {
+                return;
+            }
+            self.begin(minute);
+        } else if minute >= self.end {
+            self.begin(minute);
+        } else if minute < self.start {
+            if self.start - minute > MINUTE {
+                return;
+            }
+            let spent = self.spent;
+            self.begin(minute);
+            self.spent = spent;
+        }
+        self.spent += amount;
+    }
+}

@@ -1,0 +1,38 @@
+//! The one place that knows how much of each budget is spent and how much is leased.
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use super::protocol::{Answer, Audit, Incarnation, SeedStatement, Seeded, Statement};
+use crate::limit::BudgetId;
+
+/// Why an authority gave no answer.
+#[derive(Debug, Error)]
+#[error("the budget authority cannot be asked: {0}")]
+pub struct AuthorityError(pub String);
+
+/// The one place that knows how much of each budget is spent and how much is leased.
+#[async_trait]
+pub trait Authority: Send + Sync {
+    /// Takes a node's statement about a budget.
+    async fn exchange(&self, budget: BudgetId, statement: &Statement) -> Result<Answer, AuthorityError>;
+
+    /// Sets what was spent to what the ledger says.
+    async fn seed(&self, budget: BudgetId, seed: &SeedStatement) -> Result<Seeded, AuthorityError>;
+
+    /// An incarnation is gone and its journal is in the database: what it held of these budgets ends with the next
+    /// seeding.
+    async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError>;
+
+    /// Asks the other nodes to give back what they do not use of a budget, and waits a moment. False when there is
+    /// nobody to ask.
+    async fn recall(&self, _budget: BudgetId) -> bool {
+        false
+    }
+
+    /// Called now and then, so that what is no longer needed can be forgotten bit by bit.
+    fn sweep(&self, _turn: usize, _now: i64) {}
+
+    /// What is counted of a budget; none when it is not known.
+    async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError>;
+}

@@ -1,0 +1,137 @@
+//! Asking the authority about one budget: statement, answer, and seeding when it knows too little.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Budgets;
+use super::account;
+use super::lease::{Context, Heard, Occasion};
+use super::protocol::{Answer, SeedQuery, SeedStatement, Taken};
+use super::seeds::SeedError;
+use super::stats::ExchangeResult;
+use super::table::Entry;
+use crate::money::Usd;
+
+/// A statement, a seed, the statement again, from where the seed ends, a seed for changed caps, and once more.
+const LEGS: usize = 8;
+
+/// After a failure nobody asks again for so long.
+const AWAY: i64 = 250;
+
+/// Whatever becomes of a flight, the next one may start, and those who wait for it go on.
+struct Landing<'a> {
+    budgets: &'a Budgets,
+    entry: &'a Arc<Entry>,
+    held: Usd,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        let mut lease = self.entry.lease.lock();
+        lease.flying = false;
+        self.budgets.stats.holds_more(lease.own().0 - self.held);
+        if lease.has_news() {
+            let settings = self.budgets.settings.load();
+            let at = (self.budgets.clock)().saturating_add(settings.lease_of(self.entry.id).idle_return);
+            self.budgets.queue.schedule(self.entry.id, &mut lease, at);
+        }
+        drop(lease);
+        self.entry.landed.notify_waiters();
+    }
+}
+
+impl Budgets {
+    /// Flies until all is said. The caller has marked the lease as flying.
+    pub(super) async fn fly(&self, entry: &Arc<Entry>, occasion: Occasion) {
+        let held = entry.lease.lock().own().0;
+        let _landing = Landing { budgets: self, entry, held };
+        let mut recalled = false;
+        let mut reseeded = false;
+        for _ in 0..LEGS {
+            let settings = self.settings.load_full();
+            let lease = settings.lease_of(entry.id);
+            let with = Context {
+                inc: self.inc,
+                settings: lease,
+                zone: &settings.zone,
+                written: self.seeds.written_lsn(),
+                now: (self.clock)(),
+            };
+            let statement = entry.lease.lock().state(occasion, &with);
+            let answer = self.authority.exchange(entry.id, &statement).await;
+            let now = (self.clock)();
+            let heard = match answer {
+                Ok(answer) => {
+                    self.stats.count(result_of(&answer, statement.need_min));
+                    entry.lease.lock().hear(statement.seq, answer, lease.dead_after, now)
+                }
+                Err(error) => {
+                    entry.lease.lock().hear_nothing(statement.seq);
+                    self.failed(entry, &error, now);
+                    return;
+                }
+            };
+            let seed = match heard {
+                Heard::Done { reseed, recallable, started } => {
+                    if let Some(start) = started {
+                        self.seeds.first_charge_started(entry.id, start);
+                    }
+                    if recallable && !recalled {
+                        recalled = self.authority.recall(entry.id).await;
+                        if recalled {
+                            continue;
+                        }
+                    }
+                    if !reseed || std::mem::replace(&mut reseeded, true) {
+                        return;
+                    }
+                    true
+                }
+                Heard::Again => false,
+                Heard::Seed => true,
+                Heard::Ignored => return,
+            };
+            if seed && let Err(error) = self.seed(entry).await {
+                self.failed(entry, &error, (self.clock)());
+                return;
+            }
+        }
+    }
+
+    /// Has the authority count from what the ledger says.
+    async fn seed(&self, entry: &Arc<Entry>) -> Result<(), SeedError> {
+        let terms = Arc::clone(entry.lease.lock().terms());
+        // What was charged before the budget was watched must be in the database; what comes after is told.
+        self.seeds.barrier(self.seeds.now_lsn()).await?;
+        let now = (self.clock)();
+        let windows = terms.policy.windows.iter().zip(&terms.bounds);
+        let windows = windows.map(|(policy, &bounds)| account::query(policy, bounds, now)).collect();
+        let seed = self.seeds.seed(&SeedQuery { budget: entry.id, windows }).await?;
+        let statement = SeedStatement { seed, terms };
+        // One that is refused is made again: the next statement is answered accordingly.
+        match self.authority.seed(entry.id, &statement).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SeedError(error.to_string())),
+        }
+    }
+
+    fn failed(&self, entry: &Entry, error: &dyn std::error::Error, now: i64) {
+        self.stats.count(ExchangeResult::Lost);
+        self.away_until.fetch_max(now.saturating_add(AWAY), Ordering::Relaxed);
+        tracing::warn!(budget = ?entry.id, %error, "a budget could not be asked for");
+    }
+}
+
+fn result_of(answer: &Answer, need_min: Usd) -> ExchangeResult {
+    match answer {
+        Answer::Ok(taken) if need_min > Usd::ZERO && denies(taken) => ExchangeResult::Denied,
+        Answer::Ok(_) => ExchangeResult::Ok,
+        Answer::Seed => ExchangeResult::Seed,
+        Answer::Resend(_) => ExchangeResult::Resend,
+        Answer::Old | Answer::Stale => ExchangeResult::Lost,
+    }
+}
+
+fn denies(taken: &Taken) -> bool {
+    taken.granted == Usd::ZERO
+}

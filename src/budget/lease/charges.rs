@@ -1,0 +1,137 @@
+//! What this node charged to one budget, for as long as an authority may ask for it again.
+
+use std::collections::VecDeque;
+
+use super::super::account::MINUTE;
+use super::super::protocol::{Item, Lsn, Position};
+use crate::money::Usd;
+
+#[derive(Clone, Copy, Debug)]
+struct Charge {
+    lsn: Lsn,
+    minute: i64,
+    era: i64,
+    amount: Usd,
+}
+
+/// Charges in the order in which they were made; the authority has counted those up to a position.
+#[derive(Debug)]
+pub struct Charges {
+    list: VecDeque<Charge>,
+    /// How many came before those in the list.
+    before: u64,
+    position: Position,
+    untold: Usd,
+    /// What was charged up to here may not have been recorded, or is forgotten.
+    forgotten: Lsn,
+}
+
+impl Charges {
+    /// None yet, and until told otherwise any may be missing.
+    pub fn new() -> Self {
+        Self { list: VecDeque::new(), before: 0, position: Position::Start, untold: Usd::ZERO, forgotten: Lsn::MAX }
+    }
+
+    /// Everything charged after this place in the journal is recorded here.
+    pub fn watched_from(&mut self, lsn: Lsn) {
+        self.forgotten = lsn;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub const fn untold(&self) -> Usd {
+        self.untold
+    }
+
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    pub fn add(&mut self, lsn: Lsn, at: i64, era: i64, amount: Usd) {
+        self.list.push_back(Charge { lsn, minute: at.div_euclid(MINUTE) * MINUTE, era, amount });
+        self.untold += amount;
+    }
+
+    /// What the authority has not counted, by minute and era; and how many charges there are with that.
+    pub fn untold_items(&self) -> (Vec<Item>, u64) {
+        let mut items: Vec<Item> = Vec::new();
+        for charge in self.untold_charges() {
+            match items.iter_mut().rev().find(|item| item.minute == charge.minute && item.era == charge.era) {
+                Some(item) => item.amount += charge.amount,
+                None => items.push(Item { minute: charge.minute, era: charge.era, amount: charge.amount }),
+            }
+        }
+        (items, self.before + self.list.len() as u64)
+    }
+
+    /// The authority has counted so many charges, which add up to this.
+    pub fn told(&mut self, to: u64, sum: Usd) {
+        self.position = Position::At(to);
+        self.untold -= sum;
+    }
+
+    /// The authority has counted up to another position. False when charges after it are no longer remembered.
+    pub fn move_to(&mut self, position: Position) -> bool {
+        match position {
+            Position::Start => return false,
+            Position::At(count) if self.position == Position::Start => self.before = count,
+            Position::At(count) => {
+                if count < self.before || count > self.before + self.list.len() as u64 {
+                    return false;
+                }
+            }
+            Position::Mark(lsn) => {
+                if lsn < self.forgotten {
+                    return false;
+                }
+            }
+        }
+        self.position = position;
+        self.untold = self.untold_charges().map(|charge| charge.amount).sum();
+        true
+    }
+
+    /// What was told and is not in the database, which has everything up to this place in the journal.
+    pub fn told_after(&self, written: Lsn) -> Usd {
+        let unwritten = self.list.iter().filter(|charge| charge.lsn > written).map(|charge| charge.amount);
+        let untold = self.untold_charges().filter(|charge| charge.lsn > written).map(|charge| charge.amount);
+        unwritten.sum::<Usd>() - untold.sum::<Usd>()
+    }
+
+    /// Forgets what is told and was in the database, up to this place in the journal, a while ago.
+    pub fn trim(&mut self, written: Lsn) {
+        while let Some(charge) = self.list.front()
+            && charge.lsn <= written
+            && self.is_told(0, charge)
+        {
+            self.forgotten = if self.forgotten == Lsn::MAX { Lsn::MAX } else { self.forgotten.max(charge.lsn) };
+            self.list.pop_front();
+            self.before += 1;
+        }
+        if self.list.is_empty() && self.list.capacity() > 16 {
+            self.list = VecDeque::new();
+        }
+    }
+
+    fn is_told(&self, index: u64, charge: &Charge) -> bool {
+        match self.position {
+            Position::Start => false,
+            Position::Mark(lsn) => charge.lsn <= lsn,
+            Position::At(count) => self.before + index < count,
+        }
+    }
+
+    fn untold_charges(&self) -> impl Iterator<Item = &Charge> {
+        let skip = match self.position {
+            Position::At(count) => usize::try_from(count.saturating_sub(self.before)).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        let mark = match self.position {
+            Position::Mark(lsn) => lsn,
+            _ => 0,
+        };
+        self.list.iter().skip(skip).filter(move |charge| charge.lsn > mark)
+    }
+}

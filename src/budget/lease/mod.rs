@@ -1,0 +1,447 @@
+//! One budget on this node: what it holds, what of that is reserved, and what was charged and not told yet.
+//!
+//! A state machine without I/O and without a clock: statements come out, answers go in.
+
+mod charges;
+
+use std::sync::Arc;
+
+use charges::Charges;
+
+use super::denial::{Denial, Facts, Need};
+use super::protocol::{Answer, Incarnation, Lsn, Statement, Taken, Terms, WindowReport};
+use super::rules::{Rule, Rules};
+use super::settings::LeaseSettings;
+use super::terms;
+use crate::limit::{BudgetId, Policy};
+use crate::money::Usd;
+use jiff::tz::TimeZone;
+
+/// What was learnt about a budget without money is trusted for so long.
+const DENIAL_LIFE: i64 = 250;
+
+/// A node stops spending so long before others may think it dead.
+const MARGIN: i64 = 2_000;
+
+/// One budget on this node.
+#[derive(Debug)]
+pub(super) struct Lease {
+    budget: BudgetId,
+    terms: Arc<Terms>,
+    held: Usd,
+    reserved: Usd,
+    charges: Charges,
+    seq: u64,
+    outstanding: Option<Sent>,
+    /// What is held may be spent until then without being heard of.
+    fresh_until: i64,
+    /// A cap falls then.
+    valid_until: i64,
+    tight: bool,
+    /// Nothing is spent before the authority has been asked again.
+    must_ask: bool,
+    /// How many statements were taken.
+    heard: u64,
+    known: Option<Known>,
+    waiting: Vec<(u64, Need)>,
+    tickets: u64,
+    /// When it last served a request.
+    pub used_at: i64,
+    /// When the fixed five hours that run now began, as far as the ledger was told.
+    started: Option<i64>,
+    /// When the driver looks at it next; `i64::MAX`: not at all.
+    pub due: i64,
+    /// A flight is under way.
+    pub flying: bool,
+    /// It is no longer in the table.
+    pub gone: bool,
+    rules: Rules,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    seq: u64,
+    at: i64,
+    to: u64,
+    told: Usd,
+    reserved: Usd,
+}
+
+/// What the last answer said.
+#[derive(Debug)]
+struct Known {
+    free: Usd,
+    until: i64,
+    /// Nothing can be granted for now.
+    blocked: bool,
+    windows: Arc<[WindowReport]>,
+}
+
+/// What an answer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// All is said.
+    Done {
+        /// Others keep something that they could give back.
+        recallable: bool,
+        /// Fixed five hours began: the ledger is to be told.
+        started: Option<i64>,
+        /// The authority wants a new seed.
+        reseed: bool,
+    },
+    /// Say it again, from another position.
+    Again,
+    /// The authority needs to be seeded first.
+    Seed,
+    /// It answers nothing that is waited for.
+    Ignored,
+}
+
+/// Whether a budget can pay, as far as is known.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It can, when asked.
+    Payable,
+    /// It cannot.
+    Denied(Vec<Denial>),
+    /// It probably cannot: ask why.
+    AskWhy,
+    /// Nothing is known.
+    Unknown,
+}
+
+/// Why a statement is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Occasion {
+    /// Everything that is not reserved goes back.
+    pub give_back: bool,
+    /// The state of the windows is wanted.
+    pub report: bool,
+    /// The budget is about to be forgotten.
+    pub last: bool,
+}
+
+/// What a statement is made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub inc: Incarnation,
+    pub settings: &'a LeaseSettings,
+    pub zone: &'a TimeZone,
+    pub written: Lsn,
+    pub now: i64,
+}
+
+impl Lease {
+    pub fn new(budget: BudgetId, policy: Arc<Policy>, zone: &TimeZone, now: i64, rules: Rules) -> Self {
+        Self {
+            budget,
+            terms: Arc::new(terms::of(policy, zone, now)),
+            held: Usd::ZERO,
+            reserved: Usd::ZERO,
+            charges: Charges::new(),
+            seq: 0,
+            outstanding: None,
+            fresh_until: i64::MIN,
+            valid_until: i64::MAX,
+            tight: false,
+            must_ask: false,
+            heard: 0,
+            known: None,
+            waiting: Vec::new(),
+            tickets: 0,
+            used_at: now,
+            started: None,
+            due: i64::MAX,
+            flying: false,
+            gone: false,
+            rules,
+        }
+    }
+
+    /// All charges up to here were made before this budget was watched.
+    pub fn watched_from(&mut self, lsn: Lsn) {
+        self.charges.watched_from(lsn);
+    }
+
+    /// The caps as the node knows them.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.terms.policy
+    }
+
+    pub fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// Later caps replace the ones known; of caps that carry no order the ones stated last do.
+    pub fn adopt(&mut self, policy: &Arc<Policy>, zone: &TimeZone, now: i64) {
+        let ours = &self.terms.policy;
+        if Arc::ptr_eq(ours, policy) || policy.version < ours.version || policy == ours {
+            return;
+        }
+        self.terms = Arc::new(terms::of(Arc::clone(policy), zone, now));
+        self.must_ask = true;
+        self.known = None;
+    }
+
+    /// Nothing is spent before the authority has been asked.
+    pub fn must_ask(&mut self) {
+        self.must_ask = true;
+        self.known = None;
+    }
+
+    /// What a request that needs so much would take without asking.
+    pub fn fits(&self, need: Need, now: i64) -> Option<Usd> {
+        (self.may_spend(now) && !self.tight && self.waiting.is_empty() && self.free_here() >= need.amount)
+            .then_some(need.amount)
+    }
+
+    /// What a request that has waited would take, after an answer since it began to wait.
+    pub fn fits_after(&self, need: Need, since: u64, now: i64) -> Option<Usd> {
+        if !self.may_spend(now) || (self.tight && self.heard <= since) {
+            return None;
+        }
+        let free = self.free_here();
+        if free >= need.amount {
+            return Some(need.amount);
+        }
+        let content = need.least < need.amount && self.reserved == Usd::ZERO && free >= need.least;
+        (content && self.heard > since).then_some(free)
+    }
+
+    /// Sets aside what [`Self::fits`] said, or anything at all by force.
+    pub fn take(&mut self, amount: Usd, now: i64) {
+        self.reserved += amount;
+        self.used_at = self.used_at.max(now);
+    }
+
+    /// Gives back what was set aside.
+    pub fn release(&mut self, amount: Usd) {
+        self.reserved = (self.reserved - amount).max(Usd::ZERO);
+    }
+
+    /// Records what was charged.
+    pub fn charge(&mut self, lsn: Lsn, at: i64, era: i64, amount: Usd) {
+        self.charges.add(lsn, at, era.max(self.terms.policy.era), amount);
+        self.used_at = self.used_at.max(at);
+    }
+
+    /// The era that charges are made in now.
+    pub fn era(&self) -> i64 {
+        self.terms.policy.era
+    }
+
+    /// How many statements were taken so far.
+    pub const fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// A request begins to wait for so much.
+    pub fn wait(&mut self, need: Need) -> u64 {
+        self.tickets += 1;
+        self.waiting.push((self.tickets, need));
+        self.tickets
+    }
+
+    /// It waits no longer.
+    pub fn wait_no_longer(&mut self, ticket: u64) {
+        self.waiting.retain(|&(waiting, _)| waiting != ticket);
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(4);
+        }
+    }
+
+    /// What a request needs of this budget.
+    pub fn need(&self, amount: Usd, all_that_is_left: bool, now: i64) -> Need {
+        let beyond = all_that_is_left && self.policy().windows.iter().any(|window| window.cap_at(now) < amount);
+        Need { amount, least: if beyond { Usd::from_nanos(1) } else { amount } }
+    }
+
+    /// Whether the budget can pay, from what was last heard.
+    pub fn verdict(&self, need: Need, now: i64) -> Verdict {
+        let Some(known) = &self.known else { return Verdict::Unknown };
+        if known.blocked {
+            return Verdict::Unknown;
+        }
+        let available = self.free_here().max(Usd::ZERO);
+        let required = if self.reserved == Usd::ZERO { need.least } else { need.amount };
+        if required <= available + known.free.max(Usd::ZERO) {
+            return Verdict::Payable;
+        }
+        if known.windows.is_empty() {
+            return Verdict::AskWhy;
+        }
+        let untold = self.charges.untold();
+        let denials = self.policy().windows.iter().filter_map(|policy| {
+            let report = known.windows.iter().find(|report| report.window == policy.window)?;
+            Facts { budget: self.budget, policy, report, untold, available }.deny(required, need.amount, now)
+        });
+        let denials: Vec<_> = denials.collect();
+        if denials.is_empty() { Verdict::AskWhy } else { Verdict::Denied(denials) }
+    }
+
+    /// A verdict that may be given without asking: it was asked a moment ago.
+    pub fn fresh_denial(&self, need: Need, now: i64) -> Option<Vec<Denial>> {
+        let fresh = !self.must_ask && self.known.as_ref().is_some_and(|known| now < known.until);
+        match (fresh, fresh.then(|| self.verdict(need, now))) {
+            (true, Some(Verdict::Denied(denials))) => Some(denials),
+            _ => None,
+        }
+    }
+
+    /// The state of the windows, as last heard.
+    pub fn windows(&self) -> Option<Arc<[WindowReport]>> {
+        self.known.as_ref().map(|known| Arc::clone(&known.windows))
+    }
+
+    /// What is held and not reserved, and what was charged and not told.
+    pub const fn own(&self) -> (Usd, Usd) {
+        (self.held, self.charges.untold())
+    }
+
+    /// Makes a statement. What it gives back is gone from here before it is sent.
+    pub fn state(&mut self, occasion: Occasion, with: &Context<'_>) -> Statement {
+        let now = with.now;
+        if terms::is_over(&self.terms, now) {
+            self.terms = Arc::new(terms::of(Arc::clone(&self.terms.policy), with.zone, now));
+        }
+        let free = self.free_here().max(Usd::ZERO);
+        let idle = self.waiting.is_empty() && now - self.used_at >= with.settings.idle_return;
+        let spendable = now < self.fresh_until && now < self.valid_until && !self.tight;
+        let kept = if spendable && !idle && !occasion.give_back { free } else { Usd::ZERO };
+        self.held -= free - kept;
+        let needs = || self.waiting.iter().map(|(_, need)| *need);
+        let need_sum = (needs().map(|need| need.amount).sum::<Usd>() - kept).max(Usd::ZERO);
+        let need_min = (needs().map(|need| need.least).min().unwrap_or(Usd::ZERO) - kept).max(Usd::ZERO);
+        self.seq += 1;
+        let (items, to) = self.charges.untold_items();
+        self.outstanding =
+            Some(Sent { seq: self.seq, at: now, to, told: self.charges.untold(), reserved: self.reserved });
+        Statement {
+            inc: with.inc,
+            seq: self.seq,
+            sent: now,
+            from: self.charges.position(),
+            to,
+            items,
+            reserved: self.reserved,
+            kept,
+            unwritten: self.charges.told_after(with.written),
+            need_min,
+            need_sum,
+            slice: with.settings.slice(self.policy(), now),
+            slice_min: with.settings.min,
+            last: occasion.last,
+            report: occasion.report,
+            terms: Arc::clone(&self.terms),
+        }
+    }
+
+    /// Takes the answer to the statement of this number.
+    pub fn hear(&mut self, seq: u64, answer: Answer, dead_after: i64, now: i64) -> Heard {
+        let Some(sent) = self.outstanding.filter(|sent| sent.seq == seq) else { return Heard::Ignored };
+        self.outstanding = None;
+        match answer {
+            Answer::Ok(taken) => self.hear_taken(sent, *taken, dead_after, now),
+            Answer::Seed => Heard::Seed,
+            Answer::Resend(position) => {
+                let before = self.charges.untold();
+                if !self.charges.move_to(position) {
+                    return Heard::Seed;
+                }
+                // The authority's sum and what it thinks is held here move by the same charges.
+                if self.rules.hold(Rule::Rebased) {
+                    self.held += self.charges.untold() - before;
+                }
+                Heard::Again
+            }
+            Answer::Old | Answer::Stale => Heard::Again,
+        }
+    }
+
+    /// No answer came. Whatever it was, the next statement puts it right.
+    pub fn hear_nothing(&mut self, seq: u64) {
+        if self.outstanding.is_some_and(|sent| sent.seq == seq) {
+            self.outstanding = None;
+        }
+    }
+
+    /// Whether a statement would say anything new.
+    pub fn has_news(&self) -> bool {
+        self.held != self.reserved || self.charges.untold() != Usd::ZERO || self.must_ask
+    }
+
+    /// What is in the database since a while need not be remembered.
+    pub fn trim(&mut self, written: Lsn) {
+        self.charges.trim(written);
+    }
+
+    /// Whether it can be forgotten: nothing is held, reserved or remembered.
+    pub fn is_spent(&self) -> bool {
+        self.waiting.is_empty()
+            && self.held == Usd::ZERO
+            && self.reserved == Usd::ZERO
+            && self.charges.is_empty()
+            && !self.flying
+    }
+
+    /// Whether more was reserved or charged than was held.
+    pub fn in_debt(&self) -> bool {
+        self.free_here() < Usd::ZERO
+    }
+
+    /// Whether nothing may be spent before the authority has been asked.
+    pub const fn asks_before_spending(&self) -> bool {
+        self.must_ask
+    }
+
+    /// When it is to be looked at again, at `now`.
+    pub fn next_look(&self, settings: &LeaseSettings, now: i64, remember: i64) -> i64 {
+        if self.free_here() > Usd::ZERO {
+            return (self.used_at + settings.idle_return).max(now + settings.idle_return / 2);
+        }
+        if self.has_news() {
+            return now + settings.life / 2;
+        }
+        if self.reserved > Usd::ZERO {
+            return i64::MAX;
+        }
+        now + if self.charges.is_empty() { settings.idle_return } else { remember }
+    }
+
+    /// Whether near the cap, where every change is told at once.
+    pub const fn is_tight(&self) -> bool {
+        self.tight
+    }
+
+    fn free_here(&self) -> Usd {
+        self.held - self.charges.untold() - self.reserved
+    }
+
+    const fn may_spend(&self, now: i64) -> bool {
+        now < self.fresh_until && now < self.valid_until && !self.must_ask
+    }
+
+    fn hear_taken(&mut self, sent: Sent, taken: Taken, dead_after: i64, now: i64) -> Heard {
+        self.held = sent.reserved + taken.kept;
+        self.charges.told(sent.to, sent.told);
+        self.fresh_until = sent.at.saturating_add(dead_after - MARGIN);
+        self.valid_until = taken.valid_until;
+        self.tight = taken.tight;
+        self.heard += 1;
+        self.must_ask = false;
+        if let Some(terms) = taken.terms {
+            self.terms = terms;
+        }
+        self.known = Some(Known {
+            free: taken.free,
+            until: now.saturating_add(DENIAL_LIFE).min(taken.steady_until),
+            blocked: taken.unknown || taken.settling,
+            windows: taken.windows.into(),
+        });
+        let started = taken.started.filter(|_| taken.started != self.started);
+        if started.is_some() {
+            self.started = started;
+        }
+        Heard::Done { recallable: taken.recallable > Usd::ZERO, started, reseed: taken.reseed }
+    }
+}

@@ -1,0 +1,110 @@
+//! Budgets that hold: what a request may cost is set aside before it is sent, and replaced by what it did cost.
+//!
+//! A node holds a part of every budget that it uses, its lease, and spends it without asking anyone ([`Budgets`]). An
+//! [`Authority`] knows what is spent and what is held by whom; it is seeded from the ledger ([`Seeds`]).
+
+mod account;
+mod acquire;
+mod authority;
+mod denial;
+mod driver;
+mod flight;
+mod lease;
+mod memory;
+mod plan;
+mod protocol;
+mod reservation;
+mod rules;
+mod seeds;
+mod settings;
+mod shards;
+mod stats;
+mod table;
+mod terms;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use arc_swap::ArcSwap;
+
+pub use authority::{Authority, AuthorityError};
+pub use denial::{Denial, Denied, ReserveError};
+pub use memory::MemoryAuthority;
+pub use plan::{AxisPlan, Plan, Uncapped};
+pub use protocol::{
+    Answer, Audit, Bounds, Holding, Incarnation, Item, Lsn, Position, Seed, SeedQuery, SeedStatement, Seeded,
+    Statement, Taken, Terms, WindowQuery, WindowReport, WindowSeed,
+};
+pub use reservation::{Reservation, Settled};
+pub use seeds::{SeedError, Seeds};
+pub use settings::{BudgetSettings, LeaseSettings, OnFailure, ReservationMode};
+pub use stats::{ExchangeResult, LeaseStats, WAIT_BOUNDS_US};
+pub use view::{BudgetView, Explained, WindowView};
+
+use driver::Queue;
+use rules::Rules;
+use table::Table;
+
+/// Where the time comes from: Unix milliseconds.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What a node holds of all budgets, and who is asked for more.
+pub struct Budgets {
+    inc: Incarnation,
+    authority: Arc<dyn Authority>,
+    seeds: Arc<dyn Seeds>,
+    settings: ArcSwap<BudgetSettings>,
+    clock: Clock,
+    table: Table,
+    queue: Queue,
+    /// Budgets that nothing is known about are not asked for before then: asking failed a moment ago.
+    away_until: AtomicI64,
+    stats: LeaseStats,
+    rules: Rules,
+}
+
+impl Budgets {
+    /// Holds nothing yet. `inc` is the identity of this life of the process.
+    #[must_use]
+    pub fn new(
+        inc: Incarnation,
+        authority: Arc<dyn Authority>,
+        seeds: Arc<dyn Seeds>,
+        settings: BudgetSettings,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            inc,
+            authority,
+            seeds,
+            settings: ArcSwap::from_pointee(settings),
+            clock,
+            table: Table::new(),
+            queue: Queue::default(),
+            away_until: AtomicI64::new(i64::MIN),
+            stats: LeaseStats::default(),
+            rules: Rules::default(),
+        })
+    }
+
+    /// Replaces what the configuration says.
+    pub fn configure(&self, settings: BudgetSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// What is counted, for metrics.
+    #[must_use]
+    pub const fn stats(&self) -> &LeaseStats {
+        &self.stats
+    }
+
+    /// How many budgets are in memory.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.table.len()
+    }
+}

@@ -1,0 +1,7 @@
+//! What budgets must do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod one_node;
+mod race;
+mod world;
