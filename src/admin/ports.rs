@@ -25,6 +25,9 @@ pub trait Invalidate: Send + Sync {
     async fn key(&self, id: i64, hash: &str);
     /// Prices were changed.
     async fn prices(&self);
+    /// Model groups, user groups, their members, limits or boosts were changed. Whoever wrote to users or keys, be it
+    /// only their stamps, says so as well.
+    async fn limits(&self);
 }
 
 /// What may be seen of the providers.

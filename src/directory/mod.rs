@@ -6,6 +6,8 @@ mod cache;
 mod failures;
 mod flight;
 mod flood;
+mod limits;
+mod owner;
 mod principal;
 mod provision;
 mod pubsub;
@@ -27,6 +29,8 @@ use tokio::sync::{Notify, Semaphore};
 pub use authenticate::Authenticator;
 pub use failures::{FailureGuard, Standing};
 pub use flood::FloodGuard;
+pub use limits::LimitKeeper;
+pub use owner::after_reset;
 pub use principal::{KeyRecord, Principal, ProviderGroups, UserRecord};
 pub use provision::{
     AdminRole, NewKey, NewUser, ProvisionError, create_admin_token, create_first_admin_token, create_key, create_user,
@@ -171,7 +175,7 @@ impl Directory {
                     self.invalidate_hash(&hash);
                 }
             }
-            Change::Prices => {}
+            Change::Prices | Change::Limits => {}
             Change::All => self.doubt_all(),
         }
     }

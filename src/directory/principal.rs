@@ -7,8 +7,8 @@ use std::sync::Arc;
 use entity::{keys, users};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::Refusal;
-use crate::limit::{CountLimits, CountSubject};
+use super::{Refusal, owner};
+use crate::limit::{CountLimits, CountSubject, Owner};
 
 /// A key and its user.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct UserRecord {
     pub id: i64,
     /// The display name.
     pub name: String,
+    /// What it may spend.
+    pub owner: Owner,
     access: Access,
 }
 
@@ -39,6 +41,8 @@ pub struct KeyRecord {
     pub name: String,
     /// The first characters of the secret.
     pub prefix: String,
+    /// What it may spend.
+    pub owner: Owner,
     access: Access,
 }
 
@@ -56,7 +60,7 @@ impl Principal {
         let access = Access::new(&key.allowed_models, &key.provider_groups, key.enabled, key.expires_at)
             .with_counts(key.rpm, key.max_concurrent_requests);
         let provider_groups = user.access.provider_groups.intersection(&access.provider_groups);
-        let key = KeyRecord { id: key.id, name: key.name, prefix: key.prefix, access };
+        let key = KeyRecord { id: key.id, owner: owner::of_key(&key), name: key.name, prefix: key.prefix, access };
         Self { user, key, provider_groups }
     }
 
@@ -108,7 +112,7 @@ impl UserRecord {
     pub(super) fn new(user: users::Model) -> Self {
         let access = Access::new(&user.allowed_models, &user.provider_groups, user.enabled, user.expires_at)
             .with_counts(user.rpm, user.max_concurrent_requests);
-        Self { id: user.id, name: user.name, access }
+        Self { id: user.id, owner: owner::of_user(&user), name: user.name, access }
     }
 }
 
@@ -217,8 +221,10 @@ pub(super) fn fingerprint(key: &keys::Model, user: &users::Model) -> u64 {
     let mut hasher = DefaultHasher::new();
     (key.id, key.user_id, key.enabled, key.expires_at, key.rpm, key.max_concurrent_requests).hash(&mut hasher);
     (&key.name, &key.prefix, &key.allowed_models, &key.provider_groups).hash(&mut hasher);
+    (&key.limits, key.era, &key.since_eras, key.stamp).hash(&mut hasher);
     (user.id, user.enabled, user.expires_at, user.rpm, user.max_concurrent_requests).hash(&mut hasher);
     (&user.name, &user.allowed_models, &user.provider_groups).hash(&mut hasher);
+    (&user.limits, user.era, &user.since_eras, user.stamp).hash(&mut hasher);
     hasher.finish()
 }
 

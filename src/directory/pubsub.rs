@@ -45,6 +45,8 @@ pub enum Change {
     },
     /// The price book.
     Prices,
+    /// Model groups, user groups, their limits or boosts.
+    Limits,
     /// More than can be said.
     All,
 }
@@ -229,6 +231,7 @@ mod tests {
             (Change::User(5), r#"{"user":5}"#.to_owned()),
             (Change::Key { id: 5, hash: hash.clone() }, format!(r#"{{"key":{{"id":5,"hash":"{hash}"}}}}"#)),
             (Change::Prices, r#""prices""#.to_owned()),
+            (Change::Limits, r#""limits""#.to_owned()),
             (Change::All, r#""all""#.to_owned()),
         ] {
             assert_eq!(serde_json::to_string(&change).unwrap(), text);

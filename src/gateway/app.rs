@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
 use tokio::sync::Semaphore;
 
+use super::OpenBills;
 use crate::config::Config;
-use crate::directory::{Authenticator, Directory, FloodGuard};
+use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::ledger::Ledger;
 use crate::limit::Counts;
 use crate::pricing::PriceBook;
@@ -24,6 +25,8 @@ pub struct App {
     pub prices: Arc<ArcSwap<PriceBook>>,
     /// Who may call.
     pub directory: Directory,
+    /// Model groups, user groups, their limits and boosts.
+    pub limits: Arc<LimitKeeper>,
     /// Finds out who calls, and slows down those who guess keys.
     pub authenticator: Authenticator,
     /// Holds back an address that sends more than people do.
@@ -44,6 +47,8 @@ pub struct App {
     pub large_bodies: Semaphore,
     /// Answers that are read on after their clients have left, by key.
     pub drain_load: Inflight,
+    /// What is not settled yet.
+    pub open_bills: Arc<OpenBills>,
     /// Requests in flight, drains included.
     pub in_flight: InFlightCount,
     /// Bounds of reading on after clients have left; follows the configuration.

@@ -53,9 +53,12 @@ const SATURATING: &str = "CASE \
     THEN -9223372036854775807 \
     ELSE usage_rollup_minute.cost_nanos + excluded.cost_nanos END";
 
+/// Milliseconds of a minute.
+pub(super) const MINUTE_MS: i64 = 60_000;
+
 /// The number of the minute that an instant (Unix milliseconds) is in.
 pub(super) const fn minute(at: i64) -> i64 {
-    at.div_euclid(60_000)
+    at.div_euclid(MINUTE_MS)
 }
 
 /// Adds rows that were really inserted.

@@ -115,7 +115,8 @@ fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn name(text: &str) -> String {
+/// A name as it is stored.
+pub(super) fn name(text: &str) -> String {
     without_nul(&text[..text.floor_char_boundary(NAME_MAX)])
 }
 

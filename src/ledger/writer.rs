@@ -121,6 +121,12 @@ impl Ledger {
         self.numbers.last()
     }
 
+    /// Everything up to this number is in the database, or was given up.
+    #[must_use]
+    pub fn written_number(&self) -> u64 {
+        self.progress.borrow().written
+    }
+
     /// Returns when everything up to this number is in the database. The writer does not wait for more before it
     /// writes that.
     ///

@@ -77,7 +77,8 @@ fn read_gauges(app: &App, metrics: &Metrics) {
         let counter = metrics.ledger_records.with_label_values(&[result]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
-    metrics.snapshot_age.set(app.directory.snapshot_age(now_ms()).as_secs_f64());
+    let now = now_ms();
+    metrics.snapshot_age.set(app.directory.snapshot_age(now).max(app.limits.age(now)).as_secs_f64());
 }
 
 /// Prices that another node set, and details that are old.
@@ -148,6 +149,13 @@ impl Invalidate for Node {
             tracing::error!(%error, "a new price is stored but not in force yet; the next refresh takes it over");
         }
         self.tell_others(Change::Prices);
+    }
+
+    async fn limits(&self) {
+        if let Err(error) = self.app.limits.read(now_ms()).await {
+            tracing::error!(%error, "new limits are stored but not in force yet; the next refresh takes them over");
+        }
+        self.tell_others(Change::Limits);
     }
 }
 

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::Lifecycle;
 use crate::gateway::App;
-use crate::ledger::Ledger;
 
 /// How often the process looks whether something is still in flight.
 const POLL: Duration = Duration::from_millis(20);
@@ -27,12 +26,12 @@ const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
 /// Turns signals into Pingora's ways of ending.
 pub(super) struct Signals {
     life: Lifecycle,
-    ledger: Arc<Ledger>,
+    app: Arc<App>,
 }
 
 impl Signals {
-    pub(super) fn new(life: &Lifecycle, ledger: &Arc<Ledger>) -> Self {
-        Self { life: life.clone(), ledger: Arc::clone(ledger) }
+    pub(super) fn new(life: &Lifecycle, app: &Arc<App>) -> Self {
+        Self { life: life.clone(), app: Arc::clone(app) }
     }
 }
 
@@ -57,7 +56,7 @@ impl ShutdownSignalWatch for Signals {
             }
             _ = interrupt.recv() => {
                 tracing::info!("SIGINT: exit now");
-                self.ledger.flush_and_stop(LAST_RECORDS_NOW).await;
+                store_last_records(&self.app, LAST_RECORDS_NOW).await;
                 std::process::exit(0);
             }
         }
@@ -68,17 +67,16 @@ impl ShutdownSignalWatch for Signals {
 /// its whole grace period, and then cut what still runs.
 pub(super) struct Finisher {
     app: Arc<App>,
-    ledger: Arc<Ledger>,
     life: Lifecycle,
     runtime: Handle,
 }
 
 impl Finisher {
-    pub(super) fn new(app: &Arc<App>, ledger: &Arc<Ledger>, life: &Lifecycle, runtime: &Handle) -> Self {
-        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone(), runtime: runtime.clone() }
+    pub(super) fn new(app: &Arc<App>, life: &Lifecycle, runtime: &Handle) -> Self {
+        Self { app: Arc::clone(app), life: life.clone(), runtime: runtime.clone() }
     }
 
-    async fn finish(app: Arc<App>, ledger: Arc<Ledger>, life: Lifecycle) {
+    async fn finish(app: Arc<App>, life: Lifecycle) {
         life.stopping.store(true, Ordering::Release);
         let limit = Instant::now() + app.live.load().config.shutdown.grace;
         while app.in_flight.get() > 0 && Instant::now() < limit {
@@ -89,7 +87,7 @@ impl Finisher {
             tracing::warn!(requests = left, "the grace period is over; what is in flight is cut off");
         }
         life.stop.cancel();
-        ledger.flush_and_stop(LAST_RECORDS).await;
+        store_last_records(&app, LAST_RECORDS).await;
         tracing::info!("stopped");
         std::process::exit(0);
     }
@@ -100,11 +98,26 @@ impl BackgroundService for Finisher {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         while shutdown.changed().await.is_ok() {
             if *shutdown.borrow() {
-                let finish = Self::finish(Arc::clone(&self.app), Arc::clone(&self.ledger), self.life.clone());
+                let finish = Self::finish(Arc::clone(&self.app), self.life.clone());
                 // On the runtime of the database, which outlives Pingora's.
                 self.runtime.spawn(finish);
                 return;
             }
         }
+    }
+}
+
+/// Settles what is still in flight as it stands, and waits for the ledger. A request that comes in between, over a
+/// connection that is still open, is settled too: nothing may hold a place in the ledger for longer.
+async fn store_last_records(app: &App, limit: Duration) {
+    let interrupt = async {
+        loop {
+            app.open_bills.interrupt_all();
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = app.ledger.flush_and_stop(limit) => {}
+        () = interrupt => {}
     }
 }

@@ -15,14 +15,20 @@ pub(super) fn start(
 ) -> Result<Option<Announcer>, StartError> {
     let (directory, stop) = (app.directory.clone(), life.stop.clone());
     tokio::spawn(async move { directory.keep_fresh(stop).await });
+    let (limits, stop) = (Arc::clone(&app.limits), life.stop.clone());
+    tokio::spawn(async move { limits.keep_fresh(stop).await });
     let live = app.live.load();
     let Some(redis) = &live.config.redis else { return Ok(None) };
     let (pubsub, announcer) =
         PubSub::new(redis.url.expose()).map_err(|error| StartError::Environment(format!("redis.url: {error}")))?;
-    let (directory, prices, stop) = (app.directory.clone(), Arc::clone(prices), life.stop.clone());
+    let (directory, limits) = (app.directory.clone(), Arc::clone(&app.limits));
+    let (prices, stop) = (Arc::clone(prices), life.stop.clone());
     tokio::spawn(async move {
         let changed = move |change: Change| {
             directory.apply(&change);
+            if matches!(change, Change::Limits | Change::All) {
+                limits.doubt();
+            }
             if matches!(change, Change::Prices | Change::All) {
                 let prices = Arc::clone(&prices);
                 tokio::spawn(async move { prices.refresh().await });

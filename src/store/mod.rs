@@ -5,7 +5,7 @@ mod error;
 mod schema;
 mod stamp;
 
-pub use connect::{begin_write, connect};
+pub use connect::{begin_snapshot, begin_write, connect};
 pub use error::{StoreError, is_away, is_data_error};
 pub use schema::{MigrationState, migrate, migration_status};
 pub use stamp::next_stamp;

@@ -71,6 +71,10 @@ impl Invalidate for Seen {
         *self.book.write() = Arc::new(PriceBook::new(&BTreeMap::new(), &rest));
         self.told.lock().push("prices".to_owned());
     }
+
+    async fn limits(&self) {
+        self.told.lock().push("limits".to_owned());
+    }
 }
 
 struct Providers;

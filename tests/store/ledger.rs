@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use entity::{message_request, usage_ledger};
 use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, PaginatorTrait, QueryOrder};
 use tollgate::dialect::{Dialect, ServiceTier, Usage};
-use tollgate::ledger::{AttemptReport, Ledger, LedgerOptions, LedgerRecord, Outcome};
+use tollgate::ledger::{AttemptReport, Ledger, LedgerOptions, LedgerRecord, LedgerSlot, Outcome};
 use tollgate::money::Usd;
 use uuid::Uuid;
 
@@ -23,6 +23,8 @@ on_both!(
     a_broken_schema_loses_nothing,
     a_full_queue_reserves_nothing_until_a_slot_is_free,
     stopping_waits_for_the_slots_that_are_out,
+    records_are_written_in_the_order_of_their_numbers,
+    a_barrier_does_not_wait_for_the_interval,
 );
 
 pub fn record(n: u128) -> LedgerRecord {
@@ -254,6 +256,49 @@ async fn stopping_waits_for_the_slots_that_are_out(database: TestDatabase) {
     stopping.await.unwrap();
     assert_eq!(rows(&db).await, 1);
     ledger.flush_and_stop(LIMIT).await;
+}
+
+async fn records_are_written_in_the_order_of_their_numbers(database: TestDatabase) {
+    let db = database.open().await;
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
+    let mut slots: Vec<_> = (0..4).map(|_| ledger.reserve().unwrap()).collect();
+    let numbers: Vec<_> = slots.iter_mut().map(LedgerSlot::number).collect();
+    assert_eq!((numbers, ledger.last_number()), (vec![1, 2, 3, 4], 4));
+    let (fourth, third) = (slots.pop().unwrap(), slots.pop().unwrap());
+    let (mut second, first) = (slots.pop().unwrap(), slots.pop().unwrap());
+    fourth.commit(record(4));
+    third.commit(record(3));
+    // Number 5, which is not out of order by itself.
+    commit(&ledger, record(5));
+    assert_eq!(second.number(), 2, "a place has one number");
+    second.commit(record(2));
+    assert_eq!((rows(&db).await, ledger.written_number()), (0, 0), "all wait for the first");
+    // It is given up, and holds up nobody any more.
+    drop(first);
+    ledger.barrier(5).await.unwrap();
+    let rows = usage_ledger::Entity::find().order_by_asc(usage_ledger::Column::Id).all(&db).await.unwrap();
+    let expected: Vec<_> = (2..=5).map(|n| Uuid::from_u128(n).to_string()).collect();
+    assert_eq!(rows.into_iter().map(|row| row.request_id).collect::<Vec<_>>(), expected);
+    assert_eq!(ledger.written_number(), 5);
+}
+
+async fn a_barrier_does_not_wait_for_the_interval(database: TestDatabase) {
+    let db = database.open().await;
+    let options = LedgerOptions { interval: Duration::from_secs(3_600), ..LedgerOptions::default() };
+    let ledger = Arc::new(Ledger::start(db.clone(), 1, options));
+    ledger.barrier(0).await.unwrap();
+    let mut slot = ledger.reserve().unwrap();
+    let waiting = tokio::spawn({
+        let (ledger, lsn) = (Arc::clone(&ledger), slot.number());
+        async move { ledger.barrier(lsn).await }
+    });
+    // Whether the barrier or the record is there first makes no difference.
+    slot.commit(record(1));
+    assert_eq!(tokio::time::timeout(LIMIT, waiting).await.unwrap().unwrap(), Ok(()));
+    assert_eq!(rows(&db).await, 1);
+    commit(&ledger, record(2));
+    tokio::time::timeout(LIMIT, ledger.barrier(2)).await.unwrap().unwrap();
+    assert_eq!(rows(&db).await, 2);
 }
 
 #[tokio::test]

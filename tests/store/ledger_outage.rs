@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use entity::usage_ledger;
 use parking_lot::Mutex;
 use sea_orm::{EntityTrait, QueryOrder};
-use tollgate::ledger::{Ledger, LedgerOptions, LedgerRecord};
+use tollgate::ledger::{Ledger, LedgerBehind, LedgerOptions, LedgerRecord};
 use uuid::Uuid;
 
 use crate::database::{TestDatabase, eventually};
@@ -62,6 +62,7 @@ async fn a_database_that_stays_away_does_not_hold_the_end_beyond_its_deadline() 
     more.for_each(|(slot, n)| slot.commit(record(n)));
     assert!(ledger.reserve().is_none(), "the queue is full: nobody may be admitted");
     let pending = ledger.stats().pending();
+    assert_eq!(ledger.barrier(1).await, Err(LedgerBehind), "nobody waits in vain");
     let start = Instant::now();
     ledger.flush_and_stop(Duration::from_millis(300)).await;
     assert!(start.elapsed() < Duration::from_secs(5));

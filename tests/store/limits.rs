@@ -1,5 +1,9 @@
 //! Groups, limits and boosts: what the database refuses, and what it deletes along.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use entity::{
     keys, model_group_limits, model_group_members, model_groups, quota_boost_grants, user_group_members, user_groups,
     users,
@@ -8,10 +12,13 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
     PaginatorTrait,
 };
-use tollgate::directory::{NewKey, NewUser, create_key, create_user};
+use tokio_util::sync::CancellationToken;
+use tollgate::directory::{Directory, LimitKeeper, NewKey, NewUser, Standing, after_reset, create_key, create_user};
+use tollgate::limit::{Mode, Owner, Payers, Window, WindowCap};
+use tollgate::money::Usd;
 use tollgate::store;
 
-use crate::database::{TestDatabase, on_both};
+use crate::database::{TestDatabase, eventually, on_both};
 
 on_both!(
     f15_nothing_is_left_of_a_thousand_deleted_keys_with_limits,
@@ -21,6 +28,10 @@ on_both!(
     a_boost_that_makes_no_sense_is_refused,
     a_model_is_in_one_group_at_most,
     stamps_rise_in_the_order_in_which_they_are_committed,
+    limits_are_read_whole_in_a_fixed_number_of_queries,
+    limits_that_cannot_be_read_again_go_on_being_used,
+    h30_before_a_first_state_nothing_is_known,
+    a_principal_knows_what_it_may_spend,
 );
 
 /// Makes a user with a key; returns both ids.
@@ -285,4 +296,118 @@ async fn stamps_rise_in_the_order_in_which_they_are_committed(database: TestData
     for writer in writers {
         writer.await.unwrap();
     }
+}
+
+async fn limits_are_read_whole_in_a_fixed_number_of_queries(database: TestDatabase) {
+    let (db, statements) = database.open_counted().await;
+    let mut queries = Vec::new();
+    let mut users = Vec::new();
+    for n in 0..3 {
+        let (user, key) = owner(&db, &format!("user {n}")).await;
+        users.push((user, key));
+        let team = user_group(&db, &format!("team {n}"), &[user]).await;
+        let group = model_group(&db, &format!("group {n}"), &[&format!("m{n}"), &format!("other {n}")]).await;
+        let mut of_team = limit(group);
+        (of_team.user_group_id, of_team.five_hours_nanos) = (Set(Some(team)), Set(Some(5)));
+        of_team.five_hours_reset = Set(Some("fixed".to_owned()));
+        of_team.insert(&db).await.unwrap();
+        let mut of_key = limit(group);
+        (of_key.key_id, of_key.daily_at, of_key.weekly_nanos) = (Set(Some(key)), Set(Some(90)), Set(Some(7)));
+        of_key.insert(&db).await.unwrap();
+        boost(user, group).insert(&db).await.unwrap();
+        let before = statements.load(Ordering::SeqCst);
+        let keeper = LimitKeeper::start(db.clone(), 1_500).await;
+        queries.push(statements.load(Ordering::SeqCst) - before);
+        assert!(keeper.is_known());
+        let snapshot = keeper.snapshot();
+        assert_eq!(snapshot.model_groups().len(), n + 1);
+        assert_eq!(snapshot.model_group(&format!("other {n}")).map(|group| group.id), Some(group));
+        let (user, key) = (Owner { id: user, ..Owner::default() }, Owner { id: key, ..Owner::default() });
+        let resolution = snapshot.resolve(&user, &key, &format!("m{n}"));
+        let caps = |axis: &Payers| -> Vec<_> {
+            let group = axis.group.as_ref().unwrap();
+            group
+                .policy
+                .windows
+                .iter()
+                .map(|window| (window.window, window.mode, window.cap_at(1_500).nanos()))
+                .collect()
+        };
+        let dollar = 1_000_000_000;
+        assert_eq!(
+            caps(&resolution.user),
+            [(Window::FiveHours, Mode::FromFirstCharge, 5), (Window::Daily, Mode::Calendar { at: 0 }, dollar + dollar),]
+        );
+        assert_eq!(
+            caps(&resolution.key),
+            [(Window::Daily, Mode::Calendar { at: 90 }, dollar), (Window::Weekly, Mode::Calendar { at: 0 }, 7)]
+        );
+    }
+    assert!(queries.iter().all(|count| *count == queries[0]), "{queries:?}");
+    // A boost that is over is not read any more.
+    let keeper = LimitKeeper::start(db.clone(), 2_000).await;
+    let (user, key) = users[0];
+    let (user, key) = (Owner { id: user, ..Owner::default() }, Owner { id: key, ..Owner::default() });
+    let resolution = keeper.snapshot().resolve(&user, &key, "m0");
+    assert!(resolution.user.group.unwrap().policy.windows.iter().all(|window| window.caps.len() <= 1));
+}
+
+async fn limits_that_cannot_be_read_again_go_on_being_used(database: TestDatabase) {
+    let db = database.open().await;
+    model_group(&db, "g", &["m"]).await;
+    let keeper = LimitKeeper::start(db.clone(), 1_000).await;
+    db.execute_unprepared("ALTER TABLE model_group_members RENAME TO elsewhere").await.unwrap();
+    keeper.read(9_000).await.unwrap_err();
+    assert!(keeper.is_known() && keeper.snapshot().model_group("m").is_some());
+    assert_eq!(keeper.age(9_000), Duration::from_secs(8));
+    db.execute_unprepared("ALTER TABLE elsewhere RENAME TO model_group_members").await.unwrap();
+    db.execute_unprepared("DELETE FROM model_group_members").await.unwrap();
+    keeper.read(10_000).await.unwrap();
+    assert!(keeper.snapshot().model_group("m").is_none());
+    assert_eq!(keeper.age(9_000), Duration::ZERO, "never less than nothing");
+    assert_eq!(keeper.age(11_000), Duration::from_secs(1));
+}
+
+async fn h30_before_a_first_state_nothing_is_known(database: TestDatabase) {
+    let db = database.open().await;
+    model_group(&db, "g", &["m"]).await;
+    db.execute_unprepared("ALTER TABLE model_group_members RENAME TO elsewhere").await.unwrap();
+    let keeper = LimitKeeper::start(db.clone(), 1_000).await;
+    assert!(!keeper.is_known());
+    let stop = CancellationToken::new();
+    let refreshing = tokio::spawn({
+        let (keeper, stop) = (Arc::clone(&keeper), stop.clone());
+        async move { keeper.keep_fresh(stop).await }
+    });
+    db.execute_unprepared("ALTER TABLE elsewhere RENAME TO model_group_members").await.unwrap();
+    // What another node has to say about limits makes this one read them at once.
+    keeper.doubt();
+    eventually("it is known", Duration::from_secs(20), || async { keeper.is_known() }).await;
+    assert!(keeper.snapshot().model_group("m").is_some());
+    stop.cancel();
+    refreshing.await.unwrap();
+}
+
+async fn a_principal_knows_what_it_may_spend(database: TestDatabase) {
+    let db = database.open().await;
+    let user = create_user(&db, NewUser::named("ada"), 1).await.unwrap().id;
+    let (key, secret) = create_key(&db, user, NewKey::named("k"), 1).await.unwrap();
+    let directory = Directory::new(db.clone(), 1);
+    let owners = || async {
+        directory.refresh(2).await.unwrap();
+        let principal = directory.lookup(secret.expose(), Standing::Good, 2).await.unwrap();
+        (principal.user.owner.clone(), principal.key.owner.clone())
+    };
+    let none = |id| Owner { id, ..Owner::default() };
+    assert_eq!(owners().await, (none(user), none(key.id)));
+    // Each of these is seen at the next refresh, whoever changed it.
+    let (era, since) = after_reset(0, None, Some(Window::Daily));
+    let daily = WindowCap { window: Window::Daily, usd: Usd::from_nanos(2_000_000_000), mode: Mode::Rolling };
+    for (column, value) in [("limits", r#"{"daily": {"usd": 2, "reset": "rolling"}}"#), ("since_eras", &since)] {
+        let set = |table: &str| format!("UPDATE {table} SET {column} = '{value}', era = {era}, stamp = 9");
+        db.execute_unprepared(&set("users")).await.unwrap();
+        db.execute_unprepared(&set("keys")).await.unwrap();
+    }
+    let owner = |id| Owner { id, mainline: vec![daily], era: 1, since: [0, 0, 1, 0, 0], stamp: 9 };
+    assert_eq!(owners().await, (owner(user), owner(key.id)));
 }

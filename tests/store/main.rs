@@ -12,5 +12,6 @@ mod outage;
 mod provision;
 mod pubsub;
 mod schema;
+mod seeds;
 #[path = "../support/mod.rs"]
 mod support;
