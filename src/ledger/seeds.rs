@@ -75,46 +75,46 @@ impl LedgerSeeds {
         }
         if query.windows.iter().any(|window| window.first_charge) {
             let BudgetId { axis, owner, scope } = query.budget;
-            text.select(&format!("SELECT CAST({START} AS BIGINT) AS part, CAST(0 AS BIGINT) AS at, started_at AS amount FROM budget_windows WHERE axis = "));
+            text.select(&format!(
+                "SELECT CAST({START} AS BIGINT) AS part, CAST(0 AS BIGINT) AS at, started_at AS amount \
+                 FROM budget_windows WHERE axis = "
+            ));
             text.value(axis.as_str());
             text.sql(" AND owner = ");
             text.value(owner);
             text.sql(" AND scope = ");
             text.value(scope_column(scope));
         }
-        text.select(&format!("SELECT CAST({MARK} AS BIGINT) AS part, inc AS at, applied_lsn AS amount FROM gateway_nodes WHERE state <> 'closed'"));
+        text.select(&format!(
+            "SELECT CAST({MARK} AS BIGINT) AS part, inc AS at, applied_lsn AS amount \
+             FROM gateway_nodes WHERE state <> 'closed'"
+        ));
         Ok(Statement::from_sql_and_values(self.db.get_database_backend(), text.sql, text.values))
     }
 
     /// A sum, or sums per minute: one range of one index.
     fn window(&self, text: &mut Text, budget: BudgetId, part: usize, window: &WindowQuery) -> Result<(), SeedError> {
         let at = if window.by_minute { "minute" } else { "CAST(0 AS BIGINT)" };
-        text.select(&format!("SELECT CAST({part} AS BIGINT) AS part, {at} AS at, CAST(COALESCE(SUM({COST}), 0) AS BIGINT) AS amount FROM usage_rollup_minute WHERE minute >= "));
+        text.select(&format!(
+            "SELECT CAST({part} AS BIGINT) AS part, {at} AS at, CAST(COALESCE(SUM({COST}), 0) AS BIGINT) AS amount \
+             FROM usage_rollup_minute WHERE minute >= "
+        ));
         text.value(minute(window.from));
-        let (owner, counted, era) = match budget.axis {
-            Axis::User => ("user_id", "counted_in_user_global", "user_era"),
-            Axis::Key => ("key_id", "counted_in_key_global", "key_era"),
+        match budget.axis {
+            Axis::User => owned(text, budget, window, ["user_id", "counted_in_user_global", "user_era"]),
+            Axis::Key => owned(text, budget, window, ["key_id", "counted_in_key_global", "key_era"]),
             // All that a provider served counts, whatever budget of a user or key paid.
             Axis::Provider => {
                 let providers = self.providers.load();
                 let name = providers.get(&budget.owner).ok_or_else(|| SeedError("no such provider".to_owned()))?;
                 text.sql(" AND provider = ");
                 text.value(&**name);
-                return Ok(text.group_by(window));
-            }
-        };
-        text.sql(&format!(" AND {owner} = "));
-        text.value(budget.owner);
-        match budget.scope {
-            Scope::Mainline => text.sql(&format!(" AND {counted}")),
-            Scope::ModelGroup(id) => {
-                text.sql(&format!(" AND NOT {counted} AND model_group_id = "));
-                text.value(id);
             }
         }
-        text.sql(&format!(" AND {era} >= "));
-        text.value(window.since_era);
-        Ok(text.group_by(window))
+        if window.by_minute {
+            text.sql(" GROUP BY minute");
+        }
+        Ok(())
     }
 
     async fn ask(&self, query: &SeedQuery) -> Result<Seed, SeedError> {
@@ -155,6 +155,21 @@ impl Seeds for LedgerSeeds {
     }
 }
 
+/// What of a user's or key's spend a budget is about, and since which era. The flag is named as the index names it.
+fn owned(text: &mut Text, budget: BudgetId, window: &WindowQuery, [owner, counted, era]: [&str; 3]) {
+    text.sql(&format!(" AND {owner} = "));
+    text.value(budget.owner);
+    match budget.scope {
+        Scope::Mainline => text.sql(&format!(" AND {counted}")),
+        Scope::ModelGroup(id) => {
+            text.sql(&format!(" AND NOT {counted} AND model_group_id = "));
+            text.value(id);
+        }
+    }
+    text.sql(&format!(" AND {era} >= "));
+    text.value(window.since_era);
+}
+
 fn seed(query: &SeedQuery, query_started: i64, parts: Vec<Part>) -> Seed {
     let nothing = |window: &WindowQuery| WindowSeed { window: window.window, sum: Usd::ZERO, minutes: Vec::new() };
     let mut seed = Seed {
@@ -168,7 +183,7 @@ fn seed(query: &SeedQuery, query_started: i64, parts: Vec<Part>) -> Seed {
         {
             Some((asked, window)) => {
                 let amount = Usd::from_nanos(amount);
-                window.sum = window.sum + amount;
+                window.sum += amount;
                 if asked.by_minute {
                     window.minutes.push((at * MINUTE_MS, amount));
                 }
@@ -204,11 +219,5 @@ impl Text {
         self.values.push(value.into());
         // Writing to a string cannot fail.
         let _ = write!(self.sql, "${}", self.values.len());
-    }
-
-    fn group_by(&mut self, window: &WindowQuery) {
-        if window.by_minute {
-            self.sql(" GROUP BY minute");
-        }
     }
 }

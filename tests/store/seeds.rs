@@ -114,10 +114,14 @@ async fn the_sums_are_those_of_the_rows_after_duplicates_replays_and_refusals(da
             settled_at: small * 7_919 % (5 * MINUTE),
             user_id: small % 3,
             key_id: small % 5,
-            provider: Arc::from(if n % 13 == 12 { "poison" } else { ["pretend", "other"][usize::from(n % 2 == 0)] }),
+            provider: Arc::from(if n % 13 == 12 {
+                "poison"
+            } else {
+                ["pretend", "other"][usize::from(n.is_multiple_of(2))]
+            }),
             model_group_id: [None, Some(1), Some(2)][usize::try_from(n % 3).unwrap()],
-            counted_in_user_global: n % 3 == 0,
-            counted_in_key_global: n % 4 != 0,
+            counted_in_user_global: n.is_multiple_of(3),
+            counted_in_key_global: !n.is_multiple_of(4),
             user_era: small % 2,
             key_era: small % 7 / 6,
             ..costing(n, small + 1)
@@ -179,7 +183,7 @@ async fn a_seed_holds_exactly_what_its_mark_says_whatever_is_written_meanwhile(d
     let dropped = |lsn: u64| (lsn - 1) % 10 == 5;
     let mut seen = std::collections::BTreeSet::new();
     loop {
-        let window = WindowQuery { by_minute: seen.len() % 2 == 0, ..window(0, i64::MIN) };
+        let window = WindowQuery { by_minute: seen.len().is_multiple_of(2), ..window(0, i64::MIN) };
         let seed = world.ask(Axis::User, 1, Scope::Mainline, window).await;
         let [(inc, mark)] = seed.marks[..] else { panic!("one life: {:?}", seed.marks) };
         assert_eq!(inc, world.inc);
@@ -335,12 +339,8 @@ async fn sums_are_read_from_a_range_of_an_index(database: TestDatabase) {
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 19999) ";
     let fill = "INSERT INTO usage_rollup_minute SELECT i / 40, i % 40, i % 40, CASE WHEN i % 20 = 0 THEN 'pretend' \
         ELSE 'other' END, i % 3, i % 3 = 0, i % 3 = 0, 0, 0, 1, 1 FROM n";
-    execute(
-        &world.db,
-        &format!("{numbers}{fill}"),
-        &format!("{fill}").replace("FROM n", "FROM generate_series(0, 19999) AS n(i)"),
-    )
-    .await;
+    execute(&world.db, &format!("{numbers}{fill}"), &fill.replace("FROM n", "FROM generate_series(0, 19999) AS n(i)"))
+        .await;
     world.db.execute_unprepared("ANALYZE").await.unwrap();
     let narrow = |from| WindowQuery { by_minute: true, ..window(0, from) };
     for (axis, owner, scope, index) in [
