@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use entity::{keys, users};
+use serde::de::IgnoredAny;
 
 use crate::config::Limits;
 use crate::limit::{Mode, Owner, Window, WindowCap};
@@ -48,7 +49,9 @@ pub fn after_reset(era: i64, since_eras: Option<&str>, window: Option<Window>) -
 /// A JSON object of limits; none: no limits. What cannot be read allows nothing, rather than everything.
 fn caps(column: Option<&str>) -> Vec<WindowCap> {
     let Some(column) = column else { return Vec::new() };
-    match serde_json::from_str::<Option<Limits>>(column) {
+    // An array would do for the library: an empty one is no limit, which nobody has meant.
+    let object = serde_json::from_str::<Option<BTreeMap<String, IgnoredAny>>>(column);
+    match object.and_then(|_| serde_json::from_str::<Option<Limits>>(column)) {
         Ok(limits) => limits.as_ref().map(Vec::from).unwrap_or_default(),
         Err(error) => {
             tracing::warn!(%error, "limits in the database cannot be read; they allow nothing");
