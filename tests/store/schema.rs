@@ -13,7 +13,7 @@ use sea_orm::{
 use tollgate::ledger::begin_life;
 use tollgate::store::{self, StoreError};
 
-use crate::database::{TestDatabase, execute, on_both, sqlite_url};
+use crate::database::{TestDatabase, on_both, sqlite_url};
 use crate::limits;
 
 on_both!(
