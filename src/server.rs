@@ -32,6 +32,7 @@ use crate::directory::{self, Authenticator, Directory, FloodGuard, ProvisionErro
 use crate::gateway::{App, Gateway, InFlightCount, Live, door};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::limit::Counts;
+use crate::pricing::AppliedJson;
 use crate::provider::{Catalogue, CatalogueError, ProviderEvents};
 use crate::store::{self, StoreError};
 use crate::telemetry::{self, Metrics};
@@ -178,6 +179,7 @@ async fn start(
         authenticator: Authenticator::new(directory.clone()),
         directory,
         flood_guard: FloodGuard::new(),
+        applied_json: AppliedJson::default(),
         counts: Counts::new(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard};
 use crate::ledger::Ledger;
 use crate::limit::Counts;
-use crate::pricing::PriceBook;
+use crate::pricing::{AppliedJson, PriceBook};
 use crate::provider::{Catalogue, ProviderEvents};
 use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
@@ -22,6 +22,8 @@ pub struct App {
     pub live: ArcSwap<Live>,
     /// Prices in force.
     pub prices: Arc<ArcSwap<PriceBook>>,
+    /// Prices that were applied, as they are kept.
+    pub applied_json: AppliedJson,
     /// Who may call.
     pub directory: Directory,
     /// Finds out who calls, and slows down those who guess keys.

@@ -200,7 +200,7 @@ impl Tab {
             first_byte_ms: self.first_byte_ms.get().copied(),
             usage,
             cost,
-            price: applied.and_then(|applied| serde_json::to_string(&applied).ok()).map(Into::into),
+            price: applied.map(|applied| self.app.applied_json.of(&applied)),
             counted_in_user_global: true,
             counted_in_key_global: true,
             stream: bill.stream,
