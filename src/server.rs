@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, Authenticator, Directory, FloodGuard, ProvisionError};
-use crate::gateway::{App, Gateway, InFlightCount, Live, door};
+use crate::gateway::{App, Gateway, InFlightCount, Live, OpenTabs, door};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::limit::Counts;
 use crate::pricing::AppliedJson;
@@ -180,6 +180,7 @@ async fn start(
         directory,
         flood_guard: FloodGuard::new(),
         applied_json: AppliedJson::default(),
+        open_tabs: OpenTabs::default(),
         counts: Counts::new(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
@@ -260,7 +261,7 @@ fn run_pingora(
     let finisher = stop::Finisher::new(&started.app, &started.ledger, life, runtime.handle());
     server.add_service(background_service("finisher", finisher));
     runtime.spawn(listeners::announce_ready(config.server.listen.as_str().to_owned(), life.clone()));
-    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(life, &started.ledger)) });
+    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(&started.app, &started.ledger, life)) });
     Ok(())
 }
 

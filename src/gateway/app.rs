@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
 use tokio::sync::Semaphore;
 
+use super::OpenTabs;
 use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard};
 use crate::ledger::Ledger;
@@ -46,6 +47,8 @@ pub struct App {
     pub large_bodies: Semaphore,
     /// Answers that are read on after their clients have left, by key.
     pub drain_load: Inflight,
+    /// Attempts in progress, drains included.
+    pub open_tabs: OpenTabs,
     /// Requests in flight, drains included.
     pub in_flight: InFlightCount,
     /// Bounds of reading on after clients have left; follows the configuration.

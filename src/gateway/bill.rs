@@ -79,7 +79,7 @@ pub struct Tab {
     first_byte_ms: OnceLock<i64>,
     received: AtomicU64,
     draining: AtomicBool,
-    /// The drain ended before the answer did.
+    /// Nobody will learn how the answer ends.
     gave_up: AtomicBool,
     reported: AtomicBool,
     drain_place: Mutex<Option<Guard>>,
@@ -97,7 +97,7 @@ impl Tab {
         at_provider: Guard,
         in_flight: Arc<InFlight>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let tab = Arc::new(Self {
             app: Arc::clone(app),
             bill: Arc::clone(bill),
             priced,
@@ -113,7 +113,15 @@ impl Tab {
             drain_place: Mutex::new(None),
             _at_provider: at_provider,
             _in_flight: in_flight,
-        })
+        });
+        app.open_tabs.add((bill.request_id, number), Arc::downgrade(&tab));
+        tab
+    }
+
+    /// The process ends before the attempt does: it is settled with what was seen, the prompt at least.
+    pub(super) fn interrupt(&self) {
+        self.gave_up.store(true, Ordering::Release);
+        self.settle(Outcome::Interrupted, None);
     }
 
     /// Whether the engine reads on without the client, and will settle.
@@ -245,6 +253,12 @@ impl Tab {
                 metrics.tokens.with_label_values(&[kind]).inc_by(tokens);
             }
         }
+    }
+}
+
+impl Drop for Tab {
+    fn drop(&mut self) {
+        self.app.open_tabs.remove((self.bill.request_id, self.number));
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use entity::{message_request, usage_ledger};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveModelTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, Iterable};
+use sea_orm::{ActiveModelTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait};
 use tokio_util::sync::CancellationToken;
 
 use super::writer::LedgerStats;
@@ -19,8 +19,9 @@ use crate::store;
 /// its rows and leaves them as they are.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// SQLite's limit for one statement; PostgreSQL's is twice that.
-const VARIABLES_MAX: usize = 32_766;
+/// Rows per statement, the most first. Only a few different statements: the driver keeps them prepared, and parsing one
+/// costs more than running it. The largest stays far below SQLite's 32 766 variables (PostgreSQL allows twice that).
+const ROWS: [usize; 3] = [64, 8, 1];
 
 /// Why records are given up at the end.
 pub(super) const STOPPED: &str = "the gateway stopped before the database was back";
@@ -142,14 +143,12 @@ impl BatchWriter {
 /// Inserts rows, leaving those alone that are there already.
 async fn insert_new<A: ActiveModelTrait + Send>(
     transaction: &DatabaseTransaction,
-    rows: impl Iterator<Item = A>,
+    mut rows: impl ExactSizeIterator<Item = A>,
     mut same: OnConflict,
 ) -> Result<(), DbErr> {
-    let columns = <A::Entity as EntityTrait>::Column::iter().count();
-    let mut rows = rows.peekable();
     same.do_nothing();
-    while rows.peek().is_some() {
-        let chunk: Vec<A> = rows.by_ref().take(VARIABLES_MAX / columns).collect();
+    while let Some(size) = ROWS.into_iter().find(|size| *size <= rows.len()) {
+        let chunk: Vec<A> = rows.by_ref().take(size).collect();
         A::Entity::insert_many(chunk).on_conflict(same.clone()).exec_without_returning(transaction).await?;
     }
     Ok(())

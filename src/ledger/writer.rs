@@ -176,14 +176,18 @@ impl Writer {
             }
         };
         let mut batch = vec![first];
-        let full = tokio::time::sleep(self.options.interval);
-        tokio::pin!(full);
-        while batch.len() < self.options.batch {
-            let room = self.options.batch - batch.len();
+        // Asleep, not waiting for the next record: each would wake this task from a thread that has better things to do.
+        if self.records.len() + 1 < self.options.batch {
             tokio::select! {
-                received = self.records.recv_many(&mut batch, room) => if received == 0 { break },
-                () = &mut full => break,
+                () = tokio::time::sleep(self.options.interval) => {}
+                () = self.stop.cancelled() => {}
+                () = self.batches.abandoned() => {}
             }
+        }
+        while batch.len() < self.options.batch
+            && let Ok(record) = self.records.try_recv()
+        {
+            batch.push(record);
         }
         Some(batch)
     }

@@ -26,13 +26,14 @@ const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
 
 /// Turns signals into Pingora's ways of ending.
 pub(super) struct Signals {
-    life: Lifecycle,
+    app: Arc<App>,
     ledger: Arc<Ledger>,
+    life: Lifecycle,
 }
 
 impl Signals {
-    pub(super) fn new(life: &Lifecycle, ledger: &Arc<Ledger>) -> Self {
-        Self { life: life.clone(), ledger: Arc::clone(ledger) }
+    pub(super) fn new(app: &Arc<App>, ledger: &Arc<Ledger>, life: &Lifecycle) -> Self {
+        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone() }
     }
 }
 
@@ -57,6 +58,7 @@ impl ShutdownSignalWatch for Signals {
             }
             _ = interrupt.recv() => {
                 tracing::info!("SIGINT: exit now");
+                self.app.open_tabs.interrupt_all();
                 self.ledger.flush_and_stop(LAST_RECORDS_NOW).await;
                 std::process::exit(0);
             }
@@ -87,6 +89,7 @@ impl Finisher {
         let left = app.in_flight.get();
         if left > 0 {
             tracing::warn!(requests = left, "the grace period is over; what is in flight is cut off");
+            app.open_tabs.interrupt_all();
         }
         life.stop.cancel();
         ledger.flush_and_stop(LAST_RECORDS).await;
