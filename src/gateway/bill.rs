@@ -120,6 +120,10 @@ impl Tab {
 
     /// The process ends before the attempt does: it is settled with what was seen, the prompt at least.
     pub(super) fn interrupt(&self) {
+        if self.reported.load(Ordering::Acquire) {
+            // It has failed; another attempt has the bill by now.
+            return;
+        }
         self.gave_up.store(true, Ordering::Release);
         self.settle(Outcome::Interrupted, None);
     }
