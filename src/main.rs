@@ -11,5 +11,14 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    without_huge_pages();
     cli::Cli::parse().run()
+}
+
+/// An open stream needs some pages here and there; backed by huge ones it takes half as much memory again. Measured:
+/// 87 instead of 148 KiB per stream, and no difference in CPU time.
+fn without_huge_pages() {
+    // A kernel without the setting has no huge pages either.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(true);
 }

@@ -29,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, Authenticator, Directory, FloodGuard, LimitKeeper, ProvisionError};
-use crate::gateway::{App, Gateway, InFlightCount, Live, OpenBills, door};
+use crate::gateway::{App, Gateway, InFlightCount, Live, OpenTabs, door};
 use crate::ledger::{self, Ledger, LedgerOptions};
 use crate::limit::Counts;
+use crate::pricing::AppliedJson;
 use crate::provider::{Catalogue, CatalogueError, ProviderEvents};
 use crate::store::{self, StoreError};
 use crate::telemetry::{self, Metrics};
@@ -145,8 +146,14 @@ pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
         tracing::warn!("{warning}");
     }
     let life = Lifecycle::default();
-    let app = runtime.block_on(start(options, &source, config, &life, hup))?;
-    run_pingora(options, &app, &life, &runtime)
+    let started = runtime.block_on(start(options, &source, config, &life, hup))?;
+    run_pingora(options, &started, &life, &runtime)
+}
+
+/// The parts of a node that is about to listen.
+struct Started {
+    app: Arc<App>,
+    ledger: Arc<Ledger>,
 }
 
 async fn start(
@@ -155,7 +162,7 @@ async fn start(
     config: Config,
     life: &Lifecycle,
     hup: Option<Signal>,
-) -> Result<Arc<App>, StartError> {
+) -> Result<Started, StartError> {
     let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
     store::migrate(&db).await?;
     let metrics = Arc::new(Metrics::default());
@@ -176,15 +183,16 @@ async fn start(
         directory,
         limits,
         flood_guard: FloodGuard::new(),
+        applied_json: AppliedJson::default(),
+        open_tabs: OpenTabs::default(),
         counts: Counts::new(),
-        ledger,
+        ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         provider_events: Arc::new(ProviderEvents::default()),
         resolver: Resolver::default(),
         provider_load: Inflight::new(),
         large_bodies: Semaphore::new(cores()),
         drain_load: Inflight::new(),
-        open_bills: OpenBills::new(),
         in_flight: InFlightCount::default(),
         drain: Arc::new(ArcSwap::from_pointee(drain)),
         live: ArcSwap::from_pointee(Live { catalogue, config }),
@@ -205,11 +213,16 @@ async fn start(
         let token = options.admin_token.as_deref().or(first_token.as_deref());
         demo::prepare(&db, &app, token).await?;
     }
-    Ok(app)
+    Ok(Started { app, ledger })
 }
 
-fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime: &Runtime) -> Result<(), StartError> {
-    let live = app.live.load_full();
+fn run_pingora(
+    options: &ServeOptions,
+    started: &Started,
+    life: &Lifecycle,
+    runtime: &Runtime,
+) -> Result<(), StartError> {
+    let live = started.app.live.load_full();
     let config = &live.config;
     let data_dir = &config.node.data_dir;
     std::fs::create_dir_all(data_dir)
@@ -228,12 +241,12 @@ fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
     server.bootstrap();
     let conf = Arc::clone(&server.configuration);
-    let connector = Connector::new(&conf, Arc::clone(&app.drain));
+    let connector = Connector::new(&conf, Arc::clone(&started.app.drain));
     let mut http = HttpServerOptions::default();
     // Every connection goes through the door, which tells HTTP/1 and HTTP/2 apart itself.
     http.force_custom = true;
     http.h2_idle_timeout = Some(std::time::Duration::from_secs(60));
-    let mut service = ProxyServiceBuilder::new(&conf, Gateway::new(Arc::clone(app)))
+    let mut service = ProxyServiceBuilder::new(&conf, Gateway::new(Arc::clone(&started.app)))
         .name("gateway")
         .server_options(http)
         .custom(connector, door(config.server.timeouts.header))
@@ -249,10 +262,10 @@ fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime
     }
     service.add_listener(listener);
     server.add_service(service);
-    let finisher = stop::Finisher::new(app, life, runtime.handle());
+    let finisher = stop::Finisher::new(&started.app, &started.ledger, life, runtime.handle());
     server.add_service(background_service("finisher", finisher));
     runtime.spawn(listeners::announce_ready(config.server.listen.as_str().to_owned(), life.clone()));
-    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(life, app)) });
+    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(&started.app, &started.ledger, life)) });
     Ok(())
 }
 

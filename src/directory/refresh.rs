@@ -49,7 +49,7 @@ impl Directory {
     ///
     /// What the database says. What was refreshed before the error stays so.
     pub async fn refresh(&self, now: i64) -> Result<(), DbErr> {
-        in_time(self.inner.db.ping()).await?;
+        in_time(Box::pin(self.inner.db.ping())).await?;
         for chunk in self.inner.cache.noted().chunks(CHUNK) {
             self.refresh_chunk(chunk).await?;
         }

@@ -269,13 +269,17 @@ impl Gateway {
             most_drains: bill::most_drains(&principal.count_subject()),
             slot: Mutex::new(slot),
             attempts: Mutex::new(Vec::new()),
-            tab: Mutex::default(),
-            open: Arc::clone(&self.app.open_bills),
         };
-        let bill = Arc::new(bill);
-        self.app.open_bills.add(&bill);
-        ctx.admitted =
-            Some(Box::new(Admitted { route, inspected, body, candidates, turn: 0, tries: 0, attempts: 0, bill }));
+        ctx.admitted = Some(Box::new(Admitted {
+            route,
+            inspected,
+            body,
+            candidates,
+            turn: 0,
+            tries: 0,
+            attempts: 0,
+            bill: Arc::new(bill),
+        }));
         Ok(())
     }
 

@@ -7,12 +7,12 @@ use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
 use tokio::sync::Semaphore;
 
-use super::OpenBills;
+use super::OpenTabs;
 use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::ledger::Ledger;
 use crate::limit::Counts;
-use crate::pricing::PriceBook;
+use crate::pricing::{AppliedJson, PriceBook};
 use crate::provider::{Catalogue, ProviderEvents};
 use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
@@ -23,6 +23,8 @@ pub struct App {
     pub live: ArcSwap<Live>,
     /// Prices in force.
     pub prices: Arc<ArcSwap<PriceBook>>,
+    /// Prices that were applied, as they are kept.
+    pub applied_json: AppliedJson,
     /// Who may call.
     pub directory: Directory,
     /// Model groups, user groups, their limits and boosts.
@@ -47,8 +49,8 @@ pub struct App {
     pub large_bodies: Semaphore,
     /// Answers that are read on after their clients have left, by key.
     pub drain_load: Inflight,
-    /// What is not settled yet.
-    pub open_bills: Arc<OpenBills>,
+    /// Attempts in progress, drains included.
+    pub open_tabs: OpenTabs,
     /// Requests in flight, drains included.
     pub in_flight: InFlightCount,
     /// Bounds of reading on after clients have left; follows the configuration.

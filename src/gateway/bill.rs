@@ -5,7 +5,7 @@
 //! memory, so that it can happen before the last byte is passed on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -13,7 +13,6 @@ use pingora::http::ResponseHeader;
 use pingora_limits::inflight::Guard;
 use uuid::Uuid;
 
-use super::OpenBills;
 use super::app::{App, InFlight};
 use super::context::Priced;
 use crate::clock::now_ms;
@@ -52,10 +51,6 @@ pub struct Bill {
     pub(super) slot: Mutex<Option<LedgerSlot>>,
     /// Attempts that have ended, in order.
     pub(super) attempts: Mutex<Vec<AttemptReport>>,
-    /// The attempt in progress, or the last one.
-    pub(super) tab: Mutex<Weak<Tab>>,
-    /// Where it is listed until it is dropped.
-    pub(super) open: Arc<OpenBills>,
 }
 
 /// How many answers of a key may be read on at once, by the limits on its concurrent requests.
@@ -68,24 +63,6 @@ impl Bill {
     /// Milliseconds since the request arrived.
     pub(super) fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(i64::MAX)
-    }
-
-    /// The process ends: what has been used so far is charged, if the request is with a provider now.
-    pub(super) fn interrupt(&self) {
-        let tab = self.tab.lock().upgrade();
-        match tab.filter(|tab| !tab.reported.load(Ordering::Acquire)) {
-            Some(tab) => {
-                tab.gave_up.store(true, Ordering::Release);
-                tab.settle(Outcome::Interrupted, None);
-            }
-            None => drop(self.slot.lock().take()),
-        }
-    }
-}
-
-impl Drop for Bill {
-    fn drop(&mut self) {
-        self.open.remove(self.request_id);
     }
 }
 
@@ -102,7 +79,7 @@ pub struct Tab {
     first_byte_ms: OnceLock<i64>,
     received: AtomicU64,
     draining: AtomicBool,
-    /// The drain, or the process, ended before the answer did.
+    /// Nobody will learn how the answer ends.
     gave_up: AtomicBool,
     reported: AtomicBool,
     drain_place: Mutex<Option<Guard>>,
@@ -137,8 +114,18 @@ impl Tab {
             _at_provider: at_provider,
             _in_flight: in_flight,
         });
-        *bill.tab.lock() = Arc::downgrade(&tab);
+        app.open_tabs.add((bill.request_id, number), Arc::downgrade(&tab));
         tab
+    }
+
+    /// The process ends before the attempt does: it is settled with what was seen, the prompt at least.
+    pub(super) fn interrupt(&self) {
+        if self.reported.load(Ordering::Acquire) {
+            // It has failed; another attempt has the bill by now.
+            return;
+        }
+        self.gave_up.store(true, Ordering::Release);
+        self.settle(Outcome::Interrupted, None);
     }
 
     /// Whether the engine reads on without the client, and will settle.
@@ -225,7 +212,7 @@ impl Tab {
             first_byte_ms: self.first_byte_ms.get().copied(),
             usage,
             cost,
-            price: applied.and_then(|applied| serde_json::to_string(&applied).ok()).map(Into::into),
+            price: applied.map(|applied| self.app.applied_json.of(&applied)),
             counted_in_user_global: true,
             counted_in_key_global: true,
             user_era: 0,
@@ -242,7 +229,7 @@ impl Tab {
     fn charge(&self) -> Option<Charge> {
         let meter = self.meter.lock();
         let Some(meter) = meter.as_ref().filter(|meter| meter.response_bytes() > 0) else {
-            // The provider still works on a request that we have left: it will bill the prompt at least.
+            // The provider still works on a request whose client has left: it will bill the prompt at least.
             let unseen = || Meter::new(self.bill.endpoint, None, 200).charge(self.bill.request_bytes);
             return self.gave_up.load(Ordering::Acquire).then(unseen);
         };
@@ -272,6 +259,12 @@ impl Tab {
                 metrics.tokens.with_label_values(&[kind]).inc_by(tokens);
             }
         }
+    }
+}
+
+impl Drop for Tab {
+    fn drop(&mut self) {
+        self.app.open_tabs.remove((self.bill.request_id, self.number));
     }
 }
 

@@ -23,7 +23,7 @@ mod door;
 mod judge;
 mod meter;
 mod models;
-mod open;
+mod open_tabs;
 mod reply;
 mod route;
 mod send;
@@ -41,7 +41,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 pub use app::{App, InFlight, InFlightCount, Live};
 pub use context::RequestContext;
 pub use door::door;
-pub use open::OpenBills;
+pub use open_tabs::OpenTabs;
 
 /// The gateway as Pingora's proxy sees it.
 pub struct Gateway {

@@ -1,7 +1,8 @@
 //! Answers that the gateway gives itself.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
@@ -12,23 +13,6 @@ use crate::dialect::{ErrorCode, GatewayError, error_body};
 
 /// Tells the client the request's name.
 pub(super) const REQUEST_ID: &str = "x-tollgate-request-id";
-
-/// Headers that concern one connection only (RFC 9110, 7.6.1), and the framing, which each connection has its own.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-];
-
-/// Headers about the account that the provider's key belongs to; it is not the client's.
-const ACCOUNT: &[&str] = &["anthropic-organization-id", "openai-organization", "openai-project", "set-cookie"];
 
 /// Answers with an error in the client's dialect.
 pub(super) async fn refuse(session: &mut Session, ctx: &mut RequestContext, error: &GatewayError) -> Result<()> {
@@ -82,17 +66,36 @@ pub(super) async fn pass_on(
 
 /// Takes away what concerns only the provider's connection, or the account behind it.
 pub(super) fn clean(head: &mut ResponseHeader) {
-    let named: Vec<String> = head
-        .headers
-        .get_all(http::header::CONNECTION)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    for name in named.iter().map(String::as_str).chain(HOP_BY_HOP.iter().chain(ACCOUNT).copied()) {
+    let headers = &head.headers;
+    let named = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let named = named.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
+    let own = headers.keys().filter(|name| is_of_connection(name) || is_of_account(name)).cloned();
+    let unwanted: Vec<HeaderName> = named.chain(own).collect();
+    for name in &unwanted {
         head.remove_header(name);
     }
+}
+
+/// Headers that concern one connection only (RFC 9110, 7.6.1), and the framing, which each connection has its own.
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "content-length"
+    )
+}
+
+/// Headers about the account that the provider's key belongs to; it is not the client's.
+fn is_of_account(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "anthropic-organization-id" | "openai-organization" | "openai-project" | "set-cookie")
 }
 
 async fn send(session: &mut Session, ctx: &mut RequestContext, mut head: ResponseHeader, body: Bytes) -> Result<()> {

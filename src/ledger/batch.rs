@@ -11,8 +11,7 @@ use std::time::Duration;
 use entity::{message_request, usage_ledger};
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult,
-    Iterable, QueryTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryTrait,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +31,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the last word to the database may take. Nothing depends on it: the next life says the same of this one.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// SQLite's limit for one statement; PostgreSQL's is twice that.
-pub(super) const VARIABLES_MAX: usize = 32_766;
+/// Rows per statement, the most first. Only a few different statements: the driver keeps them prepared, and parsing one
+/// costs more than running it. The largest stays far below SQLite's 32 766 variables (PostgreSQL allows twice that).
+const ROWS: [usize; 3] = [64, 8, 1];
 
 /// Why records are given up at the end.
 pub(super) const STOPPED: &str = "the gateway stopped before the database was back";
@@ -226,13 +226,12 @@ async fn insert_details(transaction: &DatabaseTransaction, entries: &[Entry]) ->
     Ok(())
 }
 
-/// As many rows at a time as one statement takes.
-fn chunks<A: ActiveModelTrait>(rows: impl Iterator<Item = A>) -> impl Iterator<Item = Vec<A>> {
-    let columns = <A::Entity as EntityTrait>::Column::iter().count();
-    let mut rows = rows.peekable();
+/// Rows for one statement after the other.
+pub(super) fn chunks<R>(rows: impl IntoIterator<Item = R>) -> impl Iterator<Item = Vec<R>> {
+    let mut rows = rows.into_iter().collect::<Vec<_>>().into_iter();
     std::iter::from_fn(move || {
-        rows.peek()?;
-        Some(rows.by_ref().take(VARIABLES_MAX / columns).collect())
+        let size = ROWS.into_iter().find(|size| *size <= rows.len())?;
+        Some(rows.by_ref().take(size).collect())
     })
 }
 

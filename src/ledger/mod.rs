@@ -10,6 +10,7 @@ mod row;
 mod seeds;
 mod slot;
 mod starts;
+mod urgency;
 mod writer;
 
 pub use node::begin_life;

@@ -8,7 +8,7 @@ use sea_orm::sea_query::{Alias, Expr, OnConflict};
 use sea_orm::{DatabaseTransaction, DbErr, EntityTrait, ExprTrait as _, FromQueryResult, Iterable};
 use usage_rollup_minute::Column;
 
-use super::batch::VARIABLES_MAX;
+use super::batch::chunks;
 
 /// What of an inserted row its roll-up is made of.
 #[derive(Debug, FromQueryResult)]
@@ -79,12 +79,8 @@ pub(super) async fn add(transaction: &DatabaseTransaction, inserted: Vec<Inserte
         let sum = sums.entry(key).or_default();
         *sum = (Ord::max(sum.0.saturating_add(row.cost_nanos), -i64::MAX), sum.1 + 1);
     }
-    let rows: Vec<_> = sums.into_iter().map(row).collect();
-    for chunk in rows.chunks(VARIABLES_MAX / Column::iter().count()) {
-        usage_rollup_minute::Entity::insert_many(chunk.iter().cloned())
-            .on_conflict(grow())
-            .exec_without_returning(transaction)
-            .await?;
+    for chunk in chunks(sums.into_iter().map(row)) {
+        usage_rollup_minute::Entity::insert_many(chunk).on_conflict(grow()).exec_without_returning(transaction).await?;
     }
     Ok(())
 }

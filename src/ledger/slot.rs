@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::OwnedPermit;
 
+use super::urgency::Urgency;
 use super::{LedgerRecord, LedgerStats};
 
 /// What takes the place of one number.
@@ -40,12 +41,19 @@ pub struct LedgerSlot {
     permit: Option<OwnedPermit<Entry>>,
     lsn: Option<u64>,
     numbers: Arc<Numbers>,
+    urgency: Arc<Urgency>,
     stats: Arc<LedgerStats>,
 }
 
 impl LedgerSlot {
-    pub(super) fn new(permit: OwnedPermit<Entry>, numbers: &Arc<Numbers>, stats: &Arc<LedgerStats>) -> Self {
-        Self { permit: Some(permit), lsn: None, numbers: Arc::clone(numbers), stats: Arc::clone(stats) }
+    pub(super) fn new(
+        permit: OwnedPermit<Entry>,
+        numbers: &Arc<Numbers>,
+        urgency: &Arc<Urgency>,
+        stats: &Arc<LedgerStats>,
+    ) -> Self {
+        let (numbers, urgency, stats) = (Arc::clone(numbers), Arc::clone(urgency), Arc::clone(stats));
+        Self { permit: Some(permit), lsn: None, numbers, urgency, stats }
     }
 
     /// The number that the record will have; always the same. To be asked for right before the record is committed:
@@ -57,17 +65,24 @@ impl LedgerSlot {
     /// Hands the record over. Neither waits nor fails.
     pub fn commit(mut self, record: LedgerRecord) {
         let lsn = self.number();
+        self.stats.pending.fetch_add(1, Ordering::Relaxed);
+        self.send(Entry { lsn, record: Some(Box::new(record)) });
+    }
+
+    /// Does nothing the second time.
+    fn send(&mut self, entry: Entry) {
+        let lsn = entry.lsn;
         if let Some(permit) = self.permit.take() {
-            self.stats.pending.fetch_add(1, Ordering::Relaxed);
-            permit.send(Entry { lsn, record: Some(Box::new(record)) });
+            permit.send(entry);
+            self.urgency.brought(lsn);
         }
     }
 }
 
 impl Drop for LedgerSlot {
     fn drop(&mut self) {
-        if let (Some(permit), Some(lsn)) = (self.permit.take(), self.lsn) {
-            permit.send(Entry { lsn, record: None });
+        if let Some(lsn) = self.lsn {
+            self.send(Entry { lsn, record: None });
         }
     }
 }

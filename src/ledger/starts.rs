@@ -9,6 +9,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{DatabaseTransaction, DbErr, EntityTrait};
 
+use super::batch::chunks;
 use crate::limit::{BudgetId, Scope};
 
 /// A later window replaces an earlier one. Of two starts within five hours the earlier one is right: whoever said the
@@ -18,9 +19,6 @@ const LATEST: &str = "CASE \
     WHEN excluded.started_at < budget_windows.started_at \
     AND excluded.started_at > budget_windows.started_at - 18000000 THEN excluded.started_at \
     ELSE budget_windows.started_at END";
-
-/// Rows per statement.
-const CHUNK: usize = 500;
 
 /// What is to be written with the next batch.
 #[derive(Debug, Default)]
@@ -53,15 +51,15 @@ impl Starts {
 
 pub(super) async fn write(transaction: &DatabaseTransaction, starts: &[(BudgetId, i64)]) -> Result<(), DbErr> {
     use budget_windows::Column::{Axis, Owner, Scope, StartedAt};
-    for chunk in starts.chunks(CHUNK) {
-        let rows = chunk.iter().map(|(budget, start)| budget_windows::ActiveModel {
-            axis: Set(budget.axis.as_str().to_owned()),
-            owner: Set(budget.owner),
-            scope: Set(scope_column(budget.scope)),
-            started_at: Set(*start),
-        });
+    let rows = starts.iter().map(|(budget, start)| budget_windows::ActiveModel {
+        axis: Set(budget.axis.as_str().to_owned()),
+        owner: Set(budget.owner),
+        scope: Set(scope_column(budget.scope)),
+        started_at: Set(*start),
+    });
+    for chunk in chunks(rows) {
         let later = OnConflict::columns([Axis, Owner, Scope]).value(StartedAt, Expr::cust(LATEST)).to_owned();
-        budget_windows::Entity::insert_many(rows).on_conflict(later).exec_without_returning(transaction).await?;
+        budget_windows::Entity::insert_many(chunk).on_conflict(later).exec_without_returning(transaction).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sea_orm::DatabaseConnection;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use super::batch::{BatchWriter, Progress, STOPPED};
 use super::order::InOrder;
 use super::slot::{Entry, LedgerSlot, Numbers};
 use super::starts::Starts;
+use super::urgency::Urgency;
 use crate::limit::BudgetId;
 
 /// How the ledger is written.
@@ -70,14 +71,6 @@ pub struct LedgerStats {
     early: AtomicU64,
 }
 
-/// What makes the writer write before its interval is over.
-#[derive(Debug, Default)]
-struct Urgency {
-    /// Everything up to this number.
-    wanted: AtomicU64,
-    wake: Notify,
-}
-
 impl Ledger {
     /// Starts a writer on the current runtime, which must be the one that the pool of connections lives on. `inc` is
     /// the number of this process's life ([`begin_life`](super::begin_life)).
@@ -112,7 +105,7 @@ impl Ledger {
             return None;
         }
         let permit = self.queue.clone().try_reserve_owned().ok()?;
-        Some(LedgerSlot::new(permit, &self.numbers, &self.stats))
+        Some(LedgerSlot::new(permit, &self.numbers, &self.urgency, &self.stats))
     }
 
     /// The last number that was handed out; 0: none was.
@@ -143,7 +136,7 @@ impl Ledger {
     /// Remembers, with the next batch, when the running five hours of a budget began (Unix milliseconds).
     pub fn window_started(&self, budget: BudgetId, started_at: i64) {
         self.starts.put(budget, started_at);
-        self.urgency.wake.notify_one();
+        self.urgency.wake();
     }
 
     /// How the writing goes.
@@ -197,18 +190,6 @@ impl LedgerStats {
     }
 }
 
-impl Urgency {
-    fn ask(&self, lsn: u64) {
-        self.wanted.fetch_max(lsn, Ordering::AcqRel);
-        self.wake.notify_one();
-    }
-
-    /// Whether somebody waits for what is ready.
-    fn concerns(&self, order: &InOrder) -> bool {
-        order.first().is_some_and(|first| first <= self.wanted.load(Ordering::Acquire))
-    }
-}
-
 struct Writer {
     records: mpsc::Receiver<Entry>,
     order: InOrder,
@@ -244,27 +225,32 @@ impl Writer {
                     Some(entry) => self.receive([entry]),
                     None => return self.last_batch(),
                 },
-                () = self.urgency.wake.notified() => if !self.batches.starts.is_empty() { break },
+                () = self.urgency.woken() => if !self.batches.starts.is_empty() { break },
                 // From here on nobody gets a place; those who have one may still use it.
                 () = self.stop.cancelled(), if !self.records.is_closed() => self.records.close(),
             }
         }
-        let full = tokio::time::sleep(self.options.interval);
-        tokio::pin!(full);
-        let mut received = Vec::new();
-        while self.order.ready() < self.options.batch && !self.urgency.concerns(&self.order) {
-            let room = self.options.batch - self.order.ready();
-            tokio::select! {
-                count = self.records.recv_many(&mut received, room) => {
-                    self.receive(received.drain(..));
-                    if count == 0 { break }
-                }
-                () = self.urgency.wake.notified() => {}
-                () = &mut full => break,
-            }
-        }
+        self.sleep().await;
         self.receive_all();
         Some(self.order.take(self.options.batch))
+    }
+
+    /// Gives others the time to come. Asleep, not waiting for the next entry: each would wake this task from a thread
+    /// that has better things to do. Only an entry that somebody waits for does.
+    async fn sleep(&mut self) {
+        let end = tokio::time::Instant::now() + self.options.interval;
+        loop {
+            self.receive_all();
+            if self.order.ready() >= self.options.batch || self.urgency.concerns(self.order.first()) {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return,
+                () = self.urgency.woken() => {}
+                () = self.stop.cancelled() => return,
+                () = self.batches.abandoned() => return,
+            }
+        }
     }
 
     fn receive(&mut self, entries: impl IntoIterator<Item = Entry>) {

@@ -39,6 +39,7 @@ mod import;
 mod price;
 mod read;
 mod resolve;
+mod shown;
 mod wire;
 
 pub use book::{PriceBook, PriceSource, Prices};
@@ -47,6 +48,7 @@ pub use import::{ImportError, ImportReport, Imported, MAX_IMPORT_BYTES, Skipped,
 pub use price::Price;
 pub use read::PriceError;
 pub use resolve::{Applied, Rates};
+pub use shown::AppliedJson;
 
 use crate::dialect::Usage;
 use crate::money::Usd;

@@ -12,11 +12,11 @@ use crate::money::Usd;
 const PARTS_PER_PICO: i128 = 1_000_000_000;
 
 /// The rates that apply to one request, each settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rates([u64; Kind::COUNT]);
 
 /// The price that was applied to one request, as it is kept with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
     /// The service tier whose prices were used; `standard` where the price has none for the one that served.

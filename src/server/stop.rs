@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Lifecycle;
 use crate::gateway::App;
+use crate::ledger::Ledger;
 
 /// How often the process looks whether something is still in flight.
 const POLL: Duration = Duration::from_millis(20);
@@ -25,13 +26,14 @@ const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
 
 /// Turns signals into Pingora's ways of ending.
 pub(super) struct Signals {
-    life: Lifecycle,
     app: Arc<App>,
+    ledger: Arc<Ledger>,
+    life: Lifecycle,
 }
 
 impl Signals {
-    pub(super) fn new(life: &Lifecycle, app: &Arc<App>) -> Self {
-        Self { life: life.clone(), app: Arc::clone(app) }
+    pub(super) fn new(app: &Arc<App>, ledger: &Arc<Ledger>, life: &Lifecycle) -> Self {
+        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone() }
     }
 }
 
@@ -56,7 +58,8 @@ impl ShutdownSignalWatch for Signals {
             }
             _ = interrupt.recv() => {
                 tracing::info!("SIGINT: exit now");
-                store_last_records(&self.app, LAST_RECORDS_NOW).await;
+                self.app.open_tabs.interrupt_all();
+                self.ledger.flush_and_stop(LAST_RECORDS_NOW).await;
                 std::process::exit(0);
             }
         }
@@ -67,16 +70,17 @@ impl ShutdownSignalWatch for Signals {
 /// its whole grace period, and then cut what still runs.
 pub(super) struct Finisher {
     app: Arc<App>,
+    ledger: Arc<Ledger>,
     life: Lifecycle,
     runtime: Handle,
 }
 
 impl Finisher {
-    pub(super) fn new(app: &Arc<App>, life: &Lifecycle, runtime: &Handle) -> Self {
-        Self { app: Arc::clone(app), life: life.clone(), runtime: runtime.clone() }
+    pub(super) fn new(app: &Arc<App>, ledger: &Arc<Ledger>, life: &Lifecycle, runtime: &Handle) -> Self {
+        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone(), runtime: runtime.clone() }
     }
 
-    async fn finish(app: Arc<App>, life: Lifecycle) {
+    async fn finish(app: Arc<App>, ledger: Arc<Ledger>, life: Lifecycle) {
         life.stopping.store(true, Ordering::Release);
         let limit = Instant::now() + app.live.load().config.shutdown.grace;
         while app.in_flight.get() > 0 && Instant::now() < limit {
@@ -85,9 +89,10 @@ impl Finisher {
         let left = app.in_flight.get();
         if left > 0 {
             tracing::warn!(requests = left, "the grace period is over; what is in flight is cut off");
+            app.open_tabs.interrupt_all();
         }
         life.stop.cancel();
-        store_last_records(&app, LAST_RECORDS).await;
+        ledger.flush_and_stop(LAST_RECORDS).await;
         tracing::info!("stopped");
         std::process::exit(0);
     }
@@ -98,26 +103,11 @@ impl BackgroundService for Finisher {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         while shutdown.changed().await.is_ok() {
             if *shutdown.borrow() {
-                let finish = Self::finish(Arc::clone(&self.app), self.life.clone());
+                let finish = Self::finish(Arc::clone(&self.app), Arc::clone(&self.ledger), self.life.clone());
                 // On the runtime of the database, which outlives Pingora's.
                 self.runtime.spawn(finish);
                 return;
             }
         }
-    }
-}
-
-/// Settles what is still in flight as it stands, and waits for the ledger. A request that comes in between, over a
-/// connection that is still open, is settled too: nothing may hold a place in the ledger for longer.
-async fn store_last_records(app: &App, limit: Duration) {
-    let interrupt = async {
-        loop {
-            app.open_bills.interrupt_all();
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::select! {
-        () = app.ledger.flush_and_stop(limit) => {}
-        () = interrupt => {}
     }
 }

@@ -164,7 +164,7 @@ impl App {
         options.map_sqlx_sqlite_opts(|options| {
             options.journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal).foreign_keys(true)
         });
-        let db = Database::connect(options).await.unwrap();
+        let db = Box::pin(Database::connect(options)).await.unwrap();
         Migrator::up(&db, None).await.unwrap();
         let clock = Arc::new(AtomicI64::new(NOW));
         let zone = Arc::new(RwLock::new(TimeZone::UTC));

@@ -75,24 +75,27 @@ async fn the_grace_ends() {
     let provider = Provider::start().await;
     let gate = Gate::new();
     provider.always(Api::Chat.stream().gated_after(2, &gate));
-    let setup = Setup::new([provider.entry("upstream", &["openai_chat"])]).set("shutdown.grace", "500ms");
-    let database = setup.folder().join("tollgate.db");
-    let mut gateway = setup.start().await;
-    let mut wire = gateway.connect().await;
-    wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
-    let id = wire.head().await.unwrap().request_id().to_owned();
-    let asked = Instant::now();
-    gateway.signal("TERM");
-    assert_eq!(gateway.ended().await.code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(3), "it waits for nothing more: {:?}", asked.elapsed());
-    wire.body().await.expect_err("cut off");
-    // A gateway on the same database tells what the first one charged.
-    let copy = Setup::new([provider.entry("upstream", &["openai_chat"])]);
-    let mut second = copy.set("database.url", format!("sqlite://{}", database.display())).spawn();
-    second.ready().await;
-    let row = second.admin().row_of(&id).await;
-    assert_eq!((&row["outcome"], &row["estimated"]), (&json!("interrupted"), &json!(true)));
-    assert!(row["costUsd"].as_f64().unwrap() > 0.0, "{row}");
+    for signal in ["TERM", "INT"] {
+        let setup = Setup::new([provider.entry("upstream", &["openai_chat"])]).set("shutdown.grace", "500ms");
+        let database = setup.folder().join("tollgate.db");
+        let mut gateway = setup.start().await;
+        let mut wire = gateway.connect().await;
+        wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
+        let head = wire.head().await.unwrap();
+        assert_eq!(head.status, 200);
+        let asked = Instant::now();
+        gateway.signal(signal);
+        assert_eq!(gateway.ended().await.code(), Some(0));
+        assert!(asked.elapsed() < Duration::from_secs(5), "{signal}: nothing is waited for: {:?}", asked.elapsed());
+        wire.body().await.expect_err("cut off");
+        // What was cut off has been paid as far as it was seen.
+        let copy = Setup::new([provider.entry("upstream", &["openai_chat"])]);
+        let mut second = copy.set("database.url", format!("sqlite://{}", database.display())).spawn();
+        second.ready().await;
+        let row = second.admin().row_of(head.request_id()).await;
+        assert_eq!((&row["outcome"], &row["estimated"]), (&json!("interrupted"), &json!(true)), "{signal}");
+        assert!(row["costUsd"].as_f64().unwrap() > 0.0, "{signal}: {row}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,6 +89,8 @@ enum Unreadable {
     TooLarge,
     #[error("is not UTF-8 text: save it as UTF-8")]
     NotText,
+    #[error("is empty: either it is being written, or another file was meant; `{{}}` asks for the defaults alone")]
+    Empty,
 }
 
 fn text_of(path: &FilePath) -> Result<String, Unreadable> {
@@ -97,6 +99,10 @@ fn text_of(path: &FilePath) -> Result<String, Unreadable> {
     File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(Unreadable::TooLarge);
+    }
+    // A reload must not take half a save for a wish to have no providers.
+    if bytes.trim_ascii().is_empty() {
+        return Err(Unreadable::Empty);
     }
     String::from_utf8(bytes).map_err(|_| Unreadable::NotText)
 }

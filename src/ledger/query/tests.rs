@@ -11,7 +11,8 @@ use super::{Filter, Position, stream};
 
 async fn database() -> DatabaseConnection {
     // More connections would be more databases.
-    let db = Database::connect(ConnectOptions::new("sqlite::memory:").max_connections(1).to_owned()).await.unwrap();
+    let options = ConnectOptions::new("sqlite::memory:").max_connections(1).to_owned();
+    let db = Box::pin(Database::connect(options)).await.unwrap();
     Migrator::up(&db, None).await.unwrap();
     db
 }

@@ -40,6 +40,9 @@ fn a_file_that_cannot_be_a_configuration_is_refused() {
     };
     assert!(message(&vec![b'#'; (LARGEST_FILE + 1) as usize]).contains("larger than 1 MiB"));
     assert!(message(b"a: \xff\xfe").contains("not UTF-8"));
+    for nothing in [&b""[..], b" \n"] {
+        assert!(message(nothing).contains("is empty"));
+    }
     std::fs::write(&file, vec![b'#'; LARGEST_FILE as usize]).unwrap();
     assert!(load(&file, &no_env).is_ok());
 
