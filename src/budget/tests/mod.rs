@@ -4,4 +4,5 @@
 
 mod one_node;
 mod race;
+mod windows;
 mod world;
