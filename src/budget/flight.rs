@@ -30,11 +30,10 @@ impl Drop for Landing<'_> {
         let mut lease = self.entry.lease.lock();
         lease.flying = false;
         self.budgets.stats.holds_more(lease.own().0 - self.held);
-        if lease.has_news() {
-            let settings = self.budgets.settings.load();
-            let at = (self.budgets.clock)().saturating_add(settings.lease_of(self.entry.id).idle_return);
-            self.budgets.queue.schedule(self.entry.id, &mut lease, at);
-        }
+        // What is left of it is given back, and at last the budget is forgotten.
+        let settings = self.budgets.settings.load();
+        let at = (self.budgets.clock)().saturating_add(settings.lease_of(self.entry.id).idle_return);
+        self.budgets.queue.schedule(self.entry.id, &mut lease, at);
         drop(lease);
         self.entry.landed.notify_waiters();
     }

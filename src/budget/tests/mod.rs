@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod axes;
+mod isolation;
 mod one_node;
 mod race;
+mod trouble;
 mod windows;
 mod world;
