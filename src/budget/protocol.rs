@@ -79,7 +79,7 @@ pub struct Statement {
     pub reserved: Usd,
     /// What it holds beyond that.
     pub kept: Usd,
-    /// What was told earlier and is not in the database yet.
+    /// What was told, these items included, and is not in the database yet.
     pub unwritten: Usd,
     /// Less than this is of no use; nothing when it asks for nothing.
     pub need_min: Usd,

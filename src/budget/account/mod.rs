@@ -135,9 +135,12 @@ impl Account {
         self.terms = Arc::clone(&said.terms);
         self.windows = windows;
         self.seeded_at = seed.query_started;
-        self.reseed = false;
+        let listed = |inc| seed.marks.iter().any(|&(marked, _)| marked == inc);
         // A closed node that the snapshot no longer lists has its whole journal in it.
-        self.holders.retain(|holder| !holder.closed || seed.marks.iter().any(|&(inc, _)| inc == holder.inc));
+        self.holders.retain(|holder| !holder.closed || listed(holder.inc));
+        self.join.retain(|&inc| listed(inc));
+        // A snapshot from before a node was closed may miss the end of its journal.
+        self.reseed = self.holders.iter().any(|holder| holder.closed);
         for &(inc, _) in &seed.marks {
             self.holder(inc);
         }
@@ -155,7 +158,7 @@ impl Account {
 
     /// A node is gone and its journal is in the database.
     pub fn close(&mut self, inc: Incarnation) {
-        self.join.retain(|&waited| waited != inc);
+        // Nobody waits for it any more once the next seed has told what it spent.
         if let Some(holder) = self.holders.iter_mut().find(|holder| holder.inc == inc) {
             holder.closed = true;
             self.reseed = true;

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod one_node;
+mod protocol;
 mod race;
+mod reservations;
+mod windows;
 mod world;

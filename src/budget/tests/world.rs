@@ -59,6 +59,8 @@ pub struct PretendLedger {
     written: AtomicI64,
     pub starts: Mutex<Vec<(BudgetId, i64)>>,
     pub away: AtomicBool,
+    /// The next look at the journal panics.
+    pub panics: AtomicBool,
     time: Time,
 }
 
@@ -94,6 +96,7 @@ impl PretendLedger {
 #[async_trait]
 impl Seeds for PretendLedger {
     fn now_lsn(&self) -> Lsn {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "as the test wants");
         self.given_out.load(Ordering::SeqCst).cast_unsigned()
     }
 
