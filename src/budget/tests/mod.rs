@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod isolation;
 mod one_node;
 mod protocol;
 mod race;
