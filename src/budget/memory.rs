@@ -80,6 +80,18 @@ impl MemoryAuthority {
         self.shard(budget).lock().get(&budget).map(|account| account.audit())
     }
 
+    /// Its state now, to go back to.
+    #[cfg(test)]
+    pub(super) fn copy_of(&self, budget: BudgetId) -> Option<Account> {
+        self.shard(budget).lock().get(&budget).map(|account| Account::clone(account))
+    }
+
+    /// Replaces its state.
+    #[cfg(test)]
+    pub(super) fn put(&self, budget: BudgetId, account: Account) {
+        self.shard(budget).lock().insert(budget, Box::new(account));
+    }
+
     fn shard(&self, budget: BudgetId) -> &Shard {
         &self.shards[shard_of(budget)]
     }

@@ -141,7 +141,8 @@ impl Lease {
             held: Usd::ZERO,
             reserved: Usd::ZERO,
             charges: Charges::new(),
-            seq: 0,
+            // A budget that was forgotten and met again goes on above the numbers of its earlier statements.
+            seq: u64::try_from(now).unwrap_or_default().saturating_mul(1_000),
             outstanding: None,
             fresh_until: i64::MIN,
             valid_until: i64::MAX,
@@ -367,18 +368,6 @@ impl Lease {
         if self.outstanding.is_some_and(|sent| sent.seq == seq) {
             self.outstanding = None;
         }
-    }
-
-    /// Whether the answer to the statement of this number is still to come.
-    #[cfg(test)]
-    pub fn awaits(&self, seq: u64) -> bool {
-        self.outstanding.is_some_and(|sent| sent.seq == seq)
-    }
-
-    /// Up to where the charges are counted at the authority, as far as is known.
-    #[cfg(test)]
-    pub const fn position(&self) -> super::protocol::Position {
-        self.charges.position()
     }
 
     /// Whether a statement would say anything new.

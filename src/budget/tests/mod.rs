@@ -5,6 +5,7 @@
 mod axes;
 mod isolation;
 mod one_node;
+mod protocol;
 mod race;
 mod trouble;
 mod windows;

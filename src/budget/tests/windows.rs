@@ -272,3 +272,16 @@ async fn a_reset_of_one_window_leaves_the_others() {
     let used: Vec<_> = state.windows.iter().map(|window| window.used).collect();
     assert_eq!(used, [usd("1"), usd("2")]);
 }
+
+#[tokio::test]
+async fn a_charge_that_is_told_late_belongs_to_the_day_of_its_instant() {
+    let world = World::new(worst_case());
+    let plan = user_capped(&only(Window::Daily, usd("1")));
+    world.time.pass(instant("2025-10-15T23:59:59.999Z") - NOON);
+    let reservation = world.budgets.reserve(&plan, usd("0.6"), world.time.now()).await.unwrap();
+    world.settle(&reservation, &plan, usd("0.6"));
+    world.time.pass(2);
+    let denial = world.denial(&plan, usd("1.1")).await;
+    assert_eq!((denial.used, denial.reserved), (Usd::ZERO, Usd::ZERO));
+    world.spend(&plan, usd("1")).await.unwrap();
+}
