@@ -14,7 +14,7 @@ use super::shards::{BudgetHasher, SHARDS, shard_of};
 use crate::limit::BudgetId;
 
 /// A budget that nobody holds anything of is forgotten after so long; the ledger knows it.
-const FORGET_AFTER: i64 = 600_000;
+const FORGET_AFTER: i64 = 60_000;
 
 type Shard = Mutex<HashMap<BudgetId, Box<Account>, BudgetHasher>>;
 

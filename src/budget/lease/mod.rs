@@ -439,8 +439,8 @@ impl Lease {
         self.heard += 1;
         self.must_ask = false;
         self.unsure = false;
-        if let Some(terms) = taken.terms {
-            self.terms = terms;
+        if let Some(policy) = taken.policy {
+            self.terms = Arc::new(Terms { policy, bounds: Vec::new() });
         }
         self.known = Some(Known {
             free: taken.free,
