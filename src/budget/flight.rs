@@ -99,10 +99,11 @@ impl Budgets {
 
     /// Has the authority count from what the ledger says.
     async fn seed(&self, entry: &Arc<Entry>) -> Result<(), SeedError> {
-        let terms = Arc::clone(entry.lease.lock().terms());
         // What was charged before the budget was watched must be in the database; what comes after is told.
         self.seeds.barrier(self.seeds.now_lsn()).await?;
         let now = (self.clock)();
+        let zone = self.settings.load().zone.clone();
+        let terms = Arc::clone(entry.lease.lock().terms(&zone, now));
         let windows = terms.policy.windows.iter().zip(&terms.bounds);
         let windows = windows.map(|(policy, &bounds)| account::query(policy, bounds, now)).collect();
         let seed = self.seeds.seed(&SeedQuery { budget: entry.id, windows }).await?;

@@ -121,7 +121,7 @@ impl Account {
         let seed = &said.seed;
         let policy = &said.terms.policy;
         let old = clock - seed.query_started > SEED_LIFE || seed.query_started < self.seeded_at;
-        if old || policy.version < self.policy.version {
+        if old || policy.version < self.policy.version || policy.windows.len() != said.terms.bounds.len() {
             return Seeded::Refused;
         }
         let mut windows = Vec::with_capacity(policy.windows.len());

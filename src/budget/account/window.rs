@@ -26,6 +26,7 @@ pub struct WindowState {
     end: i64,
     pub spent: Usd,
     /// Rolling windows: start and sum of each slot that is not empty, the oldest first.
+    #[allow(clippy::box_collection, reason = "most windows have none, and a million of them may rest in memory")]
     slots: Option<Box<VecDeque<(i64, Usd)>>>,
 }
 

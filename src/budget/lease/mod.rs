@@ -3,6 +3,8 @@
 //! A state machine without I/O and without a clock: statements come out, answers go in.
 
 mod charges;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -172,7 +174,11 @@ impl Lease {
         &self.terms.policy
     }
 
-    pub fn terms(&self) -> &Arc<Terms> {
+    /// The caps with the windows that `now` is in.
+    pub fn terms(&mut self, zone: &TimeZone, now: i64) -> &Arc<Terms> {
+        if terms::is_over(&self.terms, now) {
+            self.terms = Arc::new(terms::of(Arc::clone(&self.terms.policy), zone, now));
+        }
         &self.terms
     }
 
@@ -305,9 +311,7 @@ impl Lease {
     /// Makes a statement. What it gives back is gone from here before it is sent.
     pub fn state(&mut self, occasion: Occasion, with: &Context<'_>) -> Statement {
         let now = with.now;
-        if terms::is_over(&self.terms, now) {
-            self.terms = Arc::new(terms::of(Arc::clone(&self.terms.policy), with.zone, now));
-        }
+        let terms = Arc::clone(self.terms(with.zone, now));
         let free = self.free_here().max(Usd::ZERO);
         let idle = self.waiting.is_empty() && now - self.used_at >= with.settings.idle_return;
         let spendable = now < self.fresh_until && now < self.valid_until && !self.tight;
@@ -337,7 +341,7 @@ impl Lease {
             slice_min: with.settings.min,
             last: occasion.last,
             report: occasion.report,
-            terms: Arc::clone(&self.terms),
+            terms,
         }
     }
 

@@ -36,6 +36,21 @@ async fn a_model_groups_budget_pays_instead_of_the_mainline_budget_of_its_axis_o
 }
 
 #[tokio::test]
+async fn h29_without_model_groups_the_mainline_pays_anew_and_what_groups_paid_stays_theirs() {
+    let world = World::new(worst_case());
+    let mainline = only(Window::Daily, usd("1"));
+    let mut on = grouped("5");
+    on.user.mainline.1 = Some(Arc::clone(&mainline));
+    world.spend(&on, usd("3")).await.unwrap();
+    let off = user_capped(&mainline);
+    let reservation = world.budgets.reserve(&off, usd("0.4"), NOON).await.unwrap();
+    assert!(reservation.counted_globally(Axis::User));
+    world.settle(&reservation, &off, usd("0.4"));
+    assert_eq!(world.denial(&off, usd("0.7")).await.used, usd("0.4"));
+    assert_eq!(world.denial(&on, usd("2.1")).await.used, usd("3"));
+}
+
+#[tokio::test]
 async fn h20_a_group_with_one_window_takes_the_axis_over_from_all_windows_of_the_mainline() {
     let world = World::new(worst_case());
     let mainline = only(Window::Daily, usd("1"));

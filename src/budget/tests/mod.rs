@@ -7,6 +7,7 @@ mod isolation;
 mod one_node;
 mod protocol;
 mod race;
+mod suite;
 mod trouble;
 mod windows;
 mod world;

@@ -335,7 +335,7 @@ impl Sim {
     }
 
     fn seed(&mut self, at: usize, now: i64) {
-        let terms = Arc::clone(self.nodes[at].lease.terms());
+        let terms = Arc::clone(self.nodes[at].lease.terms(&TimeZone::UTC, now));
         let sum = self.journals.values().map(|journal| journal.up_to(journal.written)).sum();
         let open = self.journals.iter().filter(|(_, journal)| !journal.closed);
         let marks = open.map(|(&inc, journal)| (inc, journal.written)).collect();

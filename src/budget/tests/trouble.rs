@@ -234,7 +234,9 @@ async fn a_request_that_is_given_up_while_it_waits_leaves_the_way_free_for_other
 async fn idle_budgets_leave_memory_and_come_back_with_what_was_used() {
     let world = World::new(worst_case());
     let plan = user_capped(&only(Window::Monthly, usd("1")));
-    world.spend(&plan, usd("0.6")).await.unwrap();
+    for _ in 0..30 {
+        world.spend(&plan, usd("0.02")).await.unwrap();
+    }
     assert_eq!((world.budgets.known(), world.authority.len()), (1, 1));
     world.ledger.write_all();
     world.pass(30_000).await;
@@ -243,6 +245,7 @@ async fn idle_budgets_leave_memory_and_come_back_with_what_was_used() {
         crate::budget::Authority::sweep(&*world.authority, turn, world.time.now());
     }
     assert_eq!(world.authority.len(), 1, "remembered for a while by the authority");
+    drop(world.budgets.reserve(&plan, usd("0.4"), world.time.now()).await.unwrap());
     assert_eq!(world.denial(&plan, usd("0.5")).await.used, usd("0.6"));
     world.pass(900_000).await;
     for turn in 0..256 {
