@@ -79,9 +79,9 @@ impl Node {
         Self { time, ledger, authority, budgets, runtime }
     }
 
-    /// One request. A millisecond later the next one comes.
-    fn request(&self, plan: &Plan) {
-        let now = self.time.fetch_add(1, Ordering::Relaxed);
+    /// One request; the next one comes so many milliseconds later.
+    fn request(&self, plan: &Plan, until_next: i64) {
+        let now = self.time.fetch_add(until_next, Ordering::Relaxed);
         let amount = Usd::from_nanos(2_000_000);
         let reservation = match self.budgets.try_reserve(plan, amount, now) {
             Some(reservation) => reservation.unwrap(),
@@ -96,10 +96,18 @@ impl Node {
         self.runtime.block_on(self.budgets.tick(self.time.load(Ordering::Relaxed)));
     }
 
+    /// What the background work does bit by bit.
+    fn sweep(&self) {
+        for turn in 0..256 {
+            self.authority.sweep(turn, self.time.load(Ordering::Relaxed));
+        }
+    }
+
     fn pass(&self, ms: i64) {
         for _ in 0..ms / 1_000 {
             self.time.fetch_add(1_000, Ordering::Relaxed);
             self.tick();
+            self.sweep();
         }
     }
 }
@@ -142,7 +150,7 @@ fn run(node: &Node, plans: &[Plan], requests: u64) -> Duration {
         for plan in plans {
             scope.spawn(move || {
                 for turn in 0..share {
-                    node.request(plan);
+                    node.request(plan, 1);
                     if turn % 1_000 == 999 {
                         node.tick();
                     }
@@ -178,7 +186,7 @@ fn refuse(c: &mut Criterion) {
         window.caps[0].cap = Usd::from_nanos(1_000_000);
     }
     plan.user.mainline.1 = Some(Arc::new(small));
-    node.request(&plan);
+    node.request(&plan, 1);
     c.bench_function("refuse what was refused a moment ago", |bencher| {
         bencher.iter(|| {
             let now = node.time.load(Ordering::Relaxed);
@@ -200,32 +208,30 @@ fn resident() -> u64 {
 fn idle(c: &mut Criterion) {
     let node = Node::new();
     let two = policy(&[Window::Daily, Window::Monthly]);
-    let before = resident();
     let mut one = plan(1, 1, &two);
     one.key.mainline.1 = None;
     one.provider.1 = None;
-    for owner in 0..BUDGETS {
+    // By the fourth batch as many come to rest as come: from then on memory grows by what rests.
+    let batch = BUDGETS / 12;
+    let mut measured = Vec::new();
+    for owner in 0..batch * 12 {
         one.user.mainline.0.owner = owner;
-        node.request(&one);
-        if owner % 1_000 == 999 {
-            node.tick();
+        node.request(&one, 0);
+        if owner % batch == batch - 1 {
+            node.pass(4_000);
+            measured.push((resident(), node.budgets.known(), node.authority.len()));
         }
     }
-    let (known, busy) = (node.budgets.known(), resident() - before);
-    println!("{known} budgets in use: {} bytes each of {BUDGETS}", busy / BUDGETS.unsigned_abs());
-    node.pass(40_000);
-    let (known, accounts) = (node.budgets.known(), node.authority.len());
-    let bytes = (resident() - before) / BUDGETS.unsigned_abs();
-    println!("idle: {known} known to the node, {accounts} to the authority: {bytes} bytes each");
+    let (then, now) = (measured[4], measured[11]);
+    let bytes = (now.0 - then.0) / (batch * 7).unsigned_abs();
+    println!("{} budgets: {} in use by the node, the others idle, {bytes} bytes each", now.2, now.1);
+    node.pass(20_000);
+    println!("later: {} known to the node, {} to the authority", node.budgets.known(), node.authority.len());
     c.bench_function("reserve and settle beside a million idle budgets", |bencher| {
-        bencher.iter(|| node.request(&one));
+        bencher.iter(|| node.request(&one, 1));
     });
-    node.pass(1_000_000);
-    for turn in 0..256 {
-        node.authority.sweep(turn, node.time.load(Ordering::Relaxed));
-    }
-    let bytes = resident().saturating_sub(before) / BUDGETS.unsigned_abs();
-    println!("forgotten: {} known to the authority: {bytes} bytes each", node.authority.len());
+    node.pass(100_000);
+    println!("forgotten: {} known to the authority", node.authority.len());
 }
 
 criterion_group!(benches, reserve_and_settle, refuse, idle);

@@ -3,10 +3,12 @@
 //! After every statement and for every window: `spent + held by all nodes <= cap + debts`. Time never moves money:
 //! what a node holds stays held until it says otherwise, or its journal has been replayed.
 
+mod resting;
 mod window;
 
 use std::sync::Arc;
 
+pub use resting::Resting;
 use window::WindowState;
 pub use window::{MINUTE, query};
 

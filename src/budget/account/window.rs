@@ -125,6 +125,24 @@ impl WindowState {
         self.window == policy.window && self.mode == policy.mode
     }
 
+    /// All that is not in its policy; none when that is more than a few numbers.
+    #[must_use]
+    pub fn packed(&self) -> Option<[i64; 3]> {
+        (self.known && self.slots.is_none()).then_some([self.start, self.end, self.spent.nanos()])
+    }
+
+    /// The window that was packed so.
+    #[must_use]
+    pub fn unpacked(policy: &WindowPolicy, numbers: &[i64]) -> Self {
+        Self {
+            known: true,
+            start: numbers[0],
+            end: numbers[1],
+            spent: Usd::from_nanos(numbers[2]),
+            ..Self::unknown(policy, None)
+        }
+    }
+
     /// Lets go of what is over at `now`.
     pub fn roll(&mut self, bounds: Option<Bounds>, now: i64) {
         match self.mode {
