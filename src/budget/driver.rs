@@ -67,7 +67,7 @@ impl Queue {
 }
 
 impl Budgets {
-    /// Works until it is stopped; then everything that is not reserved is given back.
+    /// Works until it is stopped.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut turn = 0_usize;
         loop {

@@ -30,11 +30,10 @@ impl Drop for Landing<'_> {
         let mut lease = self.entry.lease.lock();
         lease.flying = false;
         self.budgets.stats.holds_more(lease.own().0 - self.held);
-        if lease.has_news() {
-            let settings = self.budgets.settings.load();
-            let at = (self.budgets.clock)().saturating_add(settings.lease_of(self.entry.id).idle_return);
-            self.budgets.queue.schedule(self.entry.id, &mut lease, at);
-        }
+        // What is left of it is given back, and at last the budget is forgotten.
+        let settings = self.budgets.settings.load();
+        let at = (self.budgets.clock)().saturating_add(settings.lease_of(self.entry.id).idle_return);
+        self.budgets.queue.schedule(self.entry.id, &mut lease, at);
         drop(lease);
         self.entry.landed.notify_waiters();
     }
@@ -100,10 +99,11 @@ impl Budgets {
 
     /// Has the authority count from what the ledger says.
     async fn seed(&self, entry: &Arc<Entry>) -> Result<(), SeedError> {
-        let terms = Arc::clone(entry.lease.lock().terms());
         // What was charged before the budget was watched must be in the database; what comes after is told.
         self.seeds.barrier(self.seeds.now_lsn()).await?;
         let now = (self.clock)();
+        let zone = self.settings.load().zone.clone();
+        let terms = Arc::clone(entry.lease.lock().terms(&zone, now));
         let windows = terms.policy.windows.iter().zip(&terms.bounds);
         let windows = windows.map(|(policy, &bounds)| account::query(policy, bounds, now)).collect();
         let seed = self.seeds.seed(&SeedQuery { budget: entry.id, windows }).await?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::Clock;
-use super::account::Account;
+use super::account::{Account, Resting};
 use super::authority::{Authority, AuthorityError};
 use super::protocol::{Answer, Audit, Incarnation, SeedStatement, Seeded, Statement};
 use super::rules::Rules;
@@ -14,9 +14,47 @@ use super::shards::{BudgetHasher, SHARDS, shard_of};
 use crate::limit::BudgetId;
 
 /// A budget that nobody holds anything of is forgotten after so long; the ledger knows it.
-const FORGET_AFTER: i64 = 600_000;
+const FORGET_AFTER: i64 = 60_000;
 
-type Shard = Mutex<HashMap<BudgetId, Box<Account>, BudgetHasher>>;
+/// A budget that nobody holds anything of is packed after so long.
+const REST_AFTER: i64 = 5_000;
+
+type Shard = Mutex<HashMap<BudgetId, Slot, BudgetHasher>>;
+
+#[derive(Clone)]
+enum Slot {
+    Active(Box<Account>),
+    Resting(Resting),
+}
+
+impl Slot {
+    fn wake(&mut self, rules: Rules) -> &mut Account {
+        if let Self::Resting(resting) = self {
+            *self = Self::Active(Box::new(resting.wake(rules)));
+        }
+        match self {
+            Self::Active(account) => account,
+            Self::Resting(_) => unreachable!("it was woken"),
+        }
+    }
+
+    /// Packs what is idle. False when it is to be forgotten.
+    fn age(&mut self, now: i64) -> bool {
+        let last_contact = match self {
+            Self::Resting(resting) => resting.last_contact(),
+            Self::Active(account) if account.is_idle() => account.last_contact(),
+            Self::Active(_) => return true,
+        };
+        let idle = now - last_contact;
+        if let Self::Active(account) = self
+            && idle >= REST_AFTER
+            && let Some(resting) = Resting::of(account)
+        {
+            *self = Self::Resting(resting);
+        }
+        idle < FORGET_AFTER
+    }
+}
 
 /// The authority of a single node.
 pub struct MemoryAuthority {
@@ -54,30 +92,42 @@ impl MemoryAuthority {
     pub(super) fn exchange_now(&self, budget: BudgetId, statement: &Statement) -> Answer {
         let now = (self.clock)();
         let mut shard = self.shard(budget).lock();
-        shard.get_mut(&budget).map_or(Answer::Seed, |account| account.exchange(statement, now))
+        shard.get_mut(&budget).map_or(Answer::Seed, |slot| slot.wake(self.rules).exchange(statement, now))
     }
 
     pub(super) fn seed_now(&self, budget: BudgetId, seed: &SeedStatement) -> Seeded {
         let now = (self.clock)();
         let mut shard = self.shard(budget).lock();
-        if let Some(account) = shard.get_mut(&budget) {
-            return account.seed(seed, now);
+        if let Some(slot) = shard.get_mut(&budget) {
+            return slot.wake(self.rules).seed(seed, now);
         }
         let Some(account) = Account::new(seed, self.settle_until, now, self.rules) else { return Seeded::Refused };
-        shard.insert(budget, Box::new(account));
+        shard.insert(budget, Slot::Active(Box::new(account)));
         Seeded::Taken
     }
 
     pub(super) fn close_now(&self, inc: Incarnation, budgets: &[BudgetId]) {
         for &budget in budgets {
-            if let Some(account) = self.shard(budget).lock().get_mut(&budget) {
-                account.close(inc);
+            if let Some(slot) = self.shard(budget).lock().get_mut(&budget) {
+                slot.wake(self.rules).close(inc);
             }
         }
     }
 
     pub(super) fn audit_now(&self, budget: BudgetId) -> Option<Audit> {
-        self.shard(budget).lock().get(&budget).map(|account| account.audit())
+        self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.rules).audit())
+    }
+
+    /// Its state now, to go back to.
+    #[cfg(test)]
+    pub(super) fn copy_of(&self, budget: BudgetId) -> Option<Account> {
+        self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.rules).clone())
+    }
+
+    /// Replaces its state.
+    #[cfg(test)]
+    pub(super) fn put(&self, budget: BudgetId, account: Account) {
+        self.shard(budget).lock().insert(budget, Slot::Active(Box::new(account)));
     }
 
     fn shard(&self, budget: BudgetId) -> &Shard {
@@ -103,7 +153,7 @@ impl Authority for MemoryAuthority {
     fn sweep(&self, turn: usize, now: i64) {
         let Some(shard) = self.shards.get(turn % SHARDS) else { return };
         let mut shard = shard.lock();
-        shard.retain(|_, account| !account.is_idle() || now - account.last_contact() < FORGET_AFTER);
+        shard.retain(|_, slot| slot.age(now));
         if shard.capacity() > shard.len().saturating_mul(4) {
             shard.shrink_to_fit();
         }

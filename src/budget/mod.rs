@@ -3,6 +3,8 @@
 //! A node holds a part of every budget that it uses, its lease, and spends it without asking anyone ([`Budgets`]). An
 //! [`Authority`] knows what is spent and what is held by whom; it is seeded from the ledger ([`Seeds`]).
 
+#![deny(clippy::float_arithmetic)]
+
 mod account;
 mod acquire;
 mod authority;

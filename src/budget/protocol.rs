@@ -56,7 +56,7 @@ pub struct Bounds {
 pub struct Terms {
     /// The caps.
     pub policy: Arc<Policy>,
-    /// One per window of the policy; windows that do not follow the calendar have none.
+    /// One per window of the policy; windows that do not follow the calendar have none. Empty until worked out.
     pub bounds: Vec<Option<Bounds>>,
 }
 
@@ -79,7 +79,7 @@ pub struct Statement {
     pub reserved: Usd,
     /// What it holds beyond that.
     pub kept: Usd,
-    /// What was told earlier and is not in the database yet.
+    /// What was told, these items included, and is not in the database yet.
     pub unwritten: Usd,
     /// Less than this is of no use; nothing when it asks for nothing.
     pub need_min: Usd,
@@ -132,7 +132,7 @@ pub struct Taken {
     /// Until when nothing but a node can change what is free.
     pub steady_until: i64,
     /// Caps that replace the node's, being later ones.
-    pub terms: Option<Arc<Terms>>,
+    pub policy: Option<Arc<Policy>>,
     /// When the fixed five hours that run now began.
     pub started: Option<i64>,
     /// The counters are not those of these caps yet: seed the budget anew.

@@ -27,6 +27,10 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// All.
+    #[cfg(test)]
+    pub const ALL: Self = Self { broken: None };
+
     /// All but this one.
     #[cfg(test)]
     pub const fn without(rule: Rule) -> Self {

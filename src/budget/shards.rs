@@ -1,6 +1,6 @@
 //! How budgets are spread over maps, so that different budgets rarely wait for each other.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 
 use crate::limit::BudgetId;
 
@@ -52,8 +52,6 @@ impl Hasher for Mix {
 /// Which map a budget is in.
 #[must_use]
 pub fn shard_of(budget: BudgetId) -> usize {
-    let mut hasher = BudgetHasher.build_hasher();
-    budget.hash(&mut hasher);
     // Other bits than the maps use.
-    usize::try_from((hasher.finish() >> 40) % SHARDS as u64).unwrap_or_default()
+    usize::try_from((BudgetHasher.hash_one(budget) >> 40) % SHARDS as u64).unwrap_or_default()
 }

@@ -13,9 +13,10 @@ pub fn of(policy: Arc<Policy>, zone: &TimeZone, now: i64) -> Terms {
     Terms { policy, bounds }
 }
 
-/// Whether a window of the calendar has ended.
+/// Whether a window of the calendar has ended, or was not worked out yet.
 pub fn is_over(terms: &Terms, now: i64) -> bool {
-    terms.bounds.iter().flatten().any(|bounds| bounds.end <= now || now < bounds.start)
+    terms.bounds.len() != terms.policy.windows.len()
+        || terms.bounds.iter().flatten().any(|bounds| bounds.end <= now || now < bounds.start)
 }
 
 fn bounds(policy: &WindowPolicy, zone: &TimeZone, now: i64) -> Option<Bounds> {

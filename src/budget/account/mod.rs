@@ -3,10 +3,12 @@
 //! After every statement and for every window: `spent + held by all nodes <= cap + debts`. Time never moves money:
 //! what a node holds stays held until it says otherwise, or its journal has been replayed.
 
+mod resting;
 mod window;
 
 use std::sync::Arc;
 
+pub use resting::Resting;
 use window::WindowState;
 pub use window::{MINUTE, query};
 
@@ -14,6 +16,7 @@ use super::protocol::{
     Answer, Audit, Holding, Incarnation, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
 };
 use super::rules::{Rule, Rules};
+use crate::limit::Policy;
 use crate::money::Usd;
 
 /// A statement that is older is not trusted: the node has given it up and sent another.
@@ -45,7 +48,7 @@ struct Holder {
 /// One budget.
 #[derive(Clone, Debug)]
 pub struct Account {
-    terms: Arc<Terms>,
+    policy: Arc<Policy>,
     now: i64,
     seeded_at: i64,
     recall_at: i64,
@@ -54,7 +57,7 @@ pub struct Account {
     join: Vec<Incarnation>,
     /// The counters belong to other caps.
     reseed: bool,
-    windows: Vec<WindowState>,
+    windows: Box<[WindowState]>,
     holders: Vec<Holder>,
     rules: Rules,
 }
@@ -63,14 +66,14 @@ impl Account {
     /// A budget as the ledger knows it. Nothing is granted before `settle_until` until all nodes have spoken.
     pub fn new(seed: &SeedStatement, settle_until: i64, now: i64, rules: Rules) -> Option<Self> {
         let mut account = Self {
-            terms: Arc::clone(&seed.terms),
+            policy: Arc::clone(&seed.terms.policy),
             now,
             seeded_at: i64::MIN,
             recall_at: i64::MIN,
             settle_until,
             join: Vec::new(),
             reseed: false,
-            windows: Vec::new(),
+            windows: Box::default(),
             holders: Vec::new(),
             rules,
         };
@@ -103,7 +106,7 @@ impl Account {
         holder.seq = said.seq;
         let position = holder.position;
         let newer = self.take_terms(&said.terms);
-        self.roll(now);
+        self.roll(&said.terms, now);
         if position != said.from && self.rules.hold(Rule::Addressed) {
             return Answer::Resend(position);
         }
@@ -120,7 +123,7 @@ impl Account {
         let seed = &said.seed;
         let policy = &said.terms.policy;
         let old = clock - seed.query_started > SEED_LIFE || seed.query_started < self.seeded_at;
-        if old || policy.version < self.terms.policy.version {
+        if old || policy.version < self.policy.version || policy.windows.len() != said.terms.bounds.len() {
             return Seeded::Refused;
         }
         let mut windows = Vec::with_capacity(policy.windows.len());
@@ -132,12 +135,15 @@ impl Account {
             windows.push(WindowState::seeded(policy, bounds, known, seed.first_charge_start, now));
         }
         self.now = now;
-        self.terms = Arc::clone(&said.terms);
-        self.windows = windows;
+        self.policy = Arc::clone(policy);
+        self.windows = windows.into();
         self.seeded_at = seed.query_started;
-        self.reseed = false;
+        let listed = |inc| seed.marks.iter().any(|&(marked, _)| marked == inc);
         // A closed node that the snapshot no longer lists has its whole journal in it.
-        self.holders.retain(|holder| !holder.closed || seed.marks.iter().any(|&(inc, _)| inc == holder.inc));
+        self.holders.retain(|holder| !holder.closed || listed(holder.inc));
+        self.join.retain(|&inc| listed(inc));
+        // A snapshot from before a node was closed may miss the end of its journal.
+        self.reseed = self.holders.iter().any(|holder| holder.closed);
         for &(inc, _) in &seed.marks {
             self.holder(inc);
         }
@@ -155,7 +161,7 @@ impl Account {
 
     /// A node is gone and its journal is in the database.
     pub fn close(&mut self, inc: Incarnation) {
-        self.join.retain(|&waited| waited != inc);
+        // Nobody waits for it any more once the next seed has told what it spent.
         if let Some(holder) = self.holders.iter_mut().find(|holder| holder.inc == inc) {
             holder.closed = true;
             self.reseed = true;
@@ -200,6 +206,8 @@ impl Account {
         if let Some(index) = self.holders.iter().position(|holder| holder.inc == inc) {
             return index;
         }
+        // Most budgets have one for ever.
+        self.holders.reserve_exact(1);
         self.holders.push(Holder {
             inc,
             seq: 0,
@@ -215,13 +223,13 @@ impl Account {
     }
 
     /// The later caps win. Returns the stored ones when they are the later.
-    fn take_terms(&mut self, said: &Arc<Terms>) -> Option<Arc<Terms>> {
-        if Arc::ptr_eq(said, &self.terms) {
+    fn take_terms(&mut self, said: &Terms) -> Option<Arc<Policy>> {
+        let (ours, theirs) = (&self.policy, &said.policy);
+        if Arc::ptr_eq(ours, theirs) {
             return None;
         }
-        let (ours, theirs) = (&self.terms.policy, &said.policy);
         if theirs.version < ours.version {
-            return (theirs.windows != ours.windows || theirs.era != ours.era).then(|| Arc::clone(&self.terms));
+            return (theirs.windows != ours.windows || theirs.era != ours.era).then(|| Arc::clone(ours));
         }
         if theirs != ours {
             let keep = |policy| self.windows.iter().find_map(|window| window.under(policy));
@@ -231,12 +239,15 @@ impl Account {
                 .collect();
             self.reseed = true;
         }
-        self.terms = Arc::clone(said);
+        self.policy = Arc::clone(theirs);
         None
     }
 
-    fn roll(&mut self, now: i64) {
-        for (window, &bounds) in self.windows.iter_mut().zip(&self.terms.bounds) {
+    /// Lets go of what is over. The bounds come from the node, whose caps may be older ones.
+    fn roll(&mut self, said: &Terms, now: i64) {
+        for window in &mut self.windows {
+            let theirs = said.policy.windows.iter().zip(&said.bounds);
+            let bounds = theirs.filter(|(policy, _)| window.is_of(policy)).find_map(|(_, bounds)| *bounds);
             window.roll(bounds, now);
         }
     }
@@ -273,7 +284,7 @@ impl Account {
         holder.heard = true;
     }
 
-    fn grant(&mut self, index: usize, said: &Statement, newer: Option<Arc<Terms>>, now: i64) -> Taken {
+    fn grant(&mut self, index: usize, said: &Statement, newer: Option<Arc<Policy>>, now: i64) -> Taken {
         let held = self.held();
         let caps = self.caps(now);
         let mut free = self.free(&caps, held);
@@ -326,7 +337,7 @@ impl Account {
             recallable,
             valid_until: self.falls_at(now),
             steady_until: self.steady_until(now),
-            terms: newer,
+            policy: newer,
             started: self.windows.iter().find_map(WindowState::first_charge),
             reseed: self.reseed,
             unknown,
@@ -355,7 +366,7 @@ impl Account {
     }
 
     fn caps(&self, now: i64) -> Vec<Usd> {
-        self.terms.policy.windows.iter().map(|policy| policy.cap_at(now)).collect()
+        self.policy.windows.iter().map(|policy| policy.cap_at(now)).collect()
     }
 
     fn free(&self, caps: &[Usd], held: Usd) -> Usd {
@@ -370,14 +381,14 @@ impl Account {
 
     /// When a cap next falls.
     fn falls_at(&self, now: i64) -> i64 {
-        let steps = self.terms.policy.windows.iter().flat_map(|policy| policy.caps.windows(2));
+        let steps = self.policy.windows.iter().flat_map(|policy| policy.caps.windows(2));
         let falls = steps.filter(|pair| pair[1].from > now && pair[1].cap < pair[0].cap).map(|pair| pair[1].from);
         falls.min().unwrap_or(i64::MAX)
     }
 
     /// When time alone next changes what is free.
     fn steady_until(&self, now: i64) -> i64 {
-        let caps = self.terms.policy.windows.iter().flat_map(|policy| &policy.caps).map(|step| step.from);
+        let caps = self.policy.windows.iter().flat_map(|policy| &policy.caps).map(|step| step.from);
         let windows = self.windows.iter().map(WindowState::steady_until);
         caps.chain(windows).filter(|&at| at > now).min().unwrap_or(i64::MAX)
     }

@@ -26,7 +26,8 @@ pub struct WindowState {
     end: i64,
     pub spent: Usd,
     /// Rolling windows: start and sum of each slot that is not empty, the oldest first.
-    slots: VecDeque<(i64, Usd)>,
+    #[allow(clippy::box_collection, reason = "most windows have none, and a million of them may rest in memory")]
+    slots: Option<Box<VecDeque<(i64, Usd)>>>,
 }
 
 /// How long a rolling window is, and how long its slots.
@@ -78,7 +79,7 @@ impl WindowState {
             start,
             end,
             spent: Usd::ZERO,
-            slots: VecDeque::new(),
+            slots: None,
         }
     }
 
@@ -115,8 +116,31 @@ impl WindowState {
     /// The same window under later caps; none when it starts anew in another way, so that its sum is not known.
     #[must_use]
     pub fn under(&self, policy: &WindowPolicy) -> Option<Self> {
-        (self.window == policy.window && self.mode == policy.mode)
-            .then(|| Self { since_era: policy.since_era, ..self.clone() })
+        self.is_of(policy).then(|| Self { since_era: policy.since_era, ..self.clone() })
+    }
+
+    /// Whether it is this policy's window, and starts anew as it says.
+    #[must_use]
+    pub fn is_of(&self, policy: &WindowPolicy) -> bool {
+        self.window == policy.window && self.mode == policy.mode
+    }
+
+    /// All that is not in its policy; none when that is more than a few numbers.
+    #[must_use]
+    pub fn packed(&self) -> Option<[i64; 3]> {
+        (self.known && self.slots.is_none()).then_some([self.start, self.end, self.spent.nanos()])
+    }
+
+    /// The window that was packed so.
+    #[must_use]
+    pub fn unpacked(policy: &WindowPolicy, numbers: &[i64]) -> Self {
+        Self {
+            known: true,
+            start: numbers[0],
+            end: numbers[1],
+            spent: Usd::from_nanos(numbers[2]),
+            ..Self::unknown(policy, None)
+        }
     }
 
     /// Lets go of what is over at `now`.
@@ -141,12 +165,15 @@ impl WindowState {
                 }
             }
             Mode::Rolling => {
-                while let Some(&(slot, amount)) = self.slots.front() {
-                    if leaves(self.window, slot) > now {
-                        break;
-                    }
+                let Some(slots) = &mut self.slots else { return };
+                while let Some(&(slot, amount)) = slots.front()
+                    && leaves(self.window, slot) <= now
+                {
                     self.spent -= amount;
-                    self.slots.pop_front();
+                    slots.pop_front();
+                }
+                if slots.is_empty() {
+                    self.slots = None;
                 }
             }
             Mode::FromFirstCharge => {
@@ -198,7 +225,7 @@ impl WindowState {
     #[must_use]
     pub fn steady_until(&self) -> i64 {
         match self.mode {
-            Mode::Rolling => self.slots.front().map_or(i64::MAX, |&(slot, _)| leaves(self.window, slot)),
+            Mode::Rolling => self.slots().next().map_or(i64::MAX, |(slot, _)| leaves(self.window, slot)),
             Mode::FromFirstCharge if !self.begun() => i64::MAX,
             _ => self.end,
         }
@@ -219,7 +246,7 @@ impl WindowState {
             Mode::Forever | Mode::Rolling => false,
         };
         let mut gone = Usd::ZERO;
-        let leaving = self.slots.iter().map(|&(slot, amount)| {
+        let leaving = self.slots().map(|(slot, amount)| {
             gone += amount;
             (leaves(self.window, slot), gone)
         });
@@ -233,6 +260,10 @@ impl WindowState {
             ends: fixed.then_some(self.end),
             leaving: leaving.collect(),
         }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (i64, Usd)> + '_ {
+        self.slots.iter().flat_map(|slots| slots.iter().copied())
     }
 
     const fn begun(&self) -> bool {
@@ -252,10 +283,11 @@ impl WindowState {
 
     fn add_to_slot(&mut self, minute: i64, amount: Usd) {
         let slot = self.slot_of(minute);
-        let after = self.slots.partition_point(|&(start, _)| start < slot);
-        match self.slots.get_mut(after) {
+        let slots = self.slots.get_or_insert_default();
+        let after = slots.partition_point(|&(start, _)| start < slot);
+        match slots.get_mut(after) {
             Some((start, sum)) if *start == slot => *sum += amount,
-            _ => self.slots.insert(after, (slot, amount)),
+            _ => slots.insert(after, (slot, amount)),
         }
         self.spent += amount;
     }

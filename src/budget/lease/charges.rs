@@ -93,11 +93,9 @@ impl Charges {
         true
     }
 
-    /// What was told and is not in the database, which has everything up to this place in the journal.
-    pub fn told_after(&self, written: Lsn) -> Usd {
-        let unwritten = self.list.iter().filter(|charge| charge.lsn > written).map(|charge| charge.amount);
-        let untold = self.untold_charges().filter(|charge| charge.lsn > written).map(|charge| charge.amount);
-        unwritten.sum::<Usd>() - untold.sum::<Usd>()
+    /// What is not in the database, which has everything up to this place in the journal.
+    pub fn after(&self, written: Lsn) -> Usd {
+        self.list.iter().filter(|charge| charge.lsn > written).map(|charge| charge.amount).sum()
     }
 
     /// Forgets what is told and was in the database, up to this place in the journal, a while ago.

@@ -3,6 +3,8 @@
 //! A state machine without I/O and without a clock: statements come out, answers go in.
 
 mod charges;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -40,6 +42,8 @@ pub(super) struct Lease {
     tight: bool,
     /// Nothing is spent before the authority has been asked again.
     must_ask: bool,
+    /// The last statement may have been taken without an answer having come.
+    unsure: bool,
     /// How many statements were taken.
     heard: u64,
     known: Option<Known>,
@@ -139,12 +143,14 @@ impl Lease {
             held: Usd::ZERO,
             reserved: Usd::ZERO,
             charges: Charges::new(),
-            seq: 0,
+            // A budget that was forgotten and met again goes on above the numbers of its earlier statements.
+            seq: u64::try_from(now).unwrap_or_default().saturating_mul(1_000),
             outstanding: None,
             fresh_until: i64::MIN,
             valid_until: i64::MAX,
             tight: false,
             must_ask: false,
+            unsure: false,
             heard: 0,
             known: None,
             waiting: Vec::new(),
@@ -168,7 +174,11 @@ impl Lease {
         &self.terms.policy
     }
 
-    pub fn terms(&self) -> &Arc<Terms> {
+    /// The caps with the windows that `now` is in.
+    pub fn terms(&mut self, zone: &TimeZone, now: i64) -> &Arc<Terms> {
+        if terms::is_over(&self.terms, now) {
+            self.terms = Arc::new(terms::of(Arc::clone(&self.terms.policy), zone, now));
+        }
         &self.terms
     }
 
@@ -301,9 +311,7 @@ impl Lease {
     /// Makes a statement. What it gives back is gone from here before it is sent.
     pub fn state(&mut self, occasion: Occasion, with: &Context<'_>) -> Statement {
         let now = with.now;
-        if terms::is_over(&self.terms, now) {
-            self.terms = Arc::new(terms::of(Arc::clone(&self.terms.policy), with.zone, now));
-        }
+        let terms = Arc::clone(self.terms(with.zone, now));
         let free = self.free_here().max(Usd::ZERO);
         let idle = self.waiting.is_empty() && now - self.used_at >= with.settings.idle_return;
         let spendable = now < self.fresh_until && now < self.valid_until && !self.tight;
@@ -313,6 +321,7 @@ impl Lease {
         let need_sum = (needs().map(|need| need.amount).sum::<Usd>() - kept).max(Usd::ZERO);
         let need_min = (needs().map(|need| need.least).min().unwrap_or(Usd::ZERO) - kept).max(Usd::ZERO);
         self.seq += 1;
+        self.unsure = true;
         let (items, to) = self.charges.untold_items();
         self.outstanding =
             Some(Sent { seq: self.seq, at: now, to, told: self.charges.untold(), reserved: self.reserved });
@@ -325,14 +334,14 @@ impl Lease {
             items,
             reserved: self.reserved,
             kept,
-            unwritten: self.charges.told_after(with.written),
+            unwritten: self.charges.after(with.written),
             need_min,
             need_sum,
             slice: with.settings.slice(self.policy(), now),
             slice_min: with.settings.min,
             last: occasion.last,
             report: occasion.report,
-            terms: Arc::clone(&self.terms),
+            terms,
         }
     }
 
@@ -367,7 +376,7 @@ impl Lease {
 
     /// Whether a statement would say anything new.
     pub fn has_news(&self) -> bool {
-        self.held != self.reserved || self.charges.untold() != Usd::ZERO || self.must_ask
+        self.held != self.reserved || self.charges.untold() != Usd::ZERO || self.must_ask || self.unsure
     }
 
     /// What is in the database since a while need not be remembered.
@@ -381,6 +390,7 @@ impl Lease {
             && self.held == Usd::ZERO
             && self.reserved == Usd::ZERO
             && self.charges.is_empty()
+            && !self.unsure
             && !self.flying
     }
 
@@ -398,6 +408,9 @@ impl Lease {
     pub fn next_look(&self, settings: &LeaseSettings, now: i64, remember: i64) -> i64 {
         if self.free_here() > Usd::ZERO {
             return (self.used_at + settings.idle_return).max(now + settings.idle_return / 2);
+        }
+        if self.unsure {
+            return now + settings.idle_return;
         }
         if self.has_news() {
             return now + settings.life / 2;
@@ -429,8 +442,9 @@ impl Lease {
         self.tight = taken.tight;
         self.heard += 1;
         self.must_ask = false;
-        if let Some(terms) = taken.terms {
-            self.terms = terms;
+        self.unsure = false;
+        if let Some(policy) = taken.policy {
+            self.terms = Arc::new(Terms { policy, bounds: Vec::new() });
         }
         self.known = Some(Known {
             free: taken.free,

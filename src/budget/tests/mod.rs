@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod axes;
+mod isolation;
 mod one_node;
+mod protocol;
 mod race;
+mod suite;
+mod trouble;
+mod windows;
 mod world;

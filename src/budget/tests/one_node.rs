@@ -1,13 +1,9 @@
 //! The way of a request: reserve, settle, give back, refuse.
 
 use super::world::*;
-use crate::budget::{BudgetSettings, ReservationMode, ReserveError};
+use crate::budget::ReserveError;
 use crate::limit::{Axis, Window};
 use crate::money::Usd;
-
-fn worst_case() -> BudgetSettings {
-    BudgetSettings { reservation: ReservationMode::WorstCase, ..BudgetSettings::default() }
-}
 
 #[tokio::test]
 async fn what_is_settled_is_used_and_what_is_dropped_is_free_again() {

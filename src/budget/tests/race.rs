@@ -75,6 +75,35 @@ async fn exactly_the_cap_is_spent_in_every_window_and_not_a_cent_more() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_that_race_for_three_budgets_spend_exactly_the_smallest() {
+    let world = Arc::new(World::new(settings(ReservationMode::WorstCase)));
+    let mut plan = user_capped(&only(Window::Daily, usd("1")));
+    plan.key.mainline.1 = Some(only(Window::Total, usd("2")));
+    plan.provider.1 = Some(only(Window::FiveHours, usd("3")));
+    let plan = Arc::new(plan);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (world, plan) = (Arc::clone(&world), Arc::clone(&plan));
+        tasks.spawn(async move {
+            for turn in 0..400 {
+                let reserved = world.budgets.reserve(&plan, usd("0.005"), world.time.now()).await;
+                let Ok(reservation) = reserved else { continue };
+                tokio::task::yield_now().await;
+                if turn % 3 == 0 {
+                    world.settle(&reservation, &plan, usd("0.005"));
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(world.ledger.spent(user(1)), usd("1"));
+    world.pass(5_000).await;
+    for id in [user(1), key(1), provider(1)] {
+        assert_eq!((world.ledger.spent(id), world.held(id)), (usd("1"), Usd::ZERO));
+    }
+}
+
 #[tokio::test]
 async fn the_last_requests_find_what_dear_estimates_gave_back() {
     let world = World::new(settings(ReservationMode::WorstCase));

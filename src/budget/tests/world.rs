@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 
 use crate::budget::account::MINUTE;
 use crate::budget::{
-    AxisPlan, BudgetSettings, Budgets, Clock, Incarnation, Lsn, MemoryAuthority, Plan, Reservation, Seed, SeedError,
-    SeedQuery, Seeds, WindowSeed,
+    AxisPlan, BudgetSettings, Budgets, Clock, Denial, Incarnation, Lsn, MemoryAuthority, Plan, Reservation,
+    ReservationMode, ReserveError, Seed, SeedError, SeedQuery, Seeds, WindowSeed,
 };
 use crate::limit::{Axis, BudgetId, CapStep, Mode, Policy, Scope, Source, Window, WindowPolicy};
 use crate::money::Usd;
 
-/// Wednesday, 10:00:30 UTC.
+/// Wednesday 15 October 2025, 10:00:30 UTC.
 pub const NOON: i64 = 1_760_522_430_000;
 pub const NODE: Incarnation = 7;
 
@@ -59,6 +59,8 @@ pub struct PretendLedger {
     written: AtomicI64,
     pub starts: Mutex<Vec<(BudgetId, i64)>>,
     pub away: AtomicBool,
+    /// The next look at the journal panics.
+    pub panics: AtomicBool,
     time: Time,
 }
 
@@ -94,6 +96,7 @@ impl PretendLedger {
 #[async_trait]
 impl Seeds for PretendLedger {
     fn now_lsn(&self) -> Lsn {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "as the test wants");
         self.given_out.load(Ordering::SeqCst).cast_unsigned()
     }
 
@@ -275,4 +278,48 @@ pub fn user_capped(policy: &Arc<Policy>) -> Plan {
     let mut plan = uncapped();
     plan.user.mainline.1 = Some(Arc::clone(policy));
     plan
+}
+
+impl World {
+    /// So much time passes at once, and the node does what is due.
+    pub async fn jump(&self, ms: i64) -> i64 {
+        let now = self.time.pass(ms);
+        self.ledger.write_all();
+        for _ in 0..3 {
+            self.budgets.tick(now).await;
+        }
+        now
+    }
+
+    /// A request that is admitted and costs what it set aside.
+    pub async fn spend(&self, plan: &Plan, amount: Usd) -> Result<(), ReserveError> {
+        let reservation = self.budgets.reserve(plan, amount, self.time.now()).await?;
+        self.settle(&reservation, plan, amount);
+        Ok(())
+    }
+
+    /// The refusal of a request that is to be refused.
+    pub async fn denial(&self, plan: &Plan, amount: Usd) -> Denial {
+        match self.budgets.reserve(plan, amount, self.time.now()).await {
+            Err(ReserveError::Denied(denied)) => denied.first,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+/// Every request sets aside the most that it can cost.
+pub fn worst_case() -> BudgetSettings {
+    BudgetSettings { reservation: ReservationMode::WorstCase, ..BudgetSettings::default() }
+}
+
+/// The instant of this RFC 3339 text.
+pub fn instant(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().expect("an instant").as_millisecond()
+}
+
+/// The same caps, as later edits left them.
+pub fn edited(policy: &Policy, version: i64, edit: impl FnOnce(&mut Policy)) -> Arc<Policy> {
+    let mut policy = Policy { version, ..policy.clone() };
+    edit(&mut policy);
+    Arc::new(policy)
 }
