@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 }
 
 /// An open stream needs some pages here and there; where huge ones back them, much of these stays empty. Measured:
-/// 89 KiB per stream instead of 148. Programs that this one starts inherit it.
+/// 87 KiB per stream instead of 148. Programs that this one starts inherit it.
 fn without_huge_pages() {
     // A kernel that does not know the setting costs memory, nothing else.
     #[cfg(target_os = "linux")]
