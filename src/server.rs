@@ -146,23 +146,18 @@ pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
         tracing::warn!("{warning}");
     }
     let life = Lifecycle::default();
-    let started = runtime.block_on(start(options, &source, config, &life, hup))?;
-    run_pingora(options, &started, &life, &runtime)
+    let app = runtime.block_on(start(options, &source, config, &life, hup))?;
+    run_pingora(options, &app, &life, &runtime)
 }
 
-/// The parts of a node that is about to listen.
-struct Started {
-    app: Arc<App>,
-    ledger: Arc<Ledger>,
-}
-
+/// Makes the parts of a node that is about to listen.
 async fn start(
     options: &ServeOptions,
     source: &reload::Source,
     config: Config,
     life: &Lifecycle,
     hup: Option<Signal>,
-) -> Result<Started, StartError> {
+) -> Result<Arc<App>, StartError> {
     let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
     store::migrate(&db).await?;
     let metrics = Arc::new(Metrics::default());
@@ -172,7 +167,7 @@ async fn start(
     let limits = LimitKeeper::start(db.clone(), now_ms()).await;
     let alone = config.redis.is_none();
     let inc = ledger::begin_life(&db, &config.node.name, alone, now_ms()).await.map_err(StoreError::from)?;
-    let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
+    let ledger = Ledger::start(db.clone(), inc, LedgerOptions::default());
     let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;
@@ -186,7 +181,7 @@ async fn start(
         applied_json: AppliedJson::default(),
         open_tabs: OpenTabs::default(),
         counts: Counts::new(),
-        ledger: Arc::clone(&ledger),
+        ledger,
         metrics: Arc::clone(&metrics),
         provider_events: Arc::new(ProviderEvents::default()),
         resolver: Resolver::default(),
@@ -213,16 +208,11 @@ async fn start(
         let token = options.admin_token.as_deref().or(first_token.as_deref());
         demo::prepare(&db, &app, token).await?;
     }
-    Ok(Started { app, ledger })
+    Ok(app)
 }
 
-fn run_pingora(
-    options: &ServeOptions,
-    started: &Started,
-    life: &Lifecycle,
-    runtime: &Runtime,
-) -> Result<(), StartError> {
-    let live = started.app.live.load_full();
+fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime: &Runtime) -> Result<(), StartError> {
+    let live = app.live.load_full();
     let config = &live.config;
     let data_dir = &config.node.data_dir;
     std::fs::create_dir_all(data_dir)
@@ -241,12 +231,12 @@ fn run_pingora(
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
     server.bootstrap();
     let conf = Arc::clone(&server.configuration);
-    let connector = Connector::new(&conf, Arc::clone(&started.app.drain));
+    let connector = Connector::new(&conf, Arc::clone(&app.drain));
     let mut http = HttpServerOptions::default();
     // Every connection goes through the door, which tells HTTP/1 and HTTP/2 apart itself.
     http.force_custom = true;
     http.h2_idle_timeout = Some(std::time::Duration::from_secs(60));
-    let mut service = ProxyServiceBuilder::new(&conf, Gateway::new(Arc::clone(&started.app)))
+    let mut service = ProxyServiceBuilder::new(&conf, Gateway::new(Arc::clone(app)))
         .name("gateway")
         .server_options(http)
         .custom(connector, door(config.server.timeouts.header))
@@ -262,10 +252,10 @@ fn run_pingora(
     }
     service.add_listener(listener);
     server.add_service(service);
-    let finisher = stop::Finisher::new(&started.app, &started.ledger, life, runtime.handle());
+    let finisher = stop::Finisher::new(app, life, runtime.handle());
     server.add_service(background_service("finisher", finisher));
     runtime.spawn(listeners::announce_ready(config.server.listen.as_str().to_owned(), life.clone()));
-    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(&started.app, &started.ledger, life)) });
+    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(app, life)) });
     Ok(())
 }
 

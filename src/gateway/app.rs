@@ -36,7 +36,7 @@ pub struct App {
     /// Requests per minute and at once.
     pub counts: Counts,
     /// Where finished requests are recorded.
-    pub ledger: Arc<Ledger>,
+    pub ledger: Ledger,
     /// What operators see.
     pub metrics: Arc<Metrics>,
     /// What went wrong with providers lately.

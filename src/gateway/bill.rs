@@ -1,8 +1,8 @@
 //! Who pays what: the bill of a request, and the tab of each of its attempts.
 //!
 //! A bill is settled once, by whoever learns first how the request ended: the stage that passes on the last byte, the
-//! engine's drain after the client has left, or the stage that closes the request. Settling is synchronous and in
-//! memory, so that it can happen before the last byte is passed on.
+//! engine's drain after the client has left, the stage that closes the request, or the stop of the process. Settling is
+//! synchronous and in memory, so that it can happen before the last byte is passed on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -121,7 +121,7 @@ impl Tab {
     /// The process ends before the attempt does: it is settled with what was seen, the prompt at least.
     pub(super) fn interrupt(&self) {
         if self.reported.load(Ordering::Acquire) {
-            // It has failed; another attempt has the bill by now.
+            // It has failed: the bill is for another attempt, or for none.
             return;
         }
         self.gave_up.store(true, Ordering::Release);

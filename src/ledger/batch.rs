@@ -32,8 +32,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Rows per statement, the most first. Only a few different statements: the driver keeps them prepared, and parsing one
-/// costs more than running it. The largest stays far below SQLite's 32 766 variables (PostgreSQL allows twice that).
-const ROWS: [usize; 3] = [64, 8, 1];
+/// costs more than running it. Each half of the one before: a batch takes few round trips whatever its size. The
+/// largest stays far below SQLite's 32 766 variables (PostgreSQL allows twice that).
+const ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Why records are given up at the end.
 pub(super) const STOPPED: &str = "the gateway stopped before the database was back";

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::Lifecycle;
 use crate::gateway::App;
-use crate::ledger::Ledger;
 
 /// How often the process looks whether something is still in flight.
 const POLL: Duration = Duration::from_millis(20);
@@ -24,16 +23,21 @@ const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// The same when the process shall end now.
 const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
 
+/// Settles what is still in flight, if anything is, and writes the last records.
+async fn cut_off(app: &App, deadline: Duration) {
+    app.open_tabs.interrupt_all();
+    app.ledger.flush_and_stop(deadline).await;
+}
+
 /// Turns signals into Pingora's ways of ending.
 pub(super) struct Signals {
     app: Arc<App>,
-    ledger: Arc<Ledger>,
     life: Lifecycle,
 }
 
 impl Signals {
-    pub(super) fn new(app: &Arc<App>, ledger: &Arc<Ledger>, life: &Lifecycle) -> Self {
-        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone() }
+    pub(super) fn new(app: &Arc<App>, life: &Lifecycle) -> Self {
+        Self { app: Arc::clone(app), life: life.clone() }
     }
 }
 
@@ -58,8 +62,7 @@ impl ShutdownSignalWatch for Signals {
             }
             _ = interrupt.recv() => {
                 tracing::info!("SIGINT: exit now");
-                self.app.open_tabs.interrupt_all();
-                self.ledger.flush_and_stop(LAST_RECORDS_NOW).await;
+                cut_off(&self.app, LAST_RECORDS_NOW).await;
                 std::process::exit(0);
             }
         }
@@ -70,17 +73,16 @@ impl ShutdownSignalWatch for Signals {
 /// its whole grace period, and then cut what still runs.
 pub(super) struct Finisher {
     app: Arc<App>,
-    ledger: Arc<Ledger>,
     life: Lifecycle,
     runtime: Handle,
 }
 
 impl Finisher {
-    pub(super) fn new(app: &Arc<App>, ledger: &Arc<Ledger>, life: &Lifecycle, runtime: &Handle) -> Self {
-        Self { app: Arc::clone(app), ledger: Arc::clone(ledger), life: life.clone(), runtime: runtime.clone() }
+    pub(super) fn new(app: &Arc<App>, life: &Lifecycle, runtime: &Handle) -> Self {
+        Self { app: Arc::clone(app), life: life.clone(), runtime: runtime.clone() }
     }
 
-    async fn finish(app: Arc<App>, ledger: Arc<Ledger>, life: Lifecycle) {
+    async fn finish(app: Arc<App>, life: Lifecycle) {
         life.stopping.store(true, Ordering::Release);
         let limit = Instant::now() + app.live.load().config.shutdown.grace;
         while app.in_flight.get() > 0 && Instant::now() < limit {
@@ -89,10 +91,9 @@ impl Finisher {
         let left = app.in_flight.get();
         if left > 0 {
             tracing::warn!(requests = left, "the grace period is over; what is in flight is cut off");
-            app.open_tabs.interrupt_all();
         }
         life.stop.cancel();
-        ledger.flush_and_stop(LAST_RECORDS).await;
+        cut_off(&app, LAST_RECORDS).await;
         tracing::info!("stopped");
         std::process::exit(0);
     }
@@ -103,7 +104,7 @@ impl BackgroundService for Finisher {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         while shutdown.changed().await.is_ok() {
             if *shutdown.borrow() {
-                let finish = Self::finish(Arc::clone(&self.app), Arc::clone(&self.ledger), self.life.clone());
+                let finish = Self::finish(Arc::clone(&self.app), self.life.clone());
                 // On the runtime of the database, which outlives Pingora's.
                 self.runtime.spawn(finish);
                 return;

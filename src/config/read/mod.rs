@@ -100,7 +100,7 @@ fn text_of(path: &FilePath) -> Result<String, Unreadable> {
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(Unreadable::TooLarge);
     }
-    // A reload must not take half a save for a wish to have no providers.
+    // A reload must not take a file that was truncated to be saved for a wish to have no providers.
     if bytes.trim_ascii().is_empty() {
         return Err(Unreadable::Empty);
     }
