@@ -88,7 +88,8 @@ impl Tiered {
         Some(self.contexts[level.checked_sub(1)?].above)
     }
 
-    fn cards(&self) -> impl Iterator<Item = &Card> {
+    /// All cards.
+    pub fn cards(&self) -> impl Iterator<Item = &Card> {
         std::iter::once(&self.card).chain(self.contexts.iter().map(|tier| &tier.card))
     }
 }
