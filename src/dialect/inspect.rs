@@ -261,4 +261,6 @@ fn excerpt(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod facts_tests;
+#[cfg(test)]
 mod tests;
