@@ -28,6 +28,8 @@
 //!
 //! One nano-dollar, so that a budget of which nothing is left admits nothing. What is free asks no budget in any mode.
 
+#![deny(clippy::float_arithmetic)]
+
 mod learnt;
 
 pub use learnt::Learnt;
@@ -158,8 +160,7 @@ pub fn worst_case(request: &Inspected, terms: &Terms<'_>) -> Result<Usd, Unbound
             _ => output(request, terms),
         },
         web_searches,
-        cache_write_if_priced: facts.cache_writes == CacheWrites::Automatic,
-        cache_write_5m: matches!(facts.cache_writes, CacheWrites::FiveMinutes | CacheWrites::OneHour),
+        cache_write_5m: facts.cache_writes != CacheWrites::None,
         cache_write_1h: facts.cache_writes == CacheWrites::OneHour,
         input_audio: from_outside,
         input_image: from_outside || facts.images > 0,

@@ -14,8 +14,6 @@ pub struct Bounds {
     pub output: u64,
     /// Calls of the provider's web search.
     pub web_searches: u64,
-    /// Cache writes of five minutes may occur where the price names them.
-    pub cache_write_if_priced: bool,
     /// Cache writes of five minutes may occur.
     pub cache_write_5m: bool,
     /// Cache writes of an hour may occur.
@@ -64,12 +62,10 @@ impl Price {
     fn dearest(&self, bounds: &Bounds, service_tier: ServiceTier, input: u64, multiplier_ppm: u32) -> Usd {
         let base = Usage { web_searches: bounds.web_searches, service_tier, ..Usage::default() };
         let applied = self.applied(&Usage { input, ..base });
-        let writes_5m =
-            bounds.cache_write_5m || (bounds.cache_write_if_priced && self.names(Kind::CacheWrite5m, service_tier));
         let usage = [
             (Kind::Input, true),
             (Kind::CacheRead, true),
-            (Kind::CacheWrite5m, writes_5m),
+            (Kind::CacheWrite5m, bounds.cache_write_5m),
             (Kind::CacheWrite1h, bounds.cache_write_1h),
             (Kind::InputAudio, bounds.input_audio),
             (Kind::InputImage, bounds.input_image),
@@ -91,11 +87,5 @@ impl Price {
             }
         }
         applied.cost(&most, multiplier_ppm)
-    }
-
-    /// Whether a price of this kind is set for a service tier, at any length of the prompt.
-    fn names(&self, kind: Kind, tier: ServiceTier) -> bool {
-        let tiers = std::iter::once(&self.base).chain(self.service(tier));
-        tiers.flat_map(super::price::Tiered::cards).any(|card| card.get(kind).is_some())
     }
 }

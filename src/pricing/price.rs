@@ -88,8 +88,7 @@ impl Tiered {
         Some(self.contexts[level.checked_sub(1)?].above)
     }
 
-    /// All cards.
-    pub fn cards(&self) -> impl Iterator<Item = &Card> {
+    fn cards(&self) -> impl Iterator<Item = &Card> {
         std::iter::once(&self.card).chain(self.contexts.iter().map(|tier| &tier.card))
     }
 }

@@ -78,10 +78,7 @@ impl Learnt {
     #[must_use]
     pub fn new(pairs: usize) -> Self {
         let buckets = pairs.div_ceil(WAYS).max(1).next_power_of_two();
-        Self {
-            hasher: RandomState::new(),
-            buckets: std::iter::repeat_with(Mutex::default).take(buckets).collect(),
-        }
+        Self { hasher: RandomState::new(), buckets: std::iter::repeat_with(Mutex::default).take(buckets).collect() }
     }
 
     /// Learns from a whole answer with the provider's own numbers. `body_bytes` is the length of the request's body.

@@ -52,14 +52,13 @@ impl<'a> Body<'a> {
         let findings = &mut self.findings;
         match member {
             Member::Keep(slot) => {
-                if self.kept[slot as usize].replace(value).is_some() {
+                let before = self.kept[slot as usize].replace(value);
+                if before.is_some() {
                     self.problem.get_or_insert(InspectError::Duplicate(slot.name()));
                 }
             }
-            Member::Unmetered(name) => {
-                if !changes_nothing(name, value) {
-                    self.problem.get_or_insert(InspectError::Unmetered(name));
-                }
+            Member::Unmetered(name) if !changes_nothing(name, value) => {
+                self.problem.get_or_insert(InspectError::Unmetered(name));
             }
             Member::Lookalike(name) => {
                 self.problem.get_or_insert(InspectError::Lookalike(name));

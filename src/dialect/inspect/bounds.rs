@@ -29,6 +29,13 @@ pub(super) fn output(found: &Body<'_>, endpoint: Endpoint, generation: &Generati
     largest
 }
 
+/// A bound that is a number only to some providers, such as `"100"`. Others know no bound then, so it comes on top of
+/// what the model gives.
+fn misspelt_output(found: &Body<'_>) -> u64 {
+    let bounds = [Slot::MaxTokens, Slot::MaxCompletionTokens].into_iter().filter_map(|slot| found.get_set(slot));
+    bounds.filter(|bound| as_u64(bound).is_none()).filter_map(as_count).max().unwrap_or(0)
+}
+
 /// How many answers are asked for, at least 1.
 pub(super) fn candidates(found: &Body<'_>, generation: &GenerationConfig<'_>) -> u64 {
     let counts = [Slot::N, Slot::BestOf].into_iter().filter_map(|slot| found.get(slot).and_then(as_count));
@@ -66,6 +73,7 @@ pub(super) fn facts(
         let bound = output(found, endpoint, generation);
         facts.beside_output = thinking.filter(|budget| bound.is_some_and(|bound| *budget >= bound)).unwrap_or(0);
     }
+    facts.beside_output = facts.beside_output.saturating_add(misspelt_output(found));
     if found.get_set(Slot::Prediction).is_some() {
         // What was predicted and did not come true is billed as output.
         facts.beside_output = facts.beside_output.saturating_add(body.len() as u64);
@@ -111,7 +119,7 @@ fn output_media(found: &Body<'_>, endpoint: Endpoint, generation: &GenerationCon
     }
 }
 
-/// What the body asks to be cached. It is searched as text: a mark can stand in many places, and this misses none.
+/// What may be cached: providers of some dialects do it unasked, others where the body says so. It is searched as text: a mark can stand in many places, and this misses none.
 fn cache_writes(endpoint: Endpoint, body: &str) -> CacheWrites {
     match endpoint {
         Endpoint::Messages => {
@@ -125,7 +133,7 @@ fn cache_writes(endpoint: Endpoint, body: &str) -> CacheWrites {
                 CacheWrites::FiveMinutes
             }
         }
-        Endpoint::ChatCompletions | Endpoint::Responses => CacheWrites::Automatic,
+        Endpoint::ChatCompletions | Endpoint::Responses => CacheWrites::FiveMinutes,
         _ => CacheWrites::None,
     }
 }

@@ -56,9 +56,7 @@ pub enum CacheWrites {
     /// Nothing.
     #[default]
     None,
-    /// What the provider chooses to, if it has a price for it.
-    Automatic,
-    /// For five minutes.
+    /// For five minutes, which is also what a provider that caches unasked is charged as.
     FiveMinutes,
     /// For an hour, or for five minutes.
     OneHour,

@@ -210,7 +210,7 @@ fn a_cache_write_is_found_wherever_it_stands() {
     ] {
         assert_eq!(facts(MESSAGES, body).cache_writes, writes, "{body}");
     }
-    assert_eq!(facts(CHAT, r#"{"model":"m"}"#).cache_writes, CacheWrites::Automatic);
+    assert_eq!(facts(CHAT, r#"{"model":"m"}"#).cache_writes, CacheWrites::FiveMinutes);
     assert_eq!(facts(GEMINI, "{}").cache_writes, CacheWrites::None);
 }
 

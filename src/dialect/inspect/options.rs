@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::values::{as_count, as_u64};
+use super::values::as_count;
 use super::{InspectError, values};
 
 /// OpenAI's `stream_options`.
@@ -70,7 +70,7 @@ impl<'a> GenerationConfig<'a> {
         let config: Config =
             serde_json::from_str(raw.get()).map_err(|_| InspectError::Duplicate("generationConfig.*"))?;
         Ok(Self {
-            max_output_tokens: config.max_output_tokens.and_then(as_u64).filter(|tokens| *tokens > 0),
+            max_output_tokens: config.max_output_tokens.and_then(as_count).filter(|tokens| *tokens > 0),
             candidate_count: config.candidate_count.and_then(as_count),
             thinking_budget: config.thinking_config.map(thinking_budget).transpose()?.flatten(),
             modalities: config.response_modalities,

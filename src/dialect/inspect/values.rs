@@ -21,7 +21,7 @@ pub(super) fn as_bool(raw: Option<&RawValue>) -> Option<bool> {
     }
 }
 
-/// A number that is a non-negative integer, possibly spelled as a float.
+/// A number that is not negative, possibly spelled as a float; a fraction counts as a whole.
 pub(super) fn as_u64(raw: &RawValue) -> Option<u64> {
     let text = raw.get();
     text.parse().ok().or_else(|| {
@@ -31,7 +31,7 @@ pub(super) fn as_u64(raw: &RawValue) -> Option<u64> {
             clippy::cast_sign_loss,
             reason = "checked to be finite and not negative; the cast saturates"
         )]
-        (number.is_finite() && number >= 0.0).then_some(number as u64)
+        (number.is_finite() && number >= 0.0).then_some(number.ceil() as u64)
     })
 }
 
@@ -47,7 +47,7 @@ pub(super) fn as_count(raw: &RawValue) -> Option<u64> {
             clippy::cast_sign_loss,
             reason = "checked not to be negative; the cast saturates"
         )]
-        (number >= 0.0).then_some(number as u64)
+        (number >= 0.0).then_some(number.ceil() as u64)
     })
 }
 

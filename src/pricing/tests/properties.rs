@@ -177,7 +177,7 @@ proptest! {
         let once = cost(&price, &usage, MULTIPLIER_ONE);
         let many = cost(&price, &usage, MULTIPLIER_ONE * times);
         // Rounded up after the multiplication, not before it.
-        let most = once.nanos() * i64::from(times);
+        let most = once.nanos().saturating_mul(i64::from(times));
         prop_assert!(many.nanos() <= most && many.nanos() > most - i64::from(times));
     }
 
