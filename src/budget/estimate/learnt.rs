@@ -97,6 +97,12 @@ impl Learnt {
         pair.seen.expect(body_bytes)
     }
 
+    /// How many pairs something is kept of.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.lock().pairs.len()).sum()
+    }
+
     fn with(&self, asker: Asker<'_>, act: impl FnOnce(&mut Seen)) {
         let model = self.hasher.hash_one(asker.model);
         let mut bucket = self.bucket(model, asker.key).lock();

@@ -111,7 +111,7 @@ fn a_refusal_says_what_to_set_and_is_the_clients_to_mend() {
         (MESSAGES, r#""tools":[{"type":"web_search_20250305"}]"#, "max_uses"),
     ] {
         let error = worst_case(&asking(path, members), &terms(&price)).unwrap_err().to_gateway_error();
-        assert_eq!(error.code(), ErrorCode::EstimateUnbounded);
-        assert!(error.message().contains(advice), "{}", error.message());
+        assert_eq!(error.code, ErrorCode::EstimateUnbounded);
+        assert!(error.message.contains(advice), "{}", error.message);
     }
 }

@@ -182,6 +182,25 @@ proptest! {
     }
 
     #[test]
+    fn nothing_within_the_bounds_costs_more_than_the_ceiling(
+        price in any_price(), used in any_usage(prop_oneof![Just(0), 0..800_000_u64]), spare in 0..2_u64, multiplier: u32,
+    ) {
+        let bounds = Bounds {
+            input: used.input_total() + spare,
+            output: used.output_total() + spare,
+            web_searches: used.web_searches + spare,
+            cache_write_5m: used.cache_write_5m > 0,
+            cache_write_1h: used.cache_write_1h > 0,
+            input_audio: used.input_audio > 0,
+            input_image: used.input_image > 0,
+            output_audio: used.output_audio > 0,
+            output_image: used.output_image > 0,
+            priority: used.service_tier == ServiceTier::Priority,
+        };
+        prop_assert!(cost(&price, &used, multiplier) <= price.ceiling(&bounds, multiplier));
+    }
+
+    #[test]
     fn a_price_comes_back_from_json_and_from_an_exported_list_as_it_was(one in any_price(), two in any_price()) {
         prop_assert_eq!(&serde_json::from_str::<Price>(&serde_json::to_string(&one).unwrap()).unwrap(), &one);
         prop_assert_eq!(&serde_yaml::from_str::<Price>(&serde_yaml::to_string(&one).unwrap()).unwrap(), &one);
