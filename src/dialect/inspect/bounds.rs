@@ -119,7 +119,8 @@ fn output_media(found: &Body<'_>, endpoint: Endpoint, generation: &GenerationCon
     }
 }
 
-/// What may be cached: providers of some dialects do it unasked, others where the body says so. It is searched as text: a mark can stand in many places, and this misses none.
+/// What may be cached: providers of some dialects do it unasked, others where the body says so. The body is searched as
+/// text: a mark can stand in many places, and this misses none.
 fn cache_writes(endpoint: Endpoint, body: &str) -> CacheWrites {
     match endpoint {
         Endpoint::Messages => {

@@ -201,6 +201,29 @@ proptest! {
     }
 
     #[test]
+    fn a_ceiling_is_what_some_usage_within_the_bounds_costs(price in any_price(), input in 0..2_500_000_u64, output in 0..100_u64) {
+        let bounds = Bounds { input, output, ..Bounds::default() };
+        let ceiling = price.ceiling(&bounds, MULTIPLIER_ONE);
+        // The rates change only where a prompt passes a threshold, so no other lengths have to be tried.
+        let value = serde_json::to_value(&price).unwrap();
+        let tiered = [&value, &value["serviceTiers"]["flex"], &value["serviceTiers"]["batch"], &value["serviceTiers"]["priority"]];
+        let thresholds = tiered.into_iter().filter_map(|tiered| tiered["contextTiers"].as_array()).flatten();
+        let lengths: Vec<u64> =
+            thresholds.filter_map(|tier| tier["aboveTokens"].as_u64()).filter(|above| *above < input).chain([input]).collect();
+        let tiers = [ServiceTier::Standard, ServiceTier::Flex, ServiceTier::Batch];
+        let costs = tiers.into_iter().flat_map(|service_tier| lengths.iter().map(move |input| (service_tier, *input))).flat_map(
+            |(service_tier, input)| {
+                let base = Usage { service_tier, ..Usage::default() };
+                [Usage { input, ..base }, Usage { cache_read: input, ..base }]
+                    .into_iter()
+                    .flat_map(|usage| [Usage { output, ..usage }, Usage { reasoning: output, ..usage }])
+            },
+        );
+        let dearest = costs.map(|usage| cost(&price, &usage, MULTIPLIER_ONE)).max();
+        prop_assert_eq!(dearest, Some(ceiling));
+    }
+
+    #[test]
     fn a_price_comes_back_from_json_and_from_an_exported_list_as_it_was(one in any_price(), two in any_price()) {
         prop_assert_eq!(&serde_json::from_str::<Price>(&serde_json::to_string(&one).unwrap()).unwrap(), &one);
         prop_assert_eq!(&serde_yaml::from_str::<Price>(&serde_yaml::to_string(&one).unwrap()).unwrap(), &one);
