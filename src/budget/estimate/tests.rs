@@ -7,6 +7,7 @@ use crate::dialect::{ClientHints, inspect, route};
 use crate::pricing::MULTIPLIER_ONE;
 
 mod bounds;
+mod hostile;
 mod learnt;
 mod provider;
 

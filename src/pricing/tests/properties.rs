@@ -183,7 +183,7 @@ proptest! {
 
     #[test]
     fn nothing_within_the_bounds_costs_more_than_the_ceiling(
-        price in any_price(), used in any_usage(prop_oneof![Just(0), 0..800_000_u64]), spare in 0..2_u64, multiplier: u32,
+        price in any_price(), used in any_usage(prop_oneof![Just(0), 0..800_000_u64]), spare in 0..2_000_000_u64, multiplier: u32,
     ) {
         let bounds = Bounds {
             input: used.input_total() + spare,

@@ -54,6 +54,18 @@ fn without_any_bound_the_configured_one_counts() {
 }
 
 #[test]
+fn thinking_that_is_priced_apart_may_come_on_top_of_a_bound_that_does_not_name_it() {
+    let mut value = with_maxima(1_000_000, 4_000);
+    assert_eq!(most(&asking(CHAT, r#""max_tokens":500,"n":2"#), &price(&value)).output, 1_000);
+    value["reasoningUsdPerMillion"] = json!(20);
+    let apart = price(&value);
+    let most = |members| output(&asking(CHAT, members), &terms(&apart));
+    assert_eq!(most(r#""max_tokens":500,"n":2"#), 9_000);
+    assert_eq!(most(r#""max_tokens":500,"thinking_budget":300"#), 800);
+    assert_eq!(most(""), 4_000);
+}
+
+#[test]
 fn a_bound_of_the_request_above_the_models_is_believed() {
     // The price book may be behind the model.
     let known = price(&with_maxima(1_000_000, 4_000));

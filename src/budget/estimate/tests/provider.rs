@@ -144,11 +144,14 @@ impl Ask {
             spends.input_weights,
             [true, true, writes_5m, writes_1h, has_media, sees_outside],
         );
-        let [output, reasoning, output_image, output_audio] = spread(
+        let [output, mut reasoning, output_image, output_audio] = spread(
             most_output * spends.output / 1_000,
             spends.output_weights,
             [true, true, self.path == GEMINI, self.path == GEMINI],
         );
+        if self.path == CHAT && price.prices_reasoning_apart() && self.max_tokens.is_some() {
+            reasoning += of_model * self.answers * spends.output / 1_000;
+        }
         Usage {
             input,
             output,
