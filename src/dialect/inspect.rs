@@ -7,6 +7,7 @@ mod facts;
 mod look;
 mod member;
 mod options;
+mod peek;
 mod place;
 mod values;
 

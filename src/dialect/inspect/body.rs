@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::facts::Findings;
 use super::look::Look;
 use super::member::{Member, Slot};
+use super::peek::{Peeked, first_byte};
 use super::values::{is_nothing, is_null};
 use super::{Endpoint, InspectError};
 
@@ -28,7 +29,7 @@ impl<'a> Body<'a> {
     /// Parses and validates all of `text`.
     pub fn parse(text: &'a str, endpoint: Endpoint) -> Result<Self, InspectError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let parsed = deserializer.deserialize_map(BodyVisitor(endpoint));
+        let parsed = deserializer.deserialize_map(BodyVisitor { text, endpoint });
         let body = parsed.and_then(|body| deserializer.end().map(|()| body)).map_err(|error| {
             if error.is_data() { InspectError::NotAnObject } else { InspectError::NotJson(error.to_string()) }
         })?;
@@ -87,9 +88,12 @@ pub(super) fn named_models<'a>(body: &Body<'a>) -> Result<Vec<&'a RawValue>, Ins
     Ok(found)
 }
 
-struct BodyVisitor(Endpoint);
+struct BodyVisitor<'a> {
+    text: &'a str,
+    endpoint: Endpoint,
+}
 
-impl<'de> Visitor<'de> for BodyVisitor {
+impl<'de> Visitor<'de> for BodyVisitor<'_> {
     type Value = Body<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,17 +101,18 @@ impl<'de> Visitor<'de> for BodyVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body<'de>, A::Error> {
+        let Self { text, endpoint } = self;
         let mut body = Body::default();
-        while let Some(member) = map.next_key_seed(Key(self.0))? {
-            match member {
-                Member::Other => {
+        while let Some(member) = map.next_key_seed(Key { text, endpoint })? {
+            match member.name {
+                Member::Look(place, _) if !member.is_text() || place.reads_text() => {
+                    body.findings.facts.has_tools |= place.is_tool();
+                    map.next_value_seed(Look { text, place, findings: &mut body.findings, level: 0 })?;
+                }
+                Member::Look(..) | Member::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Member::Look(place, _) => {
-                    body.findings.facts.has_tools |= place.is_tool();
-                    map.next_value_seed(Look { place, findings: &mut body.findings, level: 0 })?;
-                }
-                member => body.put(member, map.next_value()?, self.0),
+                member => body.put(member, map.next_value()?, endpoint),
             }
         }
         Ok(body)
@@ -115,25 +120,34 @@ impl<'de> Visitor<'de> for BodyVisitor {
 }
 
 /// A member's name; escapes are resolved, so `"mod\u0065l"` is `model`.
-struct Key(Endpoint);
+struct Key<'a> {
+    text: &'a str,
+    endpoint: Endpoint,
+}
 
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Member;
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Peeked<Member>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Member, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Key {
-    type Value = Member;
+impl<'de> Visitor<'de> for Key<'_> {
+    type Value = Peeked<Member>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Member, E> {
-        Ok(Member::of(name, self.0))
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        let member = Member::of(name, self.endpoint);
+        let first = if matches!(member, Member::Look(..)) { first_byte(self.text, name) } else { None };
+        Ok(Peeked { name: member, first })
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Peeked { name: Member::of(name, self.endpoint), first: None })
     }
 }
 
@@ -159,8 +173,9 @@ impl<'de> Visitor<'de> for Models<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         // A model that is there twice is collected twice: each must be the path's.
-        while let Some(member) = map.next_key_seed(Key(Endpoint::EmbedContent))? {
-            match member {
+        let key = || Key { text: "", endpoint: Endpoint::EmbedContent };
+        while let Some(member) = map.next_key_seed(key())? {
+            match member.name {
                 Member::Keep(Slot::Model) | Member::Lookalike("model") => self.found.push(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;

@@ -53,8 +53,9 @@ pub(super) fn facts(
         return Ok(Facts::default());
     }
     if let Some(requests) = found.get(Slot::Requests) {
-        let look = Look { place: Place::GeminiRequest, findings: &mut found.findings, level: 0 };
-        let mut deserializer = serde_json::Deserializer::from_str(requests.get());
+        let text = requests.get();
+        let look = Look { text, place: Place::GeminiRequest, findings: &mut found.findings, level: 0 };
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         serde::de::DeserializeSeed::deserialize(look, &mut deserializer)
             .map_err(|error| InspectError::NotJson(error.to_string()))?;
     }

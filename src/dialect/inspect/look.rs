@@ -6,6 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::facts::Findings;
+use super::peek::{Peeked, first_byte};
 use super::place::{Note, Place, Step};
 use super::values::{as_string, as_u64, is_nothing, is_null};
 
@@ -16,13 +17,15 @@ const MAX_LEVEL: u8 = 24;
 type Notes<'a> = [Option<&'a RawValue>; Note::COUNT];
 
 /// Reads the value at a place.
-pub(super) struct Look<'f> {
+pub(super) struct Look<'f, 'a> {
+    /// What is parsed.
+    pub text: &'a str,
     pub place: Place,
     pub findings: &'f mut Findings,
     pub level: u8,
 }
 
-impl<'de> DeserializeSeed<'de> for Look<'_> {
+impl<'de> DeserializeSeed<'de> for Look<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -34,7 +37,7 @@ impl<'de> DeserializeSeed<'de> for Look<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Look<'_> {
+impl<'de> Visitor<'de> for Look<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,17 +45,21 @@ impl<'de> Visitor<'de> for Look<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { place, findings, level } = self;
+        let Self { text, place, findings, level } = self;
         let mut notes = Notes::default();
         let (mut repeated, mut has_content) = (false, false);
-        while let Some(step) = map.next_key_seed(Key(place))? {
-            match step {
+        while let Some(member) = map.next_key_seed(Key { text, place })? {
+            match member.name {
                 Step::Skip => {
                     map.next_value::<IgnoredAny>()?;
                 }
                 Step::Into(place) => {
                     has_content = true;
-                    map.next_value_seed(Look { place, findings, level: level + 1 })?;
+                    if member.is_text() && !place.reads_text() {
+                        map.next_value::<IgnoredAny>()?;
+                    } else {
+                        map.next_value_seed(Look { text, place, findings, level: level + 1 })?;
+                    }
                 }
                 Step::Note(note) => repeated |= notes[note as usize].replace(map.next_value()?).is_some(),
                 Step::Outside(name) => {
@@ -76,8 +83,8 @@ impl<'de> Visitor<'de> for Look<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { place, findings, level } = self;
-        while seq.next_element_seed(Look { place, findings, level: level + 1 })?.is_some() {}
+        let Self { text, place, findings, level } = self;
+        while seq.next_element_seed(Look { text, place, findings, level: level + 1 })?.is_some() {}
         Ok(())
     }
 
@@ -114,25 +121,34 @@ impl<'de> Visitor<'de> for Look<'_> {
 }
 
 /// A member's name at a place.
-struct Key(Place);
+struct Key<'a> {
+    text: &'a str,
+    place: Place,
+}
 
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Step;
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Peeked<Step>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Step, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Key {
-    type Value = Step;
+impl<'de> Visitor<'de> for Key<'_> {
+    type Value = Peeked<Step>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Step, E> {
-        Ok(self.0.step(name))
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        let step = self.place.step(name);
+        let first = if matches!(step, Step::Into(_)) { first_byte(self.text, name) } else { None };
+        Ok(Peeked { name: step, first })
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Peeked { name: self.place.step(name), first: None })
     }
 }
 

@@ -127,6 +127,11 @@ impl Place {
         }
     }
 
+    /// Whether a plain text says something here.
+    pub const fn reads_text(self) -> bool {
+        matches!(self, Self::ImageUrl) || self.is_tool()
+    }
+
     /// Whether tools stand here.
     pub const fn is_tool(self) -> bool {
         matches!(self, Self::AnthropicTool | Self::ChatTool | Self::ResponsesTool | Self::GeminiTool)
