@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod backoff;
+pub mod budget;
 pub mod clock;
 pub mod config;
 pub mod demo;

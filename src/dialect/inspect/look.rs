@@ -44,6 +44,7 @@ impl<'de> Visitor<'de> for Look<'_, '_> {
         f.write_str("a JSON value")
     }
 
+    #[inline]
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { text, place, findings, level } = self;
         let mut notes = Notes::default();
@@ -78,10 +79,13 @@ impl<'de> Visitor<'de> for Look<'_, '_> {
                 }
             }
         }
-        judge(place, notes, repeated, has_content, findings);
+        if place.is_judged() {
+            judge(place, &notes, repeated, has_content, findings);
+        }
         Ok(())
     }
 
+    #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Self { text, place, findings, level } = self;
         while seq.next_element_seed(Look { text, place, findings, level: level + 1 })?.is_some() {}
@@ -129,6 +133,7 @@ struct Key<'a> {
 impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = Peeked<Step>;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
@@ -141,6 +146,7 @@ impl<'de> Visitor<'de> for Key<'_> {
         f.write_str("a name")
     }
 
+    #[inline]
     fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
         let step = self.place.step(name);
         let first = if matches!(step, Step::Into(_)) { first_byte(self.text, name) } else { None };
@@ -154,7 +160,7 @@ impl<'de> Visitor<'de> for Key<'_> {
 
 /// Judges an object by those of its members that have to be seen together. A member that is there twice says
 /// nothing: parsers differ in which of the two they take.
-fn judge(place: Place, notes: Notes<'_>, repeated: bool, has_content: bool, findings: &mut Findings) {
+fn judge(place: Place, notes: &Notes<'_>, repeated: bool, has_content: bool, findings: &mut Findings) {
     let note = |note: Note| notes[note as usize].filter(|raw| !is_null(raw));
     match place {
         Place::AnthropicSource | Place::GeminiBlob if note(Note::Data).is_some() => {
@@ -187,7 +193,7 @@ fn judge(place: Place, notes: Notes<'_>, repeated: bool, has_content: bool, find
     }
 }
 
-fn tool(place: Place, notes: Notes<'_>, repeated: bool, findings: &mut Findings) {
+fn tool(place: Place, notes: &Notes<'_>, repeated: bool, findings: &mut Findings) {
     let note = |note: Note| notes[note as usize].filter(|raw| !is_null(raw));
     let kind = note(Note::Kind).map(|raw| as_string(raw).unwrap_or_default());
     let runs_at_provider = match (place, kind.as_deref()) {

@@ -17,6 +17,7 @@ impl<T> Peeked<T> {
 }
 
 /// The first byte of the value of a member of `text` whose name is `name`, a part of it.
+#[inline]
 pub(super) fn first_byte(text: &str, name: &str) -> Option<u8> {
     let after = (name.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?.checked_add(name.len())?;
     let rest = text.as_bytes().get(after..)?.strip_prefix(b"\"")?.trim_ascii_start();

@@ -67,6 +67,7 @@ impl Note {
 
 impl Place {
     /// What a member is.
+    #[inline]
     pub fn step(self, name: &str) -> Step {
         match self {
             Self::AnthropicTurn => match name {
@@ -130,6 +131,20 @@ impl Place {
     /// Whether a plain text says something here.
     pub const fn reads_text(self) -> bool {
         matches!(self, Self::ImageUrl) || self.is_tool()
+    }
+
+    /// Whether an object here has members that are judged together.
+    pub const fn is_judged(self) -> bool {
+        matches!(
+            self,
+            Self::AnthropicSource
+                | Self::GeminiBlob
+                | Self::ImageUrl
+                | Self::ResponsesItem
+                | Self::AnthropicTool
+                | Self::ChatTool
+                | Self::ResponsesTool
+        )
     }
 
     /// Whether tools stand here.
