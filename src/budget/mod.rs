@@ -10,6 +10,7 @@ mod acquire;
 mod authority;
 mod denial;
 mod driver;
+pub mod estimate;
 mod flight;
 mod lease;
 mod memory;

@@ -1,18 +1,27 @@
 //! What the gateway has to know of a request body, found in one validating pass that copies nothing.
 
 mod body;
+mod bounds;
 mod depth;
+mod facts;
+mod look;
+mod member;
 mod options;
+mod peek;
+mod place;
 mod values;
+
+pub use facts::{CacheWrites, Facts, ToolCalls};
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::routing::MAX_MODEL_BYTES;
-use super::{Endpoint, ErrorCode, GatewayError, Route, ServiceTier};
+use super::{Dialect, Endpoint, ErrorCode, GatewayError, Route, ServiceTier};
 use body::{Body, named_models};
+use member::Slot;
 use options::{GenerationConfig, StreamOptions};
-use values::{as_bool, as_string, as_u64, is_null};
+use values::{as_bool, as_string, is_null};
 
 /// The deepest nesting of arrays and objects that is passed on. Parsers behind us give up somewhere above 100, some
 /// of them by crashing.
@@ -36,6 +45,8 @@ pub struct Inspected {
     pub max_output_tokens: Option<u64>,
     /// How many answers are asked for; at least 1.
     pub candidates: u64,
+    /// What else decides how much the answer may cost.
+    pub facts: Facts,
     /// Length of the body that was inspected; the edits below are valid for no other.
     pub(super) body_len: usize,
     /// Where the body spells the model, in order.
@@ -123,6 +134,14 @@ pub enum InspectError {
     },
 }
 
+impl Inspected {
+    /// Bytes of the body.
+    #[must_use]
+    pub const fn body_bytes(&self) -> u64 {
+        self.body_len as u64
+    }
+}
+
 impl InspectError {
     /// As the client is told.
     #[must_use]
@@ -135,14 +154,13 @@ impl InspectError {
 /// object, and no provider can read another model from it than we did.
 pub fn inspect(route: &Route, body: &[u8]) -> Result<Inspected, InspectError> {
     let text = as_text(body)?;
-    let found = Body::parse(text, route.endpoint)?;
+    let mut found = Body::parse(text, route.endpoint)?;
     depth::check(body)?;
     let base = Base(text.as_ptr() as usize);
     let stream = match route.endpoint {
         Endpoint::StreamGenerateContent => true,
-        Endpoint::Messages | Endpoint::ChatCompletions | Endpoint::Responses => {
-            as_bool(found.stream).ok_or(InspectError::WrongType { name: "stream", expected: "true or false" })?
-        }
+        Endpoint::Messages | Endpoint::ChatCompletions | Endpoint::Responses => as_bool(found.get(Slot::Stream))
+            .ok_or(InspectError::WrongType { name: "stream", expected: "true or false" })?,
         _ => false,
     };
     let (model, model_spans) = find_model(route, &found, base)?;
@@ -150,17 +168,19 @@ pub fn inspect(route: &Route, body: &[u8]) -> Result<Inspected, InspectError> {
         Endpoint::ChatCompletions if stream => usage_request(&found, base, text)?,
         _ => (false, None),
     };
-    let generation = found.generation_config.map(GenerationConfig::parse).transpose()?.unwrap_or_default();
-    // Providers differ in which of two bounds they heed.
-    let bound = found.max_tokens.and_then(as_u64).max(found.max_completion_tokens.and_then(as_u64));
+    let generation = found.get(Slot::GenerationConfig).map(GenerationConfig::parse).transpose()?.unwrap_or_default();
     Ok(Inspected {
         endpoint: route.endpoint,
         model,
         stream,
         include_usage,
-        service_tier: found.service_tier.and_then(as_string).and_then(|tier| ServiceTier::from_provider(&tier)),
-        max_output_tokens: bound.or(generation.max_output_tokens),
-        candidates: found.n.and_then(as_u64).or(generation.candidate_count).unwrap_or(1).max(1),
+        service_tier: found
+            .get(Slot::ServiceTier)
+            .and_then(as_string)
+            .and_then(|tier| ServiceTier::from_provider(&tier)),
+        max_output_tokens: bounds::output(&found, route.endpoint, &generation),
+        candidates: bounds::candidates(&found, &generation),
+        facts: bounds::facts(&mut found, route.endpoint, &generation, text)?,
         body_len: body.len(),
         model_spans,
         usage_edit,
@@ -188,7 +208,7 @@ fn as_text(body: &[u8]) -> Result<&str, InspectError> {
 
 fn find_model(route: &Route, found: &Body<'_>, base: Base) -> Result<(String, Vec<ModelSpan>), InspectError> {
     let Some(path_model) = &route.path_model else {
-        let raw = found.model.ok_or(InspectError::NoModel)?;
+        let raw = found.get(Slot::Model).ok_or(InspectError::NoModel)?;
         let model = valid_model(as_string(raw).ok_or(InspectError::ModelNotString)?)?;
         let span = ModelSpan { range: base.range_of(raw.get()), resource: false };
         return Ok((model, vec![span]));
@@ -217,7 +237,7 @@ fn valid_model(model: Cow<'_, str>) -> Result<String, InspectError> {
 /// Whether the client asked for the usage chunk, and what to change when it did not.
 fn usage_request(found: &Body<'_>, base: Base, text: &str) -> Result<(bool, Option<Edit>), InspectError> {
     let insert = |at: usize, text: &'static str| Edit { range: at..at, text: Cow::Borrowed(text) };
-    let Some(raw) = found.stream_options else {
+    let Some(raw) = found.get(Slot::StreamOptions) else {
         // The object has a member already (the model), so the comma is right.
         let at = text.find('{').map_or(0, |brace| brace + 1);
         return Ok((false, Some(insert(at, r#""stream_options":{"include_usage":true},"#))));
@@ -241,5 +261,7 @@ fn excerpt(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
+#[cfg(test)]
+mod facts_tests;
 #[cfg(test)]
 mod tests;

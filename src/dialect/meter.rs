@@ -144,6 +144,27 @@ impl Meter {
         Charge { usage: self.estimate(request_bytes), estimated: true }
     }
 
+    /// What has been used up to now, for raising a reservation while the answer comes: the provider's last numbers, and
+    /// an estimate of what came after them. A few additions; call it as often as you like. Where the provider's numbers
+    /// grow, so does this; when they are final, this is them. An estimate that stood in for them may be corrected
+    /// downwards.
+    #[must_use]
+    pub fn running(&self, request_bytes: u64) -> Usage {
+        let Charge { usage, estimated } = self.charge(request_bytes);
+        let Some(progress) = self.progress().filter(|_| estimated) else {
+            return usage;
+        };
+        let web_searches = usage.web_searches.max(progress.searches);
+        let Some(reported) = progress.usage() else {
+            return Usage { web_searches, ..usage };
+        };
+        // The text up to the provider's last word is in it already.
+        let since = progress.bytes_since_report().div_ceil(BYTES_PER_TOKEN);
+        let output = reported.output.saturating_add(since);
+        let input = if reported.input_total() == 0 { usage.input } else { reported.input };
+        Usage { input, output, web_searches, ..reported }
+    }
+
     fn progress(&self) -> Option<&Progress> {
         self.body.as_deref().map(Body::progress)
     }

@@ -19,7 +19,7 @@ mod usage;
 mod usage_chunk;
 
 pub use error::{ErrorCode, GatewayError, error_body};
-pub use inspect::{InspectError, Inspected, inspect};
+pub use inspect::{CacheWrites, Facts, InspectError, Inspected, ToolCalls, inspect};
 pub use meter::{Charge, Meter};
 pub use models::{ModelEntry, model, model_list};
 pub use rewrite::rewrite;

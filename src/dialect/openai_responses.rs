@@ -178,6 +178,7 @@ impl Reading {
         let kind = if self.kind == Kind::Unnamed { Kind::from(event) } else { self.kind };
         if kind == Kind::ItemDone && self.event_is_search {
             self.streamed_searches += 1;
+            progress.searches = self.streamed_searches;
         }
         progress.error |= matches!(kind, Kind::Failed | Kind::Error);
         let ends = matches!(kind, Kind::End | Kind::Failed);

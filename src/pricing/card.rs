@@ -87,6 +87,23 @@ impl Kind {
         }
     }
 
+    /// Where a usage counts its tokens.
+    pub const fn tokens_mut(self, usage: &mut Usage) -> Option<&mut u64> {
+        match self {
+            Self::Input => Some(&mut usage.input),
+            Self::Output => Some(&mut usage.output),
+            Self::CacheRead => Some(&mut usage.cache_read),
+            Self::CacheWrite5m => Some(&mut usage.cache_write_5m),
+            Self::CacheWrite1h => Some(&mut usage.cache_write_1h),
+            Self::InputAudio => Some(&mut usage.input_audio),
+            Self::OutputAudio => Some(&mut usage.output_audio),
+            Self::InputImage => Some(&mut usage.input_image),
+            Self::OutputImage => Some(&mut usage.output_image),
+            Self::Reasoning => Some(&mut usage.reasoning),
+            Self::Request | Self::WebSearch => None,
+        }
+    }
+
     /// The text price that it rises with, and takes where it has none of its own.
     pub const fn text(self) -> Option<Self> {
         match self {

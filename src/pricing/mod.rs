@@ -34,6 +34,7 @@
 
 mod book;
 mod card;
+mod ceiling;
 mod export;
 mod import;
 mod price;
@@ -43,6 +44,7 @@ mod shown;
 mod wire;
 
 pub use book::{PriceBook, PriceSource, Prices};
+pub use ceiling::Bounds;
 pub use export::export_yaml;
 pub use import::{ImportError, ImportReport, Imported, MAX_IMPORT_BYTES, Skipped, import};
 pub use price::Price;

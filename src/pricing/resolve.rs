@@ -64,7 +64,7 @@ impl Rates {
         Self(Kind::ALL.map(|kind| set(kind).unwrap_or_else(|| left_out(kind, text))))
     }
 
-    const fn get(&self, kind: Kind) -> u64 {
+    pub(super) const fn get(&self, kind: Kind) -> u64 {
         self.0[kind as usize]
     }
 }

@@ -5,87 +5,23 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::Dialect;
+use super::facts::Findings;
+use super::look::Look;
+use super::member::{Member, Slot};
+use super::peek::{Peeked, first_byte};
+use super::values::{is_nothing, is_null};
 use super::{Endpoint, InspectError};
-
-/// A top-level member that matters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Member {
-    Model,
-    Stream,
-    StreamOptions,
-    ServiceTier,
-    MaxTokens,
-    MaxCompletionTokens,
-    N,
-    GenerationConfig,
-    Requests,
-    GenerateContentRequest,
-    /// Would make the answer cost something that nobody here could tell.
-    Unmetered(&'static str),
-    Other,
-    Lookalike(&'static str),
-}
-
-/// Members in which a provider that ignores case (Go's parser does) could read something else than we do.
-const EXACT_CASE: [&str; 3] = ["model", "stream", "stream_options"];
-
-impl Member {
-    fn of(name: &str, endpoint: Endpoint) -> Self {
-        let gemini = endpoint.dialect() == Some(Dialect::Gemini);
-        match name {
-            "model" => Self::Model,
-            "stream" => Self::Stream,
-            "stream_options" => Self::StreamOptions,
-            "service_tier" => Self::ServiceTier,
-            "serviceTier" if gemini => Self::ServiceTier,
-            "max_tokens" if matches!(endpoint, Endpoint::Messages | Endpoint::ChatCompletions) => Self::MaxTokens,
-            "max_completion_tokens" if endpoint == Endpoint::ChatCompletions => Self::MaxCompletionTokens,
-            "max_output_tokens" if endpoint == Endpoint::Responses => Self::MaxTokens,
-            "n" if endpoint == Endpoint::ChatCompletions => Self::N,
-            "generationConfig" | "generation_config" if gemini => Self::GenerationConfig,
-            "background" if endpoint == Endpoint::Responses => Self::Unmetered("background"),
-            "speed" if endpoint == Endpoint::Messages => Self::Unmetered("speed"),
-            "models" if is_openai_or_anthropic(endpoint) => Self::Unmetered("models"),
-            "fallbacks" if is_openai_or_anthropic(endpoint) => Self::Unmetered("fallbacks"),
-            "requests" if endpoint == Endpoint::BatchEmbedContents => Self::Requests,
-            "generateContentRequest" | "generate_content_request" if gemini => Self::GenerateContentRequest,
-            _ => {
-                EXACT_CASE.into_iter().find(|known| same_but_for_case(name, known)).map_or(Self::Other, Self::Lookalike)
-            }
-        }
-    }
-}
-
-const fn is_openai_or_anthropic(endpoint: Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Messages | Endpoint::ChatCompletions | Endpoint::Responses)
-}
 
 /// Whether a member that would change the bill is set to what changes nothing.
 fn changes_nothing(name: &str, value: &RawValue) -> bool {
     matches!((name, value.get()), (_, "null") | ("background", "false") | ("speed", "\"standard\""))
 }
 
-/// Equal under Unicode simple folding; the only letters outside ASCII that fold into it are `ſ` and the Kelvin sign.
-fn same_but_for_case(name: &str, known: &str) -> bool {
-    // A fold changes a letter's length by at most two bytes.
-    name.len() <= 3 * known.len()
-        && name.chars().map(|c| if c == 'ſ' { 's' } else { c.to_ascii_lowercase() }).eq(known.chars())
-}
-
 /// The members that matter, borrowed from the body.
 #[derive(Default)]
 pub(super) struct Body<'a> {
-    pub model: Option<&'a RawValue>,
-    pub stream: Option<&'a RawValue>,
-    pub stream_options: Option<&'a RawValue>,
-    pub service_tier: Option<&'a RawValue>,
-    pub max_tokens: Option<&'a RawValue>,
-    pub max_completion_tokens: Option<&'a RawValue>,
-    pub n: Option<&'a RawValue>,
-    pub generation_config: Option<&'a RawValue>,
-    requests: Option<&'a RawValue>,
-    generate_content_request: Option<&'a RawValue>,
+    kept: [Option<&'a RawValue>; Slot::COUNT],
+    pub findings: Findings,
     problem: Option<InspectError>,
 }
 
@@ -93,7 +29,7 @@ impl<'a> Body<'a> {
     /// Parses and validates all of `text`.
     pub fn parse(text: &'a str, endpoint: Endpoint) -> Result<Self, InspectError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let parsed = deserializer.deserialize_map(BodyVisitor(endpoint));
+        let parsed = deserializer.deserialize_map(BodyVisitor { text, endpoint });
         let body = parsed.and_then(|body| deserializer.end().map(|()| body)).map_err(|error| {
             if error.is_data() { InspectError::NotAnObject } else { InspectError::NotJson(error.to_string()) }
         })?;
@@ -103,40 +39,47 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn put(&mut self, member: Member, value: &'a RawValue) {
-        let (slot, name) = match member {
-            Member::Model => (&mut self.model, "model"),
-            Member::Stream => (&mut self.stream, "stream"),
-            Member::StreamOptions => (&mut self.stream_options, "stream_options"),
-            Member::ServiceTier => (&mut self.service_tier, "service_tier"),
-            Member::MaxTokens => (&mut self.max_tokens, "max_tokens"),
-            Member::MaxCompletionTokens => (&mut self.max_completion_tokens, "max_completion_tokens"),
-            Member::N => (&mut self.n, "n"),
-            Member::GenerationConfig => (&mut self.generation_config, "generationConfig"),
-            Member::Requests => (&mut self.requests, "requests"),
-            Member::GenerateContentRequest => (&mut self.generate_content_request, "generateContentRequest"),
-            Member::Unmetered(name) => {
-                if !changes_nothing(name, value) {
-                    self.problem.get_or_insert(InspectError::Unmetered(name));
+    /// A member as it is written.
+    pub fn get(&self, slot: Slot) -> Option<&'a RawValue> {
+        self.kept[slot as usize]
+    }
+
+    /// A member that is neither absent nor null.
+    pub fn get_set(&self, slot: Slot) -> Option<&'a RawValue> {
+        self.get(slot).filter(|raw| !is_null(raw))
+    }
+
+    fn put(&mut self, member: Member, value: &'a RawValue, endpoint: Endpoint) {
+        let findings = &mut self.findings;
+        match member {
+            Member::Keep(slot) => {
+                let before = self.kept[slot as usize].replace(value);
+                if before.is_some() {
+                    self.problem.get_or_insert(InspectError::Duplicate(slot.name()));
                 }
-                return;
+            }
+            Member::Unmetered(name) if !changes_nothing(name, value) => {
+                self.problem.get_or_insert(InspectError::Unmetered(name));
             }
             Member::Lookalike(name) => {
                 self.problem.get_or_insert(InspectError::Lookalike(name));
-                return;
             }
-            Member::Other => return,
-        };
-        if slot.replace(value).is_some() {
-            self.problem.get_or_insert(InspectError::Duplicate(name));
+            Member::Outside(name) if !is_null(value) => findings.outside(name),
+            Member::ServerTool(_) if !is_nothing(value) => findings.server_tool(endpoint),
+            Member::ExtraPass(name) if !is_nothing(value) => {
+                findings.outside(name);
+                findings.facts.extra_passes += 1;
+            }
+            Member::Explained(_) if !is_nothing(value) => findings.facts.has_tools = true,
+            _ => {}
         }
     }
 }
 
 /// Every place where a Gemini body may name the model that its path names too.
 pub(super) fn named_models<'a>(body: &Body<'a>) -> Result<Vec<&'a RawValue>, InspectError> {
-    let mut found: Vec<&RawValue> = body.model.into_iter().collect();
-    for part in [body.generate_content_request, body.requests].into_iter().flatten() {
+    let mut found: Vec<&RawValue> = body.get(Slot::Model).into_iter().collect();
+    for part in [body.get(Slot::GenerateContentRequest), body.get(Slot::Requests)].into_iter().flatten() {
         let mut deserializer = serde_json::Deserializer::from_str(part.get());
         deserializer
             .deserialize_any(Models { found: &mut found })
@@ -145,9 +88,12 @@ pub(super) fn named_models<'a>(body: &Body<'a>) -> Result<Vec<&'a RawValue>, Ins
     Ok(found)
 }
 
-struct BodyVisitor(Endpoint);
+struct BodyVisitor<'a> {
+    text: &'a str,
+    endpoint: Endpoint,
+}
 
-impl<'de> Visitor<'de> for BodyVisitor {
+impl<'de> Visitor<'de> for BodyVisitor<'_> {
     type Value = Body<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,12 +101,18 @@ impl<'de> Visitor<'de> for BodyVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body<'de>, A::Error> {
+        let Self { text, endpoint } = self;
         let mut body = Body::default();
-        while let Some(member) = map.next_key_seed(Key(self.0))? {
-            if member == Member::Other {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                body.put(member, map.next_value()?);
+        while let Some(member) = map.next_key_seed(Key { text, endpoint })? {
+            match member.name {
+                Member::Look(place, _) if !member.is_text() || place.reads_text() => {
+                    body.findings.facts.has_tools |= place.is_tool();
+                    map.next_value_seed(Look { text, place, findings: &mut body.findings, level: 0 })?;
+                }
+                Member::Look(..) | Member::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                member => body.put(member, map.next_value()?, endpoint),
             }
         }
         Ok(body)
@@ -168,25 +120,34 @@ impl<'de> Visitor<'de> for BodyVisitor {
 }
 
 /// A member's name; escapes are resolved, so `"mod\u0065l"` is `model`.
-struct Key(Endpoint);
+struct Key<'a> {
+    text: &'a str,
+    endpoint: Endpoint,
+}
 
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Member;
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Peeked<Member>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Member, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Key {
-    type Value = Member;
+impl<'de> Visitor<'de> for Key<'_> {
+    type Value = Peeked<Member>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Member, E> {
-        Ok(Member::of(name, self.0))
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        let member = Member::of(name, self.endpoint);
+        let first = if matches!(member, Member::Look(..)) { first_byte(self.text, name) } else { None };
+        Ok(Peeked { name: member, first })
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Peeked { name: Member::of(name, self.endpoint), first: None })
     }
 }
 
@@ -212,9 +173,10 @@ impl<'de> Visitor<'de> for Models<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         // A model that is there twice is collected twice: each must be the path's.
-        while let Some(member) = map.next_key_seed(Key(Endpoint::EmbedContent))? {
-            match member {
-                Member::Model | Member::Lookalike("model") => self.found.push(map.next_value()?),
+        let key = || Key { text: "", endpoint: Endpoint::EmbedContent };
+        while let Some(member) = map.next_key_seed(key())? {
+            match member.name {
+                Member::Keep(Slot::Model) | Member::Lookalike("model") => self.found.push(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -21,7 +21,7 @@ pub(super) fn as_bool(raw: Option<&RawValue>) -> Option<bool> {
     }
 }
 
-/// A number that is a non-negative integer, possibly spelled as a float.
+/// A number that is not negative, possibly spelled as a float; a fraction counts as a whole.
 pub(super) fn as_u64(raw: &RawValue) -> Option<u64> {
     let text = raw.get();
     text.parse().ok().or_else(|| {
@@ -31,8 +31,31 @@ pub(super) fn as_u64(raw: &RawValue) -> Option<u64> {
             clippy::cast_sign_loss,
             reason = "checked to be finite and not negative; the cast saturates"
         )]
-        (number.is_finite() && number >= 0.0).then_some(number as u64)
+        (number.is_finite() && number >= 0.0).then_some(number.ceil() as u64)
     })
+}
+
+/// A number as [`as_u64`] reads it, also one in a string, as lenient parsers take it. What is larger than any number
+/// is the largest.
+pub(super) fn as_count(raw: &RawValue) -> Option<u64> {
+    let text = as_string(raw);
+    let text = text.as_deref().map_or(raw.get(), str::trim);
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked not to be negative; the cast saturates"
+        )]
+        (number >= 0.0).then_some(number.ceil() as u64)
+    })
+}
+
+/// Whether it asks for nothing: `null`, `false`, an empty list.
+pub(super) fn is_nothing(raw: &RawValue) -> bool {
+    let text = raw.get();
+    let list = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    matches!(text, "null" | "false") || list.is_some_and(|items| items.trim_ascii().is_empty())
 }
 
 /// Whether it is `null`.

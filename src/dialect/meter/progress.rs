@@ -19,6 +19,10 @@ pub(in super::super) struct Progress {
     reported: Option<Usage>,
     /// Whether that word was spoken after the model had finished, so that it cannot grow any more.
     reported_at_end: bool,
+    /// Bytes of text when it was spoken.
+    reported_at_bytes: u64,
+    /// Web searches that have ended, where the stream tells of each.
+    pub searches: u64,
     /// What the provider said of the prompt before the answer began.
     pub announced: Option<Usage>,
 }
@@ -33,6 +37,7 @@ impl Progress {
         }
         self.reported = Some(usage);
         self.reported_at_end = self.finished;
+        self.reported_at_bytes = self.content_bytes;
     }
 
     /// The last usage, with the tier.
@@ -43,6 +48,11 @@ impl Progress {
     /// Whether nothing can be added to the usage any more.
     pub fn usage_is_final(&self) -> bool {
         self.reported.is_some() && (self.closed || self.reported_at_end)
+    }
+
+    /// Bytes of text that came after the provider's last word.
+    pub fn bytes_since_report(&self) -> u64 {
+        self.content_bytes - self.reported_at_bytes
     }
 
     /// What is known for sure: the usage as far as it was reported, else what was announced.

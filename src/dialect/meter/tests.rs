@@ -245,6 +245,88 @@ fn a_whole_answer_is_complete_with_its_last_bracket() {
 }
 
 #[test]
+fn a_running_usage_ends_with_the_final_one_and_never_falls_below_what_was_reported() {
+    for case in golden() {
+        let mut meter = Meter::new(case.endpoint, case.content_type, 200);
+        let mut reported = 0;
+        for part in case.body.as_bytes().chunks(7) {
+            meter.feed(part);
+            let running = meter.running(4000);
+            let said = meter.usage().unwrap_or_default();
+            assert!(running.output_total() >= said.output_total().max(reported), "{}", case.body);
+            assert!(running.web_searches >= said.web_searches);
+            reported = said.output_total();
+        }
+        meter.finish();
+        assert_eq!(meter.running(4000), case.usage, "{}", case.body);
+    }
+}
+
+#[test]
+fn a_running_usage_grows_with_the_text_before_the_provider_says_anything() {
+    let text = "x".repeat(400);
+    for (endpoint, first, event) in [
+        (
+            Endpoint::Messages,
+            r#"data: {"type":"message_start","message":{"usage":{"input_tokens":50,"output_tokens":1}}}"#,
+            format!(r#"data: {{"type":"content_block_delta","delta":{{"type":"text_delta","text":"{text}"}}}}"#),
+        ),
+        (Endpoint::ChatCompletions, "", format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#)),
+        (Endpoint::Responses, "", format!(r#"data: {{"type":"response.output_text.delta","delta":"{text}"}}"#)),
+        (
+            Endpoint::StreamGenerateContent,
+            "",
+            format!(r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}"#),
+        ),
+    ] {
+        let mut meter = Meter::new(endpoint, SSE, 200);
+        assert_eq!(meter.running(200), Usage { input: 50, ..Usage::default() }, "the prompt is paid for at once");
+        meter.feed(format!("{first}\n\n").as_bytes());
+        for events in 1..5 {
+            meter.feed(format!("{event}\n\n").as_bytes());
+            let expected = Usage { input: 50, output: 100 * events, ..Usage::default() };
+            assert_eq!(meter.running(200), expected, "{endpoint:?}");
+        }
+    }
+}
+
+#[test]
+fn text_that_a_running_usage_covers_is_not_estimated_on_top() {
+    let text = "x".repeat(400);
+    let chunk = |tokens: u64| {
+        format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{text}\"}}]}}}}],\"usageMetadata\":{{\"promptTokenCount\":9,\"candidatesTokenCount\":{tokens}}}}}\n\n"
+        )
+    };
+    let mut meter = Meter::new(Endpoint::StreamGenerateContent, SSE, 200);
+    // The provider says 60 where the text alone looks like 100; then comes text of which it has said nothing yet.
+    meter.feed(chunk(60).as_bytes());
+    assert_eq!(meter.running(36), Usage { input: 9, output: 60, ..Usage::default() });
+    meter.feed(
+        format!("data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{text}\"}}]}}}}]}}\n\n").as_bytes(),
+    );
+    assert_eq!(meter.running(36).output, 160);
+    meter.feed(chunk(130).as_bytes());
+    assert_eq!(meter.running(36).output, 130, "what stood in for the provider's number is corrected by it");
+}
+
+#[test]
+fn searches_of_a_running_response_are_counted_as_they_end() {
+    let mut meter = Meter::new(Endpoint::Responses, SSE, 200);
+    for searches in 1..4 {
+        meter.feed(b"data: {\"type\":\"response.output_item.done\",\"item\":{\"type\":\"web_search_call\",\"action\":{\"type\":\"search\"}}}\n\n");
+        assert_eq!(meter.running(4).web_searches, searches);
+    }
+}
+
+#[test]
+fn an_error_without_an_answer_runs_up_nothing() {
+    let mut meter = Meter::new(Endpoint::Messages, JSON, 529);
+    meter.feed(br#"{"type":"error","error":{"type":"overloaded_error"}}"#);
+    assert_eq!(meter.running(4000), Usage::default());
+}
+
+#[test]
 fn an_aborted_stream_never_pays_nothing_and_is_flagged() {
     for case in golden() {
         let mut seen_final = false;

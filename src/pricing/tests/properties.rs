@@ -177,8 +177,50 @@ proptest! {
         let once = cost(&price, &usage, MULTIPLIER_ONE);
         let many = cost(&price, &usage, MULTIPLIER_ONE * times);
         // Rounded up after the multiplication, not before it.
-        let most = once.nanos() * i64::from(times);
+        let most = once.nanos().saturating_mul(i64::from(times));
         prop_assert!(many.nanos() <= most && many.nanos() > most - i64::from(times));
+    }
+
+    #[test]
+    fn nothing_within_the_bounds_costs_more_than_the_ceiling(
+        price in any_price(), used in any_usage(prop_oneof![Just(0), 0..800_000_u64]), spare in 0..2_000_000_u64, multiplier: u32,
+    ) {
+        let bounds = Bounds {
+            input: used.input_total() + spare,
+            output: used.output_total() + spare,
+            web_searches: used.web_searches + spare,
+            cache_write_5m: used.cache_write_5m > 0,
+            cache_write_1h: used.cache_write_1h > 0,
+            input_audio: used.input_audio > 0,
+            input_image: used.input_image > 0,
+            output_audio: used.output_audio > 0,
+            output_image: used.output_image > 0,
+            priority: used.service_tier == ServiceTier::Priority,
+        };
+        prop_assert!(cost(&price, &used, multiplier) <= price.ceiling(&bounds, multiplier));
+    }
+
+    #[test]
+    fn a_ceiling_is_what_some_usage_within_the_bounds_costs(price in any_price(), input in 0..2_500_000_u64, output in 0..100_u64) {
+        let bounds = Bounds { input, output, ..Bounds::default() };
+        let ceiling = price.ceiling(&bounds, MULTIPLIER_ONE);
+        // The rates change only where a prompt passes a threshold, so no other lengths have to be tried.
+        let value = serde_json::to_value(&price).unwrap();
+        let tiered = [&value, &value["serviceTiers"]["flex"], &value["serviceTiers"]["batch"], &value["serviceTiers"]["priority"]];
+        let thresholds = tiered.into_iter().filter_map(|tiered| tiered["contextTiers"].as_array()).flatten();
+        let lengths: Vec<u64> =
+            thresholds.filter_map(|tier| tier["aboveTokens"].as_u64()).filter(|above| *above < input).chain([input]).collect();
+        let tiers = [ServiceTier::Standard, ServiceTier::Flex, ServiceTier::Batch];
+        let costs = tiers.into_iter().flat_map(|service_tier| lengths.iter().map(move |input| (service_tier, *input))).flat_map(
+            |(service_tier, input)| {
+                let base = Usage { service_tier, ..Usage::default() };
+                [Usage { input, ..base }, Usage { cache_read: input, ..base }]
+                    .into_iter()
+                    .flat_map(|usage| [Usage { output, ..usage }, Usage { reasoning: output, ..usage }])
+            },
+        );
+        let dearest = costs.map(|usage| cost(&price, &usage, MULTIPLIER_ONE)).max();
+        prop_assert_eq!(dearest, Some(ceiling));
     }
 
     #[test]
