@@ -1,5 +1,6 @@
 //! Puts the parts together: database, prices, directory, ledger, Pingora's server, admin, metrics, signals.
 
+mod budgets;
 mod demo;
 mod listeners;
 mod ports;
@@ -26,6 +27,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, Authenticator, Directory, FloodGuard, LimitKeeper, ProvisionError};
@@ -53,6 +55,9 @@ const UPSTREAM_POOL: usize = 1_024;
 /// What one read from a client takes at most. Pingora's 64 KiB would make most of what a stream costs in memory;
 /// large bodies come in more, smaller reads.
 const CLIENT_READ_BUFFER: usize = 8 * 1_024;
+
+/// Pairs of model and key whose use is remembered, for what requests set aside: some 4 MB.
+const LEARNT_PAIRS: usize = 8_192;
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -167,7 +172,8 @@ async fn start(
     let limits = LimitKeeper::start(db.clone(), now_ms()).await;
     let alone = config.redis.is_none();
     let inc = ledger::begin_life(&db, &config.node.name, alone, now_ms()).await.map_err(StoreError::from)?;
-    let ledger = Ledger::start(db.clone(), inc, LedgerOptions::default());
+    let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
+    let (seeds, budgets) = budgets::start(&db, inc, &ledger, &config, life);
     let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;
@@ -177,6 +183,10 @@ async fn start(
         authenticator: Authenticator::new(directory.clone()),
         directory,
         limits,
+        no_groups: Arc::default(),
+        budgets,
+        seeds,
+        learnt: Learnt::new(LEARNT_PAIRS),
         flood_guard: FloodGuard::new(),
         applied_json: AppliedJson::default(),
         open_tabs: OpenTabs::default(),

@@ -14,7 +14,8 @@ use super::lease::{Lease, Occasion, Verdict};
 use super::plan::{Plan, Target, Targets};
 use super::reservation::Hold;
 use super::table::Entry;
-use super::{Budgets, Denial, Denied, OnFailure, Reservation, ReservationMode, ReserveError};
+use super::{Budgets, Denial, Denied, Reservation, ReserveError};
+use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::limit::{BudgetId, Policy};
 use crate::money::Usd;
 
@@ -227,7 +228,7 @@ impl Budgets {
 
     /// What becomes of a budget that cannot be asked.
     fn without(&self, plan: &Plan, target: &mut Target, forced: &mut bool) -> Result<(), ReserveError> {
-        if self.settings.load().on_failure == OnFailure::Closed {
+        if self.settings.load().on_failure == OnAuthorityFailure::Closed {
             return Err(ReserveError::Unavailable);
         }
         // A model group's budget that cannot be asked neither refuses nor bypasses.

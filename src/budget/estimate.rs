@@ -189,6 +189,17 @@ fn input_once(request: &Inspected, price: &Price) -> Result<u64, Unbounded> {
     }
 }
 
+/// The most tokens of all answers, further passes over the prompt included: what an estimate of an answer that nobody
+/// has counted cannot be more than.
+#[must_use]
+pub fn most_output(request: &Inspected, terms: &Terms<'_>) -> u64 {
+    match (dialect(request), request.facts.calls) {
+        // Each pass has its own bound, and nobody knows how many there are.
+        (Dialect::Anthropic, calls) if calls != ToolCalls::None || request.facts.extra_passes > 0 => u64::MAX,
+        _ => output(request, terms),
+    }
+}
+
 /// The most tokens of all answers, without further passes.
 fn output(request: &Inspected, terms: &Terms<'_>) -> u64 {
     if request.endpoint.is_embedding() {

@@ -44,7 +44,8 @@ pub use protocol::{
 };
 pub use reservation::{Reservation, Settled};
 pub use seeds::{SeedError, Seeds};
-pub use settings::{BudgetSettings, LeaseSettings, OnFailure, ReservationMode};
+pub use settings::{BudgetSettings, LeaseSettings};
+
 pub use stats::{ExchangeResult, LeaseStats, WAIT_BOUNDS_US};
 pub use view::{BudgetView, Explained, WindowView};
 

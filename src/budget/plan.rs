@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::limit::{Axis, BudgetId, Policy};
+use crate::limit::{Axis, Budget, BudgetId, Owner, Payers, Policy, Resolution, Scope};
 
 /// A budget and its caps; none when it has no cap.
 pub type Uncapped = (BudgetId, Option<Arc<Policy>>);
@@ -45,6 +45,16 @@ pub(super) struct Target {
 pub(super) type Targets = [Target; 3];
 
 impl Plan {
+    /// The budgets of a resolution, for this user and key.
+    #[must_use]
+    pub fn new(resolution: &Resolution, user: &Owner, key: &Owner, provider: Uncapped) -> Self {
+        Self {
+            key: AxisPlan::new(Axis::Key, key, &resolution.key),
+            user: AxisPlan::new(Axis::User, user, &resolution.user),
+            provider,
+        }
+    }
+
     pub(super) fn targets(&self) -> Targets {
         [
             self.key.target(Axis::Key),
@@ -70,6 +80,18 @@ impl Plan {
 }
 
 impl AxisPlan {
+    fn new(axis: Axis, owner: &Owner, payers: &Payers) -> Self {
+        let capped = |budget: &Budget| (budget.id, Arc::clone(&budget.policy));
+        Self {
+            era: owner.era,
+            group: payers.group.as_ref().map(capped),
+            mainline: (
+                BudgetId { axis, owner: owner.id, scope: Scope::Mainline },
+                payers.mainline.as_ref().map(|budget| Arc::clone(&budget.policy)),
+            ),
+        }
+    }
+
     fn target(&self, axis: Axis) -> Target {
         match &self.group {
             Some((id, policy)) => {

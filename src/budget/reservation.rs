@@ -63,6 +63,12 @@ impl Reservation {
         self.state.lock().holds.iter().find(|hold| hold.target.axis == axis).map_or(Usd::ZERO, |hold| hold.amount)
     }
 
+    /// Whether a budget with a cap pays, for which it matters what is set aside.
+    #[must_use]
+    pub fn is_capped(&self) -> bool {
+        self.state.lock().holds.iter().any(|hold| hold.target.policy.is_some())
+    }
+
     /// The request has cost so much already: at least that is set aside from now on, as a debt if need be.
     pub fn raise_to(&self, amount: Usd) {
         let mut state = self.state.lock();

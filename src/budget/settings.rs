@@ -1,31 +1,12 @@
 //! What the configuration says about budgets.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 
+use crate::config::{self, OnAuthorityFailure, ReservationMode};
 use crate::limit::{BudgetId, Policy, Scope};
 use crate::money::Usd;
-
-/// What a request sets aside when it is admitted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReservationMode {
-    /// Nothing to speak of: requests are admitted while anything is left.
-    None,
-    /// What such a request usually costs.
-    #[default]
-    Expected,
-    /// The most that it can cost.
-    WorstCase,
-}
-
-/// What happens to a request when what is left of its budgets cannot be found out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// It is admitted, and never around a mainline budget.
-    #[default]
-    Open,
-    /// It is refused.
-    Closed,
-}
 
 /// How much is leased at once, and for how long. Times are milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +27,7 @@ pub struct LeaseSettings {
 
 impl Default for LeaseSettings {
     fn default() -> Self {
-        Self {
-            fraction_ppm: 50_000,
-            min: Usd::from_nanos(1_000_000),
-            life: 5_000,
-            idle_return: 1_000,
-            dead_after: 30_000,
-            write_off: 600_000,
-        }
+        Self::from(&config::Lease::default())
     }
 }
 
@@ -63,7 +37,7 @@ pub struct BudgetSettings {
     /// What a request sets aside.
     pub reservation: ReservationMode,
     /// What happens when the authority is away.
-    pub on_failure: OnFailure,
+    pub on_failure: OnAuthorityFailure,
     /// Leases of mainline budgets.
     pub lease: LeaseSettings,
     /// Leases of model groups' budgets.
@@ -74,13 +48,7 @@ pub struct BudgetSettings {
 
 impl Default for BudgetSettings {
     fn default() -> Self {
-        Self {
-            reservation: ReservationMode::default(),
-            on_failure: OnFailure::default(),
-            lease: LeaseSettings::default(),
-            model_group_lease: LeaseSettings::default(),
-            zone: TimeZone::UTC,
-        }
+        Self::from(&config::Budgets::default())
     }
 }
 
@@ -91,6 +59,32 @@ impl BudgetSettings {
         match budget.scope {
             Scope::Mainline => &self.lease,
             Scope::ModelGroup(_) => &self.model_group_lease,
+        }
+    }
+}
+
+impl From<&config::Budgets> for BudgetSettings {
+    fn from(said: &config::Budgets) -> Self {
+        Self {
+            reservation: said.reservation,
+            on_failure: said.on_authority_failure,
+            lease: LeaseSettings::from(&said.lease),
+            model_group_lease: LeaseSettings::from(&said.effective_model_group_lease()),
+            zone: said.time_zone.clone(),
+        }
+    }
+}
+
+impl From<&config::Lease> for LeaseSettings {
+    fn from(said: &config::Lease) -> Self {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            fraction_ppm: said.fraction.ppm(),
+            min: said.min,
+            life: ms(said.life),
+            idle_return: ms(said.idle_return),
+            dead_after: ms(said.dead_after),
+            write_off: ms(said.write_off),
         }
     }
 }

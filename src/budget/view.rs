@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::lease::{Lease, Occasion, Verdict};
 use super::plan::Plan;
-use super::{Budgets, Denied, OnFailure, ReservationMode, ReserveError};
+use super::{Budgets, Denied, ReserveError};
+use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::limit::{Axis, BudgetId, Mode, Policy, Source, Window};
 use crate::money::Usd;
 
@@ -90,14 +91,14 @@ impl Budgets {
                 });
                 let seen = seen.await;
                 if seen.is_none()
-                    && settings.on_failure == OnFailure::Open
+                    && settings.on_failure == OnAuthorityFailure::Open
                     && !target.mainline
                     && let Some(mainline) = plan.fallback(target.axis)
                 {
                     target = mainline;
                     continue;
                 }
-                unavailable |= seen.is_none() && settings.on_failure == OnFailure::Closed;
+                unavailable |= seen.is_none() && settings.on_failure == OnAuthorityFailure::Closed;
                 let view = seen.map(|(view, verdict)| {
                     if let Verdict::Denied(denied) = verdict
                         && amount > Usd::ZERO

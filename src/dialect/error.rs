@@ -133,18 +133,38 @@ pub struct GatewayError {
     pub retry_after: Option<u64>,
     /// An object with what a program can use.
     pub details: Option<Value>,
+    /// For the `x-ratelimit-*` headers.
+    pub limit: Option<LimitHeaders>,
+}
+
+/// What the `x-ratelimit-*` headers say about the limit that refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitHeaders {
+    /// How much there is: requests, or US dollars.
+    pub limit: String,
+    /// How much of it is left.
+    pub remaining: String,
+    /// When there is more, Unix seconds; none when nobody knows.
+    pub reset: Option<i64>,
 }
 
 impl GatewayError {
     /// An error with nothing but a message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after: None, details: None }
+        Self { code, message: message.into(), retry_after: None, details: None, limit: None }
     }
 
     /// Adds the seconds after which trying again makes sense.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Adds what is left of the limit that refused.
+    #[must_use]
+    pub fn with_limit(mut self, limit: LimitHeaders) -> Self {
+        self.limit = Some(limit);
         self
     }
 

@@ -18,7 +18,7 @@ mod scan;
 mod usage;
 mod usage_chunk;
 
-pub use error::{ErrorCode, GatewayError, error_body};
+pub use error::{ErrorCode, GatewayError, LimitHeaders, error_body};
 pub use inspect::{CacheWrites, Facts, InspectError, Inspected, ToolCalls, inspect};
 pub use meter::{Charge, Meter};
 pub use models::{ModelEntry, model, model_list};

@@ -20,9 +20,11 @@ use super::credentials::{self, CredentialError};
 use super::{Gateway, body, client, door, models, reply};
 use crate::clock::now_ms;
 use crate::config::Unpriced;
-use crate::dialect::{ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, Route, RouteProblem, inspect, route};
+use crate::dialect::{
+    ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, LimitHeaders, Route, RouteProblem, inspect, route,
+};
 use crate::directory::{Principal, Refusal};
-use crate::limit::CountGuard;
+use crate::limit::{CountGuard, CountKind};
 use crate::provider::{Candidate, NoCandidate};
 
 /// The most bytes of header names and values that are read into meaning; real clients send a few kilobytes.
@@ -124,7 +126,7 @@ impl Gateway {
         ctx.waited = reading.elapsed();
         let (route, body, inspected) = self.understand(session, route, packed, max).await?;
         let candidates = self.candidates(&live, &route, &inspected, &principal)?;
-        self.accept(ctx, route, inspected, body, &principal, candidates)?;
+        self.accept(ctx, route, inspected, body, principal, candidates).await?;
         Ok(Next::Forward)
     }
 
@@ -233,14 +235,14 @@ impl Gateway {
         (price.is_some() || free).then_some(Priced { candidate, price })
     }
 
-    /// Takes the request in: from here on it has room in the ledger.
-    fn accept(
+    /// Takes the request in: from here on it has room in the ledger, and its budgets can pay.
+    async fn accept(
         &self,
         ctx: &mut RequestContext,
         route: Route,
         inspected: Inspected,
         body: Bytes,
-        principal: &Principal,
+        principal: Arc<Principal>,
         candidates: Vec<Priced>,
     ) -> Result<(), GatewayError> {
         let slot = if route.endpoint.is_counting() {
@@ -268,18 +270,24 @@ impl Gateway {
             asked_tier: inspected.service_tier,
             most_drains: bill::most_drains(&principal.count_subject()),
             slot: Mutex::new(slot),
+            reservation: Mutex::new(None),
             attempts: Mutex::new(Vec::new()),
         };
-        ctx.admitted = Some(Box::new(Admitted {
+        let mut admitted = Box::new(Admitted {
             route,
             inspected,
             body,
+            principal,
             candidates,
             turn: 0,
             tries: 0,
             attempts: 0,
+            reserved: None,
+            refusal: None,
             bill: Arc::new(bill),
-        }));
+        });
+        self.reserve(&mut admitted).await?;
+        ctx.admitted = Some(admitted);
         Ok(())
     }
 
@@ -294,6 +302,13 @@ impl Gateway {
                     "limit": refusal.limit,
                     "used": refusal.current,
                 }))
+                .with_limit(LimitHeaders {
+                    limit: refusal.limit.to_string(),
+                    remaining: "0".to_owned(),
+                    // When a place among the concurrent requests is free, nobody knows.
+                    reset: (refusal.kind == CountKind::Rpm)
+                        .then(|| now_ms().div_euclid(1_000) + i64::from(refusal.retry_after)),
+                })
         })
     }
 

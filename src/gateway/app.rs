@@ -8,10 +8,12 @@ use pingora_limits::inflight::Inflight;
 use tokio::sync::Semaphore;
 
 use super::OpenTabs;
+use crate::budget::Budgets;
+use crate::budget::estimate::Learnt;
 use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
-use crate::ledger::Ledger;
-use crate::limit::Counts;
+use crate::ledger::{Ledger, LedgerSeeds};
+use crate::limit::{Counts, Snapshot};
 use crate::pricing::{AppliedJson, PriceBook};
 use crate::provider::{Catalogue, ProviderEvents};
 use crate::telemetry::Metrics;
@@ -29,6 +31,14 @@ pub struct App {
     pub directory: Directory,
     /// Model groups, user groups, their limits and boosts.
     pub limits: Arc<LimitKeeper>,
+    /// The groups of a gateway that has none, for when limits on model groups are switched off.
+    pub no_groups: Arc<Snapshot>,
+    /// What this node holds of everybody's budgets.
+    pub budgets: Arc<Budgets>,
+    /// What budgets start from.
+    pub seeds: Arc<LedgerSeeds>,
+    /// What requests have used lately.
+    pub learnt: Learnt,
     /// Finds out who calls, and slows down those who guess keys.
     pub authenticator: Authenticator,
     /// Holds back an address that sends more than people do.
@@ -36,7 +46,7 @@ pub struct App {
     /// Requests per minute and at once.
     pub counts: Counts,
     /// Where finished requests are recorded.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// What operators see.
     pub metrics: Arc<Metrics>,
     /// What went wrong with providers lately.

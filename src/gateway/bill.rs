@@ -15,15 +15,23 @@ use uuid::Uuid;
 
 use super::app::{App, InFlight};
 use super::context::Priced;
+use super::payers::Reserved;
+use crate::budget::estimate::Asker;
+use crate::budget::{Reservation, Settled};
 use crate::clock::now_ms;
 use crate::dialect::{Charge, Dialect, Endpoint, Meter, ServiceTier, Usage};
 use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
 use crate::limit::CountSubject;
 use crate::money::Usd;
+use crate::pricing::cost;
 use crate::upstream::{Ending, Observer};
 
 /// Recorded for a client that left before there was a status (nginx's convention).
 const CLIENT_LEFT: u16 = 499;
+
+/// What the record of an attempt says that was ended while its budgets were being asked: it has cost nothing.
+const NOT_RESERVED: Settled =
+    Settled { key_era: 0, user_era: 0, counted_in_key_global: true, counted_in_user_global: true };
 
 /// Answers of a key whose concurrent requests are limited that are read on at once after their client has left, if its
 /// limit is not higher. Who leaves more often has the rest cut off and estimated, or leaving would be a way around the
@@ -49,6 +57,8 @@ pub struct Bill {
     pub(super) most_drains: isize,
     /// Room for the record, taken by whoever settles. Free requests have none.
     pub(super) slot: Mutex<Option<LedgerSlot>>,
+    /// What is set aside in budgets; taken while it is moved to those of another attempt.
+    pub(super) reservation: Mutex<Option<Reservation>>,
     /// Attempts that have ended, in order.
     pub(super) attempts: Mutex<Vec<AttemptReport>>,
 }
@@ -60,6 +70,18 @@ pub(super) fn most_drains(subject: &CountSubject) -> isize {
 }
 
 impl Bill {
+    /// Nothing will be charged: what is set aside is given back, and the place in the ledger.
+    pub(super) fn cancel(&self) {
+        drop(self.slot.lock().take());
+        drop(self.reservation.lock().take());
+    }
+
+    /// Charges the budgets; what the record has to say about them. `lsn` is the record's place in the journal.
+    fn charge_budgets(&self, lsn: u64, settled_at: i64, cost: Usd) -> Settled {
+        let reservation = self.reservation.lock().take();
+        reservation.map_or(NOT_RESERVED, |reservation| reservation.settle(lsn, settled_at, cost))
+    }
+
     /// Milliseconds since the request arrived.
     pub(super) fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(i64::MAX)
@@ -71,6 +93,8 @@ pub struct Tab {
     app: Arc<App>,
     pub(super) bill: Arc<Bill>,
     pub(super) priced: Priced,
+    /// None for what is free by nature.
+    reserved: Option<Reserved>,
     /// 1 for the first.
     number: u16,
     started_ms: i64,
@@ -93,6 +117,7 @@ impl Tab {
         app: &Arc<App>,
         bill: &Arc<Bill>,
         priced: Priced,
+        reserved: Option<Reserved>,
         number: u16,
         at_provider: Guard,
         in_flight: Arc<InFlight>,
@@ -101,6 +126,7 @@ impl Tab {
             app: Arc::clone(app),
             bill: Arc::clone(bill),
             priced,
+            reserved,
             number,
             started_ms: bill.elapsed_ms(),
             meter: Mutex::new(None),
@@ -180,7 +206,7 @@ impl Tab {
             Outcome::UpstreamFailed if self.status().is_some_and(|s| s >= 400) => "upstream_status",
             Outcome::UpstreamFailed | Outcome::Interrupted => "broken",
         });
-        let Some(slot) = slot else { return };
+        let Some(mut slot) = slot else { return };
         let charge = self.charge();
         let Charge { usage, estimated } = charge.unwrap_or_default();
         let applied = charge.and(self.priced.price.as_ref()).map(|price| price.applied(&usage));
@@ -189,18 +215,26 @@ impl Tab {
         self.count(&usage, cost);
         let bill = &self.bill;
         let candidate = &self.priced.candidate;
+        if outcome == Outcome::Completed && charge.is_some() && !estimated {
+            let asker = Asker { model: &candidate.served_model, key: bill.key_id };
+            self.app.learnt.record(asker, bill.request_bytes, &usage);
+        }
+        // In this order: budgets take a charge for written when everything up to its number is.
+        let settled_at = now_ms();
+        let lsn = slot.number();
+        let settled = bill.charge_budgets(lsn, settled_at, cost);
         slot.commit(LedgerRecord {
             request_id: bill.request_id,
             attempt: self.number,
             created_at: bill.created_at,
-            settled_at: now_ms(),
+            settled_at,
             user_id: bill.user_id,
             key_id: bill.key_id,
             provider: Arc::clone(&candidate.provider.name),
             dialect: bill.dialect,
             requested_model: bill.requested_model.clone(),
             served_model: candidate.served_model.to_string(),
-            model_group_id: None,
+            model_group_id: self.reserved.and_then(|reserved| reserved.model_group_id),
             outcome,
             estimated,
             status: status.or(self.status()).unwrap_or(if outcome == Outcome::ClientAborted {
@@ -213,10 +247,10 @@ impl Tab {
             usage,
             cost,
             price: applied.map(|applied| self.app.applied_json.of(&applied)),
-            counted_in_user_global: true,
-            counted_in_key_global: true,
-            user_era: 0,
-            key_era: 0,
+            counted_in_user_global: settled.counted_in_user_global,
+            counted_in_key_global: settled.counted_in_key_global,
+            user_era: settled.user_era,
+            key_era: settled.key_era,
             stream: bill.stream,
             request_bytes: bill.request_bytes,
             response_bytes: self.received.load(Ordering::Relaxed),
@@ -234,6 +268,10 @@ impl Tab {
             return self.gave_up.load(Ordering::Acquire).then(unseen);
         };
         let mut charge = meter.charge(self.bill.request_bytes);
+        if charge.estimated {
+            // Text of long words looks like more tokens than were allowed.
+            charge.usage.output = charge.usage.output.min(self.reserved.map_or(u64::MAX, |r| r.most_output));
+        }
         if meter.saw_error() && charge == Charge::default() {
             // Not even the price per request.
             return None;
@@ -244,6 +282,15 @@ impl Tab {
             charge.usage.service_tier = asked;
         }
         Some(charge)
+    }
+
+    /// What the answer has cost by now is set aside, should it be more than was expected.
+    fn raise(&self, meter: &Meter) {
+        let Some(price) = &self.priced.price else { return };
+        let reservation = self.bill.reservation.lock();
+        let Some(reservation) = reservation.as_ref().filter(|reservation| reservation.is_capped()) else { return };
+        let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
+        reservation.raise_to(cost(price, &meter.running(self.bill.request_bytes), multiplier));
     }
 
     fn count(&self, usage: &Usage, cost: Usd) {
@@ -280,6 +327,7 @@ impl Observer for Tab {
         self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if let Some(meter) = self.meter.lock().as_mut() {
             meter.feed(piece);
+            self.raise(meter);
         }
     }
 

@@ -10,8 +10,10 @@ use uuid::Uuid;
 
 use super::app::InFlight;
 use super::bill::{Bill, Tab};
+use super::payers::Reserved;
 use crate::clock::now_ms;
 use crate::dialect::{GatewayError, Inspected, Route, Shape, UsageChunkFilter};
+use crate::directory::Principal;
 use crate::limit::CountGuard;
 use crate::pricing::Price;
 use crate::provider::Candidate;
@@ -96,6 +98,8 @@ pub struct Admitted {
     pub(super) inspected: Inspected,
     /// Its body, unpacked.
     pub(super) body: Bytes,
+    /// Who asks.
+    pub(super) principal: Arc<Principal>,
     /// Who may serve it, in order.
     pub(super) candidates: Vec<Priced>,
     /// The candidate whose turn it is.
@@ -104,6 +108,10 @@ pub struct Admitted {
     pub(super) tries: u32,
     /// Attempts made on all.
     pub(super) attempts: u16,
+    /// What is set aside, and for which candidate.
+    pub(super) reserved: Option<Reserved>,
+    /// What the client is told when no candidate can be paid for: the first refusal.
+    pub(super) refusal: Option<GatewayError>,
     /// What is recorded and charged at the end.
     pub(super) bill: Arc<Bill>,
 }

@@ -7,6 +7,7 @@ use pingora_proxy::{FailToProxy, Session};
 use super::Gateway;
 use super::context::{RequestContext, UpstreamAnswer};
 use super::{reply, route};
+use crate::dialect::ErrorCode;
 
 impl Gateway {
     /// `upstream_response_filter`: an error that another attempt may not meet is not passed on while there is one.
@@ -100,14 +101,15 @@ impl Gateway {
         }
         // Pingora closes the connection after this; say so, or the client's next request is lost.
         session.set_keepalive(None);
-        let sent = match (ctx.refusal.take(), ctx.last_answer.take()) {
-            (_, Some(answer)) => reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await,
-            (refusal, None) => {
-                let refusal = refusal.unwrap_or_else(route::no_provider);
+        let refusal = ctx.refusal.take().unwrap_or_else(route::no_provider);
+        // What a budget says is of more use than what a provider said.
+        let sent = match ctx.last_answer.take().filter(|_| refusal.code == ErrorCode::NoProviderAvailable) {
+            Some(answer) => reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await,
+            None => {
                 self.refused(&refusal);
                 if let Some(admitted) = &ctx.admitted {
                     // A refusal is no row of the ledger.
-                    drop(admitted.bill.slot.lock().take());
+                    admitted.bill.cancel();
                 }
                 reply::refuse(session, ctx, &refusal).await
             }

@@ -24,6 +24,7 @@ mod judge;
 mod meter;
 mod models;
 mod open_tabs;
+mod payers;
 mod reply;
 mod route;
 mod send;
@@ -42,6 +43,7 @@ pub use app::{App, InFlight, InFlightCount, Live};
 pub use context::RequestContext;
 pub use door::door;
 pub use open_tabs::OpenTabs;
+pub use payers::Payers;
 
 /// The gateway as Pingora's proxy sees it.
 pub struct Gateway {

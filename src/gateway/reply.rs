@@ -8,7 +8,6 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::context::RequestContext;
-use crate::clock::now_ms;
 use crate::dialect::{ErrorCode, GatewayError, error_body};
 
 /// Tells the client the request's name.
@@ -22,16 +21,16 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut RequestContext, erro
     if let Some(seconds) = error.retry_after {
         head.insert_header(http::header::RETRY_AFTER, seconds.to_string())?;
     }
-    if error.code == ErrorCode::RateLimitExceeded
-        && let Some(details) = &error.details
-    {
-        head.insert_header("x-ratelimit-limit", details["limit"].to_string())?;
-        head.insert_header("x-ratelimit-remaining", "0")?;
-        // When a place among the concurrent requests is free, nobody knows.
-        if let (Some("rpm"), Some(seconds)) = (details["window"].as_str(), error.retry_after) {
-            let reset = now_ms().div_euclid(1_000) + i64::try_from(seconds).unwrap_or(i64::MAX / 2);
+    if let Some(limit) = &error.limit {
+        head.insert_header("x-ratelimit-limit", &limit.limit)?;
+        head.insert_header("x-ratelimit-remaining", &limit.remaining)?;
+        if let Some(reset) = limit.reset {
             head.insert_header("x-ratelimit-reset", reset.to_string())?;
         }
+    }
+    if error.code == ErrorCode::BudgetExceeded {
+        // The official SDKs would ask again and again.
+        head.insert_header("x-should-retry", "false")?;
     }
     if error.code == ErrorCode::MethodNotAllowed
         && let Some(allow) = error.details.as_ref().and_then(|d| d["allow"].as_str())

@@ -15,6 +15,12 @@ impl Gateway {
     /// provider's number of attempts, then the next.
     pub(super) async fn route(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         loop {
+            if let Some(admitted) = ctx.admitted.as_mut()
+                && let Err(refusal) = self.reserve(admitted).await
+            {
+                ctx.refusal = Some(refusal);
+                return Err(Error::explain(ErrorType::HTTPStatus(503), "no provider is left").into_in());
+            }
             let Some((priced, number, tries)) = ctx.admitted.as_mut().and_then(|admitted| {
                 let priced = admitted.candidates.get(admitted.turn)?.clone();
                 admitted.tries = admitted.tries.saturating_add(1);
@@ -33,7 +39,8 @@ impl Gateway {
             let Some(admitted) = ctx.admitted.as_mut() else { continue };
             admitted.attempts = number;
             let in_flight = Arc::clone(&ctx.in_flight);
-            let tab = Tab::open(&self.app, &admitted.bill, priced.clone(), number, at_provider, in_flight);
+            let (bill, reserved) = (&admitted.bill, admitted.reserved);
+            let tab = Tab::open(&self.app, bill, priced.clone(), reserved, number, at_provider, in_flight);
             let inspected = &admitted.inspected;
             let adds_usage =
                 inspected.endpoint == Endpoint::ChatCompletions && inspected.stream && !inspected.include_usage;

@@ -77,7 +77,9 @@ impl Snapshot {
         }
     }
 
-    fn source_name(&self, source: Source) -> Option<&str> {
+    /// The name of a source that is a user group; of others the name is known to who asks.
+    #[must_use]
+    pub fn source_name(&self, source: Source) -> Option<&str> {
         match source {
             Source::UserGroup(id) => self.user_group_name(id),
             Source::User(_) | Source::Key(_) | Source::Provider(_) => None,

@@ -18,6 +18,6 @@ pub use counts::{Axis, CountGuard, CountKind, CountLimits, CountRefusal, CountSu
 pub use data::{BoostRow, LimitData, LimitRow, ModelGroupRow, Owner, Subject, UserGroupRow, WindowCap};
 pub use explain::CapExplanation;
 pub use policy::{BudgetId, CapStep, LARGEST_CAP, Policy, Scope, Source, WindowPolicy, provider_owner};
-pub use resolve::{Budget, Payers, Resolution, mainline_policy, provider_policy};
+pub use resolve::{Budget, Payers, Resolution, mainline_policy, provider_budget};
 pub use snapshot::{ModelGroup, Snapshot};
 pub use window::{Mode, Window};

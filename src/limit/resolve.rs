@@ -113,12 +113,13 @@ pub fn mainline_policy(axis: Axis, owner: &Owner) -> Option<Policy> {
     merge::policy(Facts::of(owner), &[Row { source, caps: &owner.mainline, stamp: owner.stamp }], &[])
 }
 
-/// What may be spent at a provider. The configuration that says so has no versions and no eras: both are 0.
+/// The budget of a provider, and its caps if it has any. The configuration that says so has no versions and no eras:
+/// both are 0.
 #[must_use]
-pub fn provider_policy(name: &str, limits: &[WindowCap]) -> Option<(BudgetId, Policy)> {
+pub fn provider_budget(name: &str, limits: &[WindowCap]) -> (BudgetId, Option<Arc<Policy>>) {
     let owner = Owner { id: provider_owner(name), mainline: limits.to_vec(), ..Owner::default() };
     let id = BudgetId { axis: Axis::Provider, owner: owner.id, scope: Scope::Mainline };
-    Some((id, mainline_policy(Axis::Provider, &owner)?))
+    (id, mainline_policy(Axis::Provider, &owner).map(Arc::new))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ fn f07_a_cap_of_nothing_or_less_is_not_set_whatever_its_window() {
     assert_eq!(bases(&resolve(&snapshot).key.group.unwrap().policy), [(Window::Daily, usd(5))]);
     let owner = with_mainline(USER, &caps);
     assert_eq!(bases(&mainline_policy(Axis::User, &owner).unwrap()), [(Window::Daily, usd(5))]);
-    assert_eq!(bases(&provider_policy("p", &caps).unwrap().1), [(Window::Daily, usd(5))]);
+    assert_eq!(bases(&provider_budget("p", &caps).1.unwrap()), [(Window::Daily, usd(5))]);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn f20_rows_without_a_cap_above_nothing_are_no_budget_and_lift_no_limit() {
         }
         let zeros = with_mainline(USER, &caps);
         assert_eq!(snapshot.resolve(&zeros, &zeros, "other").user.mainline, None);
-        assert_eq!(provider_policy("p", &caps), None);
+        assert_eq!(provider_budget("p", &caps).1, None);
     }
 }
 
@@ -266,7 +266,8 @@ fn a_policy_carries_the_eras_of_its_owner() {
 
 #[test]
 fn a_provider_has_the_same_budget_on_every_node() {
-    let (id, policy) = provider_policy("anthropic", &[cap(Window::Monthly, 100)]).unwrap();
+    let (id, policy) = provider_budget("anthropic", &[cap(Window::Monthly, 100)]);
+    let policy = policy.unwrap();
     let scope = Scope::Mainline;
     assert_eq!(id, BudgetId { axis: Axis::Provider, owner: provider_owner("anthropic"), scope });
     assert_ne!(id.owner, provider_owner("openai"));

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::budget::Uncapped;
 use crate::config;
 use crate::dialect::Dialect;
 use crate::directory::ProviderGroups;
+use crate::limit;
 use crate::upstream::{Endpoint, EndpointError, Timeouts};
 
 /// A provider that cannot be used as it is configured.
@@ -28,6 +30,8 @@ pub struct Provider {
     pub endpoint: Endpoint,
     /// How long each part of an attempt may take.
     pub timeouts: Timeouts,
+    /// What may be spent at it.
+    pub budget: Uncapped,
     bearer: Option<HeaderValue>,
     plain_key: Option<HeaderValue>,
 }
@@ -59,6 +63,7 @@ impl Provider {
                 idle: settings.timeouts.idle,
                 total: settings.timeouts.total,
             },
+            budget: limit::provider_budget(&settings.name, &Vec::from(&settings.limits)),
             settings: settings.clone(),
         })
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::world::*;
-use crate::budget::{BudgetSettings, LeaseSettings, OnFailure, ReservationMode, ReserveError};
+use crate::budget::{BudgetSettings, LeaseSettings, OnAuthorityFailure, ReservationMode, ReserveError};
 use crate::limit::{Axis, CapStep, Window};
 use crate::money::Usd;
 
 fn closed() -> BudgetSettings {
-    BudgetSettings { on_failure: OnFailure::Closed, ..worst_case() }
+    BudgetSettings { on_failure: OnAuthorityFailure::Closed, ..worst_case() }
 }
 
 #[tokio::test]
