@@ -6,7 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::world::*;
-use crate::budget::{BudgetSettings, Plan, Reservation, ReservationMode};
+use crate::budget::{BudgetSettings, Plan, Reservation};
+use crate::config::ReservationMode;
 use crate::limit::{Axis, BudgetId, Policy, Window};
 use crate::money::Usd;
 

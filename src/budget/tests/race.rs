@@ -7,7 +7,8 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::world::*;
-use crate::budget::{BudgetSettings, Plan, ReservationMode, ReserveError};
+use crate::budget::{BudgetSettings, Plan, ReserveError};
+use crate::config::ReservationMode;
 use crate::limit::{Axis, Mode, Window};
 use crate::money::Usd;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::world::*;
-use crate::budget::{BudgetSettings, LeaseSettings, OnAuthorityFailure, ReservationMode, ReserveError};
+use crate::budget::{BudgetSettings, LeaseSettings, ReserveError};
+use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::limit::{Axis, CapStep, Window};
 use crate::money::Usd;
 

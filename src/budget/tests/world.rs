@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use crate::budget::account::MINUTE;
 use crate::budget::{
     AxisPlan, BudgetSettings, Budgets, Clock, Denial, Incarnation, Lsn, MemoryAuthority, Plan, Reservation,
-    ReservationMode, ReserveError, Seed, SeedError, SeedQuery, Seeds, WindowSeed,
+    ReserveError, Seed, SeedError, SeedQuery, Seeds, WindowSeed,
 };
+use crate::config::ReservationMode;
 use crate::limit::{Axis, BudgetId, CapStep, Mode, Policy, Scope, Source, Window, WindowPolicy};
 use crate::money::Usd;
 
