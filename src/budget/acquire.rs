@@ -132,8 +132,7 @@ impl Budgets {
         had: &Had,
         mut now: i64,
     ) -> Result<[Hold; 3], ReserveError> {
-        let began = Instant::now();
-        let deadline = began + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         let mut targets = plan.targets();
         let mut entries = self.entries(&targets, amount, now);
         let mut waiter = Waiter::default();
@@ -141,7 +140,6 @@ impl Budgets {
             now = now.max((self.clock)());
             let short = match self.take(&targets, &entries, amount, had, Some(&waiter), now) {
                 Taking::Took(took) => {
-                    self.stats.waited(began.elapsed());
                     return Ok(holds(targets, entries, took));
                 }
                 Taking::Gone => {
@@ -190,7 +188,6 @@ impl Budgets {
                 Step::Deny(denials) => denials,
                 _ => Vec::new(),
             });
-            self.stats.waited(began.elapsed());
             return Err(Denied::of(denials.collect()).map_or(ReserveError::Unavailable, ReserveError::Denied));
         }
     }

@@ -46,7 +46,7 @@ pub use reservation::{Reservation, Settled};
 pub use seeds::{SeedError, Seeds};
 pub use settings::{BudgetSettings, LeaseSettings};
 
-pub use stats::{ExchangeResult, LeaseStats, WAIT_BOUNDS_US};
+pub use stats::{ExchangeResult, LeaseStats};
 pub use view::{BudgetView, Explained, WindowView};
 
 use driver::Queue;

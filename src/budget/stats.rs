@@ -1,12 +1,8 @@
 //! What is counted about leases, for metrics.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::money::Usd;
-
-/// Upper bounds of the buckets of [`LeaseStats::waits`], in microseconds; the last bucket has none.
-pub const WAIT_BOUNDS_US: [u64; 10] = [10, 100, 1_000, 5_000, 10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +23,6 @@ pub enum ExchangeResult {
 #[derive(Debug, Default)]
 pub struct LeaseStats {
     exchanges: [AtomicU64; 5],
-    waits: [AtomicU64; WAIT_BOUNDS_US.len() + 1],
-    waited_us: AtomicU64,
     violations: AtomicU64,
     outstanding: AtomicI64,
 }
@@ -57,13 +51,6 @@ impl LeaseStats {
         self.exchanges[result as usize].load(Ordering::Relaxed)
     }
 
-    /// How many requests waited for a lease, by how long (see [`WAIT_BOUNDS_US`]); and how long in all, in
-    /// microseconds.
-    #[must_use]
-    pub fn waits(&self) -> ([u64; WAIT_BOUNDS_US.len() + 1], u64) {
-        (std::array::from_fn(|at| self.waits[at].load(Ordering::Relaxed)), self.waited_us.load(Ordering::Relaxed))
-    }
-
     /// How many requests were admitted without knowing whether a budget could pay.
     #[must_use]
     pub fn unenforced_violations(&self) -> u64 {
@@ -78,13 +65,6 @@ impl LeaseStats {
 
     pub(super) fn count(&self, result: ExchangeResult) {
         self.exchanges[result as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn waited(&self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let bucket = WAIT_BOUNDS_US.partition_point(|&bound| bound < us);
-        self.waits[bucket].fetch_add(1, Ordering::Relaxed);
-        self.waited_us.fetch_add(us, Ordering::Relaxed);
     }
 
     pub(super) fn violation(&self) {

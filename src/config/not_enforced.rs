@@ -13,22 +13,6 @@ impl Config {
             }
         };
 
-        let (budgets, budgets_default) = (&self.budgets, super::Budgets::default());
-        let keys = [
-            ("model_group_limits", budgets.model_group_limits != budgets_default.model_group_limits),
-            ("on_authority_failure", budgets.on_authority_failure != budgets_default.on_authority_failure),
-            ("reservation", budgets.reservation != budgets_default.reservation),
-            (
-                "default_max_output_tokens",
-                budgets.default_max_output_tokens != budgets_default.default_max_output_tokens,
-            ),
-            ("lease", budgets.lease != budgets_default.lease),
-            ("model_group_lease", budgets.model_group_lease != budgets_default.model_group_lease),
-        ];
-        for (key, differs) in keys {
-            note(differs, &format!("budgets.{key}"), "enforce budgets");
-        }
-
         let (ledger, ledger_default) = (&self.ledger, Ledger::default());
         note(ledger.journal_max != ledger_default.journal_max, "ledger.journal_max", "keep a journal");
         note(ledger.fsync != ledger_default.fsync, "ledger.fsync", "keep a journal");
@@ -49,7 +33,6 @@ impl Config {
 
         for (index, provider) in self.providers.iter().enumerate() {
             let path = format!("providers[{index}]");
-            note(!provider.limits.is_empty(), &format!("{path}.limits"), "enforce budgets of providers");
             let circuit = provider.circuit != Circuit::default();
             note(circuit, &format!("{path}.circuit"), "leave a failing provider alone");
         }
@@ -79,16 +62,6 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        assert_eq!(
-            paths,
-            [
-                "budgets.lease",
-                "ledger.journal_max",
-                "routing.strategy",
-                "routing.racing.after",
-                "providers[1].limits",
-                "providers[1].circuit"
-            ]
-        );
+        assert_eq!(paths, ["ledger.journal_max", "routing.strategy", "routing.racing.after", "providers[1].circuit"]);
     }
 }

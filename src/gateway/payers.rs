@@ -2,6 +2,7 @@
 //! cannot pay.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -125,8 +126,11 @@ impl Gateway {
         let now = now_ms();
         let had = bill.reservation.lock().take();
         let outcome = match had {
-            None => app.budgets.reserve(&payers.plan, amount, now).await,
-            Some(mut had) => match had.move_to(&payers.plan, amount, now).await {
+            None => match app.budgets.try_reserve(&payers.plan, amount, now) {
+                Some(decided) => decided,
+                None => self.timed(app.budgets.reserve(&payers.plan, amount, now)).await,
+            },
+            Some(mut had) => match self.timed(had.move_to(&payers.plan, amount, now)).await {
                 Ok(()) => Ok(had),
                 Err(refused) => {
                     *bill.reservation.lock() = Some(had);
@@ -148,6 +152,16 @@ impl Gateway {
                 Err(Skipped::Refused(exceeded(&denied, &groups, principal, payers.model_group.as_deref(), now)))
             }
         }
+    }
+}
+
+impl Gateway {
+    /// Whoever waits for a lease is counted.
+    async fn timed<T>(&self, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        self.app.metrics.lease_wait.observe(began.elapsed().as_secs_f64());
+        done
     }
 }
 

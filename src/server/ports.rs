@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::{Lifecycle, PriceKeeper, ServeOptions};
 use crate::admin::{self, AdminState, Auth, Invalidate, ProviderError, ProviderStatus, ProviderView};
+use crate::budget::ExchangeResult;
 use crate::clock::now_ms;
 use crate::directory::{Announcer, Change};
 use crate::gateway::App;
@@ -77,6 +78,14 @@ fn read_gauges(app: &App, metrics: &Metrics) {
         let counter = metrics.ledger_records.with_label_values(&[result]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
+    let leases = app.budgets.stats();
+    for result in ExchangeResult::ALL {
+        let counter = metrics.lease_exchanges.with_label_values(&[result.as_str()]);
+        counter.inc_by(leases.exchanges(result).saturating_sub(counter.get()));
+    }
+    metrics.lease_outstanding.set(leases.outstanding().to_f64_for_display());
+    let violations = &metrics.unenforced_violations;
+    violations.inc_by(leases.unenforced_violations().saturating_sub(violations.get()));
     let now = now_ms();
     metrics.snapshot_age.set(app.directory.snapshot_age(now).max(app.limits.age(now)).as_secs_f64());
 }

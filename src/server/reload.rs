@@ -110,6 +110,11 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     if config.log.format != old.config.log.format {
         tracing::warn!("log.format: the change takes effect at the next start");
     }
+    if config.budgets.time_zone != old.config.budgets.time_zone {
+        // Sums of windows that run now were made for the old days, weeks and months.
+        tracing::warn!("budgets.time_zone: the change takes effect at the next start");
+        config.budgets.time_zone = old.config.budgets.time_zone.clone();
+    }
     for warning in config.not_enforced() {
         tracing::warn!("{warning}");
     }

@@ -6,7 +6,8 @@ use axum::http::header;
 use axum::routing::get;
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -39,6 +40,14 @@ pub struct Metrics {
     pub cost_usd: CounterVec,
     /// Tokens by kind.
     pub tokens: IntCounterVec,
+    /// Exchanges about leases by how they ended.
+    pub lease_exchanges: IntCounterVec,
+    /// Time that requests waited for a lease; those that found one at hand are not counted.
+    pub lease_wait: Histogram,
+    /// What this node holds of all budgets, in US dollars.
+    pub lease_outstanding: Gauge,
+    /// Requests that were admitted without knowing whether a budget could pay.
+    pub unenforced_violations: IntCounter,
     /// Requests in flight, answers that are read on without their client included.
     pub in_flight: IntGauge,
     /// Seconds that the oldest finished request waits for the database.
@@ -51,7 +60,7 @@ pub struct Metrics {
     pub config_reload_success: IntGauge,
     /// When the configuration was last read with success, Unix seconds.
     pub config_reload_timestamp: Gauge,
-    /// Seconds since users and keys were last read with success.
+    /// Seconds since users, keys and limits were last read with success.
     pub snapshot_age: Gauge,
 }
 
@@ -80,6 +89,30 @@ impl Default for Metrics {
                 CounterVec::new(opts("cost_usd_total", "What was charged, in US dollars."), &["provider", "model"]),
             ),
             tokens: counters(&registry, "tokens_total", "Tokens by kind.", &["kind"]),
+            lease_exchanges: counters(
+                &registry,
+                "lease_exchanges_total",
+                "Exchanges about leases by how they ended.",
+                &["result"],
+            ),
+            lease_wait: histogram(
+                &registry,
+                "lease_wait_seconds",
+                "Time that requests waited for a lease; those that found one at hand are not counted.",
+                OVERHEADS,
+            ),
+            lease_outstanding: float_gauge(
+                &registry,
+                "lease_outstanding_usd",
+                "What this node holds of all budgets, in US dollars.",
+            ),
+            unenforced_violations: register(
+                &registry,
+                IntCounter::with_opts(opts(
+                    "unenforced_violations_total",
+                    "Requests that were admitted without knowing whether a budget could pay.",
+                )),
+            ),
             in_flight: gauge(&registry, "in_flight", "Requests in flight."),
             ledger_lag: float_gauge(
                 &registry,
@@ -101,7 +134,7 @@ impl Default for Metrics {
             snapshot_age: float_gauge(
                 &registry,
                 "snapshot_age_seconds",
-                "Seconds since users and keys were last read with success.",
+                "Seconds since users, keys and limits were last read with success.",
             ),
             registry,
         }
