@@ -22,6 +22,7 @@ mod guards;
 mod keepalive_race;
 mod metrics;
 mod models;
+mod overspend;
 mod packaging;
 mod postgres;
 mod reload;

@@ -1,0 +1,181 @@
+//! A cap is a cap: however many ask at once, whatever window and whoever's budget it is.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::support::admin::Caller;
+use crate::support::gateway::Setup;
+use crate::support::provider::Received;
+use crate::support::{Admin, Answer, Api, Gateway, Provider, client, eventually};
+
+const WINDOWS: [&str; 5] = ["5h", "daily", "weekly", "monthly", "total"];
+
+/// USD per million tokens of [`MODEL`]. An answer of 990 tokens to a prompt of 500 costs 0.05.
+const PRICE: (f64, f64) = (1.0, 50.0);
+const MODEL: &str = "dear-model";
+const CAP: f64 = 1.0;
+
+const REQUESTS: usize = 200;
+const AT_ONCE: usize = 50;
+
+/// Whose limit it is, and on what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    User,
+    Key,
+    UserForGroup,
+    UserGroupForGroup,
+    KeyForGroup,
+}
+
+const WHOSE: [Whose; 5] = [Whose::User, Whose::Key, Whose::UserForGroup, Whose::UserGroupForGroup, Whose::KeyForGroup];
+
+/// Almost as much as was asked for: 0.05 USD for 1 000 tokens, 0.50 for 10 000.
+fn answer(request: &Received) -> Answer {
+    let output = request.json()["max_tokens"].as_u64().unwrap_or(1_000) - 10;
+    let usage = json!({"prompt_tokens": 500, "completion_tokens": output, "total_tokens": output + 500});
+    let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}});
+    let body = json!({"id": "1", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice], "usage": usage});
+    Answer::json(200, &body).after(Duration::from_millis(30))
+}
+
+async fn gateway(reservation: &str) -> (Provider, Gateway, i64) {
+    let provider = Provider::start().await;
+    provider.decide(answer);
+    let setup = Setup::new([provider.entry("slow", &["openai_chat"])]);
+    let gateway = setup.set("budgets", json!({"reservation": reservation})).start().await;
+    let admin = gateway.admin();
+    let price = json!({
+        "inputUsdPerMillion": PRICE.0, "outputUsdPerMillion": PRICE.1, "maxInputTokens": 100_000, "maxOutputTokens": 2_000,
+    });
+    admin.put(&format!("/prices/{MODEL}"), &price).await;
+    let group = admin.post("/model-groups", &json!({"name": "dear", "models": [MODEL]})).await;
+    (provider, gateway, group["id"].as_i64().unwrap())
+}
+
+/// Somebody new, who may spend so much in one window.
+async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd: f64) -> Caller {
+    let limits = json!({window: {"usd": usd}});
+    let on = |yes: bool| if yes { json!({"limits": limits}) } else { json!({}) };
+    let caller = admin.caller(on(whose == Whose::User), on(whose == Whose::Key)).await;
+    let (kind, id) = match whose {
+        Whose::User | Whose::Key => return caller,
+        Whose::UserForGroup => ("user", caller.user_id),
+        Whose::KeyForGroup => ("key", caller.key_id),
+        Whose::UserGroupForGroup => {
+            let name = format!("users {}", caller.user_id);
+            let id = admin.post("/user-groups", &json!({"name": name})).await["id"].as_i64().unwrap();
+            admin.put(&format!("/user-groups/{id}/members/{}", caller.user_id), &json!({})).await;
+            ("user_group", id)
+        }
+    };
+    let limit = json!({"subjectType": kind, "subjectId": id, "modelGroupId": group, "limits": limits});
+    admin.put("/model-limits", &limit).await;
+    caller
+}
+
+/// Asks so often, so many at once; how many passed.
+async fn ask(gateway: &Gateway, caller: &Caller, max_tokens: Option<u64>, times: usize) -> usize {
+    let http = client();
+    let mut body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Is it so?"}]});
+    if let Some(max_tokens) = max_tokens {
+        body["max_tokens"] = json!(max_tokens);
+    }
+    let (url, body) = (format!("{}{}", gateway.url(), Api::Chat.path(MODEL, false)), &body);
+    let asking = (0..times).map(|_| {
+        let request = http.post(&url).bearer_auth(&caller.secret).json(body);
+        async move {
+            let response = request.send().await.unwrap();
+            let status = response.status().as_u16();
+            let body: Value = response.json().await.unwrap();
+            match status {
+                200 => true,
+                402 => {
+                    assert_eq!(body["error"]["code"], "budget_exceeded", "{body}");
+                    false
+                }
+                _ => panic!("{status}: {body}"),
+            }
+        }
+    });
+    let passed = futures::stream::iter(asking).buffer_unordered(AT_ONCE).filter(|passed| std::future::ready(*passed));
+    passed.count().await
+}
+
+/// What the ledger says was spent, once it has so many rows.
+async fn spent(gateway: &Gateway, caller: &Caller, rows: usize) -> f64 {
+    let path = format!("/usage/summary?userId={}&groupBy=keyId", caller.user_id);
+    let summary = eventually("all rows are written", async || {
+        let summary = gateway.admin().get(&path).await;
+        (summary["requests"] == rows).then_some(summary)
+    })
+    .await;
+    summary["totalUsd"].as_f64().unwrap()
+}
+
+/// Every window of everybody's budget, one after the other on one node; `check` is told what each spent.
+async fn race(reservation: &str, max_tokens: Option<u64>, check: impl Fn(&str, f64)) {
+    let (provider, gateway, group) = gateway(reservation).await;
+    let mut paid = 0;
+    for whose in WHOSE {
+        for window in WINDOWS {
+            let caller = limited(gateway.admin(), whose, window, group, CAP).await;
+            let passed = ask(&gateway, &caller, max_tokens, REQUESTS).await;
+            let usd = spent(&gateway, &caller, passed).await;
+            let what = format!("{reservation}, {window} of {whose:?}, max_tokens {max_tokens:?}");
+            println!("{what}: {usd:.2} USD, {passed} of {REQUESTS} passed");
+            check(&what, usd);
+            paid += passed;
+        }
+    }
+    assert_eq!(provider.requests().len(), paid, "what was refused reached no provider");
+    assert!(gateway.metric("unenforced_violations_total").await.abs() < f64::EPSILON);
+}
+
+fn holds(what: &str, usd: f64) {
+    assert!(usd <= CAP + 1e-9, "{what}: {usd} USD passed a cap of {CAP}");
+    assert!(usd >= 0.9 - 1e-9, "{what}: only {usd} USD of {CAP} could be used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_worst_case_no_cap_is_passed_and_all_of_it_can_be_used() {
+    race("worst_case", Some(1_000), holds).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_worst_case_no_cap_is_passed_where_requests_do_not_say_how_long_the_answer_may_be() {
+    race("worst_case", None, holds).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_expected_a_cap_is_passed_by_no_more_than_the_estimates_were_wrong() {
+    // What a request is expected to cost before anything is learnt: a quarter of a token per byte, 1 000 tokens.
+    for max_tokens in [None, Some(1_000)] {
+        race("expected", max_tokens, |what, usd| {
+            // The prompt was taken for fewer tokens than it had: in each of those in flight.
+            let error = AT_ONCE as f64 * 500.0 * PRICE.0 / 1e6;
+            println!("{what}: passed by {:.4} USD, estimates were wrong by {error:.4} at most", (usd - CAP).max(0.0));
+            assert!(usd <= CAP + error, "{what}: {usd} USD");
+            assert!(usd >= 0.9 - 1e-9, "{what}: only {usd} USD of {CAP} could be used");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h08_nobody_is_refused_while_the_cap_can_pay() {
+    for reservation in ["expected", "worst_case"] {
+        let (_provider, gateway, group) = gateway(reservation).await;
+        for whose in WHOSE {
+            let caller = limited(gateway.admin(), whose, "daily", group, 100.0).await;
+            // 0.50 each: 12 are used when the bursts begin, 87 when they are over.
+            for burst in [24, 50, 50, 50] {
+                let asked = ask(&gateway, &caller, Some(10_000), burst).await;
+                assert_eq!(asked, burst, "{reservation}, {whose:?}");
+            }
+            assert!((spent(&gateway, &caller, 174).await - 87.0).abs() < 1e-9);
+        }
+    }
+}
