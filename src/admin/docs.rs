@@ -27,6 +27,8 @@ const CONTENT_SECURITY_POLICY: &str =
     tags(
         (name = "users", description = "Who pays."),
         (name = "keys", description = "The secrets that clients send."),
+        (name = "groups", description = "Sets of users and of models."),
+        (name = "budgets", description = "Limits, boosts, and what is left."),
         (name = "prices", description = "What models cost."),
         (name = "usage", description = "What was spent."),
         (name = "providers", description = "Where requests go."),
@@ -65,7 +67,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         "adminToken": {"type": "http", "scheme": "bearer", "description": "An admin token."},
         "userKey": {"type": "http", "scheme": "bearer", "description": "A user's key."},
     });
-    for name in ["User", "Key"] {
+    for name in ["User", "Key", "UserGroup", "ModelGroup", "ModelLimitCaps"] {
         let mut patch = document["components"]["schemas"][format!("{name}Fields")].clone();
         all_optional(&mut patch);
         document["components"]["schemas"][format!("{name}Patch")] = patch;
@@ -122,13 +124,18 @@ fn flatten(node: &mut Value) {
 /// A patch may leave everything out, and what it leaves out has no default.
 fn all_optional(schema: &mut Value) {
     if let Some(schema) = schema.as_object_mut() {
-        schema.remove("required");
         schema.insert("description".to_owned(), json!("A JSON Merge Patch (RFC 7396): null takes a value away."));
     }
-    if let Some(properties) = schema["properties"].as_object_mut() {
-        for property in properties.values_mut().filter_map(Value::as_object_mut) {
-            property.remove("default");
-        }
+    loosen(schema);
+}
+
+fn loosen(schema: &mut Value) {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("required");
+        schema.remove("default");
+    }
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(loosen);
     }
 }
 
@@ -226,7 +233,8 @@ fn parameter(operation: &mut Value, name: &str, description: &str, schema: &Valu
 fn parameters(operation: &mut Value) {
     let Some(parameters) = operation["parameters"].as_array_mut() else { return };
     for parameter in parameters {
-        if parameter["in"] == "path" && parameter["name"] == "id" {
+        let is_id = parameter["name"] == "userId" || parameter["name"] == "id";
+        if parameter["in"] == "path" && is_id {
             parameter["schema"] =
                 json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": super::params::MAX_ID});
         }

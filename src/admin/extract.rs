@@ -32,8 +32,55 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Name(text) = Name::from_request_parts(parts, state).await?;
-        let id = text.parse().ok().filter(|id| (1..=MAX_ID).contains(id) && !text.starts_with('+'));
-        id.map(Self).ok_or_else(|| Problem::invalid("id", "invalid", format!("must be an integer from 1 to {MAX_ID}")))
+        id("id", &text).map(Self)
+    }
+}
+
+/// Reads an id.
+///
+/// # Errors
+/// It is not one.
+pub fn id(name: &str, text: &str) -> Result<i64, Problem> {
+    let id = text.parse().ok().filter(|id| (1..=MAX_ID).contains(id) && !text.starts_with('+'));
+    id.ok_or_else(|| Problem::invalid(name, "invalid", format!("must be an integer from 1 to {MAX_ID}")))
+}
+
+/// The ids of an object and of a user in the path.
+#[derive(Clone, Copy, Debug)]
+pub struct IdAndId(pub i64, pub i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdAndId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let (first, second) = path::<(String, String), S>(parts, state).await?;
+        Ok(Self(id("id", &first)?, id("userId", &second)?))
+    }
+}
+
+/// The id of an object in the path, and a name below it, decoded.
+#[derive(Debug)]
+pub struct IdAndName(pub i64, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdAndName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let (first, name) = path::<(String, String), S>(parts, state).await?;
+        Ok(Self(id("id", &first)?, name))
+    }
+}
+
+/// Two names in the path, decoded.
+#[derive(Debug)]
+pub struct TwoNames(pub String, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for TwoNames {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let (first, second) = path::<(String, String), S>(parts, state).await?;
+        Ok(Self(first, second))
     }
 }
 
@@ -45,13 +92,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(name)) => Ok(Self(name)),
-            Err(PathRejection::FailedToDeserializePathParams(_)) => {
-                Err(Problem::new(Code::InvalidRequest, "The path is not valid UTF-8 once its %-escapes are decoded."))
-            }
-            Err(other) => Err(Problem::internal(&other)),
+        path::<String, S>(parts, state).await.map(Self)
+    }
+}
+
+async fn path<T: DeserializeOwned + Send, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<T, Problem> {
+    match Path::<T>::from_request_parts(parts, state).await {
+        Ok(Path(found)) => Ok(found),
+        Err(PathRejection::FailedToDeserializePathParams(_)) => {
+            Err(Problem::new(Code::InvalidRequest, "The path is not valid UTF-8 once its %-escapes are decoded."))
         }
+        Err(other) => Err(Problem::internal(&other)),
     }
 }
 

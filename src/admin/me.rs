@@ -11,6 +11,7 @@ use super::AdminState;
 use super::auth::KeyOwner;
 use super::extract::Params;
 use super::keys::Key;
+use super::limits::Limits;
 use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::time::Instant;
@@ -43,6 +44,8 @@ pub struct MyUser {
     /// Requests in flight at once over all its keys; null: not limited.
     #[schema(required)]
     max_concurrent_requests: Option<i32>,
+    /// The most that may be spent on everything that no model group claims.
+    limits: Limits,
     /// Globs on the requested model; empty: all.
     allowed_models: Vec<String>,
     /// Names of provider groups; empty: all.
@@ -55,13 +58,14 @@ pub struct MyUser {
 #[utoipa::path(get, path = "/me", operation_id = "getMe", tag = "me", security(("userKey" = [])),
     responses((status = 200, description = "The key and its user.", body = Me)))]
 pub(super) async fn get(owner: KeyOwner) -> Result<Json<Me>, Problem> {
-    let user = User::show(owner.user)?;
+    let user = User::show(owner.user, Vec::new())?;
     let user = MyUser {
         id: user.id,
         name: user.name,
         expires_at: user.expires_at,
         rpm: user.rpm,
         max_concurrent_requests: user.max_concurrent_requests,
+        limits: user.limits,
         allowed_models: user.allowed_models,
         provider_groups: user.provider_groups,
         version: user.version,

@@ -23,6 +23,9 @@ pub trait Invalidate: Send + Sync {
     async fn user(&self, id: i64);
     /// The key with this id, whose secret has (or had) this hash, was created, changed or deleted.
     async fn key(&self, id: i64, hash: &str);
+    /// So many users and keys (by id, with the hash of the secret) were changed at once that there is no point in
+    /// naming each of them everywhere.
+    async fn owners(&self, users: &[i64], keys: &[(i64, String)]);
     /// Prices were changed.
     async fn prices(&self);
     /// Model groups, user groups, their members, limits or boosts were changed. Whoever wrote to users or keys, be it

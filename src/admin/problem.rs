@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::DbErr;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,6 +25,8 @@ pub enum Code {
     MethodNotAllowed,
     /// 409: another object stands in the way.
     Conflict,
+    /// 409: a model is in another model group, which `conflictsWith` names.
+    ModelInOtherGroup,
     /// 412: the object has changed since it was read.
     VersionMismatch,
     /// 413: the body is too large.
@@ -51,6 +53,7 @@ impl Code {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Conflict"),
+            Self::ModelInOtherGroup => (StatusCode::CONFLICT, "model_in_other_group", "Model in another group"),
             Self::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "version_mismatch", "Version mismatch"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
             Self::UnsupportedMediaType => {
@@ -106,7 +109,18 @@ pub struct Problem {
     code: Code,
     detail: String,
     invalid_params: Vec<InvalidParam>,
+    conflicts_with: Option<Other>,
     retry_after: Option<u128>,
+}
+
+/// The object that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ConflictingObject)]
+pub struct Other {
+    /// Its id.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
 }
 
 /// The document on the wire.
@@ -131,13 +145,17 @@ pub struct ProblemDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     invalid_params: Vec<InvalidParam>,
+    /// The object that stands in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    conflicts_with: Option<Other>,
 }
 
 impl Problem {
     /// A problem with a sentence about this occurrence.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), invalid_params: Vec::new(), retry_after: None }
+        Self { code, detail: detail.into(), invalid_params: Vec::new(), conflicts_with: None, retry_after: None }
     }
 
     /// Fields or parameters are wrong.
@@ -147,7 +165,7 @@ impl Problem {
             [one] => format!("{}: {}", one.path, one.message),
             many => format!("{} fields or parameters are wrong; invalidParams names them.", many.len()),
         };
-        Self { code: Code::ValidationFailed, detail, invalid_params, retry_after: None }
+        Self { code: Code::ValidationFailed, detail, invalid_params, conflicts_with: None, retry_after: None }
     }
 
     /// One field or parameter is wrong.
@@ -169,6 +187,13 @@ impl Problem {
         Self::new(Code::Internal, "The gateway failed to answer; its log says why.")
     }
 
+    /// Names the object that stands in the way.
+    #[must_use]
+    pub fn conflicts_with(mut self, other: Other) -> Self {
+        self.conflicts_with = Some(other);
+        self
+    }
+
     /// Tells the client when to come back.
     #[must_use]
     pub fn retry_after(mut self, seconds: u128) -> Self {
@@ -188,6 +213,7 @@ impl Problem {
             instance: instance.to_owned(),
             code: self.code,
             invalid_params: self.invalid_params,
+            conflicts_with: self.conflicts_with,
         };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -215,14 +241,7 @@ impl IntoResponse for Problem {
 /// A database that cannot be reached is not a fault of the request and may pass; everything else is ours.
 impl From<DbErr> for Problem {
     fn from(error: DbErr) -> Self {
-        let away = match &error {
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-            DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => {
-                matches!(**e, sea_orm::sqlx::Error::Io(_) | sea_orm::sqlx::Error::PoolTimedOut)
-            }
-            _ => false,
-        };
-        if away {
+        if crate::store::is_away(&error) {
             tracing::warn!(error = %error, "the database is away");
             return Self::new(Code::Unavailable, "The database cannot be reached now; try again.").retry_after(1);
         }

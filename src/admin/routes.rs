@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use super::problem::{Code, Problem};
 use super::{
-    AdminState, admin_tokens, audit_logs, docs, health, keys, me, prices, providers, requests, settings, summary,
-    usage, users,
+    AdminState, admin_tokens, audit_logs, docs, health, keys, me, model_groups, model_limits, prices, providers,
+    quota_boosts, requests, settings, summary, usage, user_group_members, user_groups, users,
 };
 
 /// Where the API begins.
@@ -55,6 +55,15 @@ fn api() -> OpenApiRouter<AdminState> {
         .routes(routes!(users::get, users::update, users::delete))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::update, keys::delete))
+        .routes(routes!(user_groups::list, user_groups::create))
+        .routes(routes!(user_groups::get, user_groups::update, user_groups::delete))
+        .routes(routes!(user_group_members::put, user_group_members::delete))
+        .routes(routes!(model_groups::list, model_groups::create))
+        .routes(routes!(model_groups::get, model_groups::update, model_groups::delete))
+        .routes(routes!(model_limits::list, model_limits::put))
+        .routes(routes!(model_limits::get, model_limits::update, model_limits::delete))
+        .routes(routes!(quota_boosts::list, quota_boosts::create))
+        .routes(routes!(quota_boosts::get, quota_boosts::delete))
         .routes(routes!(usage::list))
         .routes(routes!(summary::summary))
         .routes(routes!(requests::get))
@@ -66,8 +75,12 @@ fn api() -> OpenApiRouter<AdminState> {
         .routes(routes!(me::get))
         .routes(routes!(me::list_usage));
     let api = at(api, "/keys/{id}/~rotate", routes!(keys::rotate));
+    let api = at(api, "/keys/{id}/~resetLimits", routes!(keys::reset_limits));
+    let api = at(api, "/users/{id}/~resetLimits", routes!(users::reset_limits));
     let api = api.routes(routes!(prices::list)).routes(routes!(prices::import_list));
     // Names of models may have slashes in them.
+    let models = routes!(model_groups::put_model, model_groups::delete_model);
+    let api = at(api, "/model-groups/{id}/models/{*model}", models);
     at(api, "/prices/{*model}", routes!(prices::get, prices::put, prices::delete))
 }
 
@@ -86,10 +99,11 @@ fn at(
     api
 }
 
-/// `/keys/7:rotate` becomes `/keys/7/~rotate`. Models may have colons in their names, so prices are left alone.
+/// `/keys/7:rotate` becomes `/keys/7/~rotate`. Models may have colons in their names, so the paths that end in one are
+/// left alone.
 fn split_verb(mut request: Request) -> Request {
     let path = request.uri().path();
-    let Some(object) = path.strip_prefix(BASE).filter(|rest| !rest.starts_with("/prices")) else { return request };
+    let Some(object) = path.strip_prefix(BASE).filter(|rest| !ends_in_model(rest)) else { return request };
     let path = if object.contains(VERB) {
         // Nobody else may write it that way.
         format!("{BASE}/~")
@@ -108,6 +122,10 @@ fn split_verb(mut request: Request) -> Request {
         request.extensions_mut().insert(OriginalUri(original));
     }
     request
+}
+
+fn ends_in_model(path: &str) -> bool {
+    path.starts_with("/prices") || (path.starts_with("/model-groups/") && path.contains("/models/"))
 }
 
 /// Writes every problem as its document, one's own panic included, and keeps answers out of caches.

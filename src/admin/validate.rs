@@ -1,9 +1,12 @@
 //! The rules of the fields that people write, and the same rules as schemas of the API's documentation.
 
+use std::collections::BTreeSet;
+
 use globset::Glob;
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 
+use super::params::MAX_ID;
 use super::problem::{InvalidParam, Problem};
 
 /// Characters of a name.
@@ -12,6 +15,7 @@ const MAX_NOTE: usize = 2000;
 const MAX_COUNT: i64 = 1_000_000;
 const MAX_LIST: usize = 100;
 const MAX_GLOB: usize = 256;
+const MAX_MEMBERS: usize = 1000;
 
 /// No control character anywhere, and something that is not white space.
 pub const NAME_PATTERN: &str = concat!(
@@ -82,8 +86,46 @@ impl Check {
         wrong: impl Fn(&str) -> Option<String>,
     ) -> Option<String> {
         let items = items.filter(|items| !items.is_empty())?;
-        if items.len() > MAX_LIST {
-            self.wrong(path, "too_long", format!("must have at most {MAX_LIST} entries"));
+        let kept = self.several(path, items, MAX_LIST, max, wrong)?;
+        serde_json::to_string(&kept).ok()
+    }
+
+    /// Exact names of models, each once.
+    pub fn models(&mut self, path: &str, models: Vec<String>) -> Vec<String> {
+        self.several(path, models, MAX_MEMBERS, MAX_GLOB, |_| None).unwrap_or_default()
+    }
+
+    /// Exact name of a model.
+    pub fn model(&mut self, path: &str, model: &str) -> String {
+        self.line(path, model, MAX_GLOB)
+    }
+
+    /// Ids of other objects, each once.
+    pub fn ids(&mut self, path: &str, ids: Option<Vec<i64>>) -> BTreeSet<i64> {
+        let ids = ids.unwrap_or_default();
+        if ids.len() > MAX_MEMBERS {
+            self.wrong(path, "too_long", format!("must have at most {MAX_MEMBERS} entries"));
+            return BTreeSet::new();
+        }
+        for (index, id) in ids.iter().enumerate() {
+            if !(1..=MAX_ID).contains(id) {
+                let message = format!("must be an integer from 1 to {MAX_ID}");
+                self.wrong(&format!("{path}[{index}]"), "out_of_range", message);
+            }
+        }
+        ids.into_iter().collect()
+    }
+
+    fn several(
+        &mut self,
+        path: &str,
+        items: Vec<String>,
+        most: usize,
+        max: usize,
+        wrong: impl Fn(&str) -> Option<String>,
+    ) -> Option<Vec<String>> {
+        if items.len() > most {
+            self.wrong(path, "too_long", format!("must have at most {most} entries"));
             return None;
         }
         let mut kept: Vec<String> = Vec::with_capacity(items.len());
@@ -97,7 +139,7 @@ impl Check {
                 kept.push(item);
             }
         }
-        serde_json::to_string(&kept).ok()
+        Some(kept)
     }
 
     fn line(&mut self, path: &str, text: &str, max: usize) -> String {
@@ -112,7 +154,8 @@ impl Check {
         trimmed.to_owned()
     }
 
-    fn wrong(&mut self, path: &str, code: &'static str, message: String) {
+    /// Notes something wrong that the caller found.
+    pub fn wrong(&mut self, path: &str, code: &'static str, message: String) {
         self.0.push(InvalidParam::new(path, code, message));
     }
 }
@@ -157,6 +200,12 @@ pub fn name_schema() -> Schema {
     line(MAX_NAME, SchemaType::new(Type::String)).into()
 }
 
+/// Schema of a name that may be left out.
+#[must_use]
+pub fn optional_name_schema() -> Schema {
+    line(MAX_NAME, nullable(Type::String)).into()
+}
+
 /// Schema of free text or null.
 #[must_use]
 pub fn note_schema() -> Schema {
@@ -189,6 +238,29 @@ pub fn globs_schema() -> Schema {
 #[must_use]
 pub fn groups_schema() -> Schema {
     list(MAX_NAME, "Names of provider groups; null or empty: all.")
+}
+
+/// Schema of a list of exact names of models.
+#[must_use]
+pub fn models_schema() -> Schema {
+    ArrayBuilder::new()
+        .schema_type(nullable(Type::Array))
+        .items(line(MAX_GLOB, SchemaType::new(Type::String)))
+        .max_items(Some(MAX_MEMBERS))
+        .description(Some("Exact names of models, as they are sent upstream."))
+        .into()
+}
+
+/// Schema of a list of ids or null.
+#[must_use]
+pub fn ids_schema() -> Schema {
+    let id = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_ID));
+    ArrayBuilder::new()
+        .schema_type(nullable(Type::Array))
+        .items(id)
+        .max_items(Some(MAX_MEMBERS))
+        .description(Some("Ids; null: none."))
+        .into()
 }
 
 fn line(max: usize, kind: SchemaType) -> ObjectBuilder {

@@ -17,6 +17,9 @@ pub use types::*;
 
 use serde_json::Value;
 
+use crate::money::Usd;
+use notation::{AmountNotation, Notation, TimeOfDayNotation};
+
 /// What `node.name` is when the file does not say: the host's name where the environment has it.
 const DEFAULT_NODE_NAME: &str = "${HOSTNAME:-node}";
 
@@ -27,4 +30,21 @@ impl Config {
         // The types mask themselves; only a file name that is not UTF-8 could fail here, and `parse` refuses those.
         serde_json::to_value(self).unwrap_or_default()
     }
+}
+
+/// Reads an amount of US dollars as the file spells it: more than nothing, and as much as budgets can hold.
+///
+/// # Errors
+/// The rest of a sentence that says what is wrong with it.
+pub fn amount(value: &Value) -> Result<Usd, String> {
+    AmountNotation::read(value)
+}
+
+/// Reads a time of day, `HH:MM`, as minutes after midnight.
+///
+/// # Errors
+/// The rest of a sentence that says what is wrong with it.
+pub fn time_of_day(value: &Value) -> Result<u16, String> {
+    let time = TimeOfDayNotation::read(value)?;
+    Ok(u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs()))
 }

@@ -167,6 +167,12 @@ fn limit(row: &model_group_limits::Model) -> Option<LimitRow> {
         (_, _, Some(key)) => Subject::Key(key),
         (None, None, None) => return None,
     };
+    Some(LimitRow { subject, model_group_id: row.model_group_id, caps: limit_caps(row), stamp: row.stamp })
+}
+
+/// The caps of a limit, in the order of [`Window::ALL`].
+#[must_use]
+pub fn limit_caps(row: &model_group_limits::Model) -> Vec<WindowCap> {
     let midnight = Mode::Calendar { at: 0 };
     let five_hours = match row.five_hours_reset.as_deref() {
         Some("fixed") => Mode::FromFirstCharge,
@@ -186,8 +192,7 @@ fn limit(row: &model_group_limits::Model) -> Option<LimitRow> {
     let cap = |(window, nanos, mode): (_, Option<i64>, _)| {
         nanos.map(|nanos| WindowCap { window, usd: Usd::from_nanos(nanos), mode })
     };
-    let caps = caps.into_iter().filter_map(cap).collect();
-    Some(LimitRow { subject, model_group_id: row.model_group_id, caps, stamp: row.stamp })
+    caps.into_iter().filter_map(cap).collect()
 }
 
 /// None for a window that the database does not take.

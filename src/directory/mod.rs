@@ -29,8 +29,8 @@ use tokio::sync::{Notify, Semaphore};
 pub use authenticate::Authenticator;
 pub use failures::{FailureGuard, Standing};
 pub use flood::FloodGuard;
-pub use limits::LimitKeeper;
-pub use owner::after_reset;
+pub use limits::{LimitKeeper, limit_caps};
+pub use owner::{after_reset, of_key as owner_of_key, of_user as owner_of_user};
 pub use principal::{KeyRecord, Principal, ProviderGroups, UserRecord};
 pub use provision::{
     AdminRole, NewKey, NewUser, ProvisionError, create_admin_token, create_first_admin_token, create_key, create_user,

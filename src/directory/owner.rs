@@ -10,7 +10,8 @@ use crate::limit::{Mode, Owner, Window, WindowCap};
 use crate::money::Usd;
 
 /// A user as an owner of budgets.
-pub(super) fn of_user(user: &users::Model) -> Owner {
+#[must_use]
+pub fn of_user(user: &users::Model) -> Owner {
     Owner {
         id: user.id,
         mainline: caps(user.limits.as_deref()),
@@ -21,7 +22,8 @@ pub(super) fn of_user(user: &users::Model) -> Owner {
 }
 
 /// A key as an owner of budgets.
-pub(super) fn of_key(key: &keys::Model) -> Owner {
+#[must_use]
+pub fn of_key(key: &keys::Model) -> Owner {
     Owner {
         id: key.id,
         mainline: caps(key.limits.as_deref()),

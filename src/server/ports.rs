@@ -24,6 +24,9 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// How often old details are deleted.
 const PRUNE: Duration = Duration::from_secs(3_600);
 
+/// Of more changed users and keys than these the other nodes are told that everything may have changed.
+const NAMED_ONE_BY_ONE: usize = 64;
+
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 pub(super) fn serve_admin(
@@ -151,6 +154,20 @@ impl Invalidate for Node {
         let change = Change::Key { id, hash: hash.to_owned() };
         self.app.directory.apply(&change);
         self.tell_others(change);
+    }
+
+    async fn owners(&self, users: &[i64], keys: &[(i64, String)]) {
+        let users = users.iter().map(|id| Change::User(*id));
+        let changes: Vec<_> =
+            users.chain(keys.iter().map(|(id, hash)| Change::Key { id: *id, hash: hash.clone() })).collect();
+        for change in &changes {
+            self.app.directory.apply(change);
+        }
+        if changes.len() > NAMED_ONE_BY_ONE {
+            self.tell_others(Change::All);
+        } else {
+            changes.into_iter().for_each(|change| self.tell_others(change));
+        }
     }
 
     async fn prices(&self) {

@@ -1,5 +1,8 @@
 //! `/users/{id}/keys` and `/keys/{id}`: the secrets that clients send.
 
+mod fields;
+mod reset;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,7 +12,7 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
     QueryOrder, QuerySelect,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
@@ -19,48 +22,14 @@ use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
 use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
+use super::stamps::{self, Touched};
 use super::store::begin;
-use super::time::Instant;
 use super::users::{json, locked as locked_user, with_etag};
-use super::validate::{self, Check};
 use crate::directory::Secret;
+pub use fields::{Key, KeyFields};
+pub(super) use reset::*;
 
 const KIND: &str = "key";
-
-/// A key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Key {
-    /// Never reused.
-    pub id: i64,
-    /// Whose it is.
-    pub user_id: i64,
-    /// Display name.
-    pub name: String,
-    /// The first characters of the secret, to recognise it by.
-    pub prefix: String,
-    /// Whether it is accepted.
-    pub enabled: bool,
-    /// From when on it is refused.
-    #[schema(required)]
-    pub expires_at: Option<Instant>,
-    /// Requests per minute; null: not limited.
-    #[schema(required)]
-    pub rpm: Option<i32>,
-    /// Requests in flight at once; null: not limited.
-    #[schema(required)]
-    pub max_concurrent_requests: Option<i32>,
-    /// Globs on the requested model; empty: all. The user must allow the model too.
-    pub allowed_models: Vec<String>,
-    /// Names of provider groups; empty: all. Those of the user are intersected.
-    pub provider_groups: Vec<String>,
-    /// Counts the writes.
-    pub version: i64,
-    /// When it was created.
-    pub created_at: Instant,
-    /// When it was last written.
-    pub updated_at: Instant,
-}
 
 /// A key with its secret.
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,84 +40,6 @@ pub struct KeyWithSecret {
     /// Shown this once. It is left out of the answer to a repeated request (see `Idempotency-Replayed`).
     #[schema(required = false, pattern = "^tg-[A-Za-z0-9_-]{43}$")]
     secret: String,
-}
-
-/// What may be written of a key.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KeyFields {
-    #[schema(schema_with = validate::name_schema)]
-    name: String,
-    /// Whether it is accepted.
-    #[serde(default = "validate::yes")]
-    #[schema(default = true)]
-    enabled: bool,
-    /// From when on it is refused; in the past: at once.
-    #[serde(default)]
-    expires_at: Option<Instant>,
-    #[serde(default, deserialize_with = "validate::integer")]
-    #[schema(schema_with = validate::count_schema)]
-    rpm: Option<i64>,
-    #[serde(default, deserialize_with = "validate::integer")]
-    #[schema(schema_with = validate::count_schema)]
-    max_concurrent_requests: Option<i64>,
-    #[serde(default)]
-    #[schema(schema_with = validate::globs_schema)]
-    allowed_models: Option<Vec<String>>,
-    #[serde(default)]
-    #[schema(schema_with = validate::groups_schema)]
-    provider_groups: Option<Vec<String>>,
-}
-
-impl KeyFields {
-    fn of(key: &Key) -> Self {
-        Self {
-            name: key.name.clone(),
-            enabled: key.enabled,
-            expires_at: key.expires_at,
-            rpm: key.rpm.map(i64::from),
-            max_concurrent_requests: key.max_concurrent_requests.map(i64::from),
-            allowed_models: Some(key.allowed_models.clone()),
-            provider_groups: Some(key.provider_groups.clone()),
-        }
-    }
-
-    /// Checks the fields and writes them into a row.
-    fn apply(self, row: &mut keys::ActiveModel) -> Result<(), Problem> {
-        let mut check = Check::default();
-        row.name = Set(check.name("name", &self.name));
-        row.enabled = Set(self.enabled);
-        row.expires_at = Set(self.expires_at.map(|Instant(at)| at));
-        row.rpm = Set(check.count("rpm", self.rpm));
-        row.max_concurrent_requests = Set(check.count("maxConcurrentRequests", self.max_concurrent_requests));
-        row.allowed_models = Set(check.globs("allowedModels", self.allowed_models));
-        row.provider_groups = Set(check.groups("providerGroups", self.provider_groups));
-        check.finish()
-    }
-}
-
-impl Key {
-    /// A row as the API shows it.
-    ///
-    /// # Errors
-    /// The row is damaged.
-    pub fn show(row: keys::Model) -> Result<Self, Problem> {
-        Ok(Self {
-            id: row.id,
-            user_id: row.user_id,
-            name: row.name,
-            prefix: row.prefix,
-            enabled: row.enabled,
-            expires_at: row.expires_at.map(Instant),
-            rpm: row.rpm,
-            max_concurrent_requests: row.max_concurrent_requests,
-            allowed_models: validate::shown(row.allowed_models.as_deref())?,
-            provider_groups: validate::shown(row.provider_groups.as_deref())?,
-            version: row.version,
-            created_at: Instant(row.created_at),
-            updated_at: Instant(row.updated_at),
-        })
-    }
 }
 
 /// Lists the keys of a user, in the order of their ids.
@@ -241,14 +132,16 @@ pub(super) async fn update(
     let patch = body.patch()?;
     let now = state.now();
     let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
     let row = locked(&txn, id).await?;
     if_match.check(row.version)?;
     let hash = row.secret_hash.clone();
     let before = Key::show(row.clone())?;
-    let mut fields = json(&KeyFields::of(&before))?;
+    let mut fields = json(&KeyFields::of(&before, &row)?)?;
     merge_patch(&mut fields, patch);
     let mut row = row.into_active_model();
     object::<KeyFields>(fields)?.apply(&mut row)?;
+    row.stamp = Set(stamp);
     row.version = Set(before.version + 1);
     row.updated_at = Set(now);
     let after = Key::show(row.update(&txn).await?)?;
@@ -259,7 +152,7 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a key. What it spent stays in the ledger.
+/// Deletes a key with its limits. What it spent stays in the ledger.
 #[utoipa::path(delete, path = "/keys/{id}", operation_id = "deleteKey", tag = "keys", params(("id" = i64, Path)),
     responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -270,6 +163,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let now = state.now();
     let txn = begin(&state.db).await?;
+    stamps::next(&txn).await?;
     let row = locked(&txn, id).await?;
     if_match.check(row.version)?;
     let hash = row.secret_hash.clone();
@@ -278,7 +172,7 @@ pub(super) async fn delete(
     let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
     audit::record(&txn, &actor, now, entry, Some(&before), None::<&Key>).await?;
     txn.commit().await?;
-    state.invalidate.key(id, &hash).await;
+    Touched::key(id, hash).tell(&*state.invalidate).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -323,6 +217,6 @@ pub(super) async fn rotate(
     Ok(answer.into_response())
 }
 
-async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<keys::Model, Problem> {
+pub(super) async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<keys::Model, Problem> {
     keys::Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(KIND))
 }

@@ -1,0 +1,163 @@
+//! `/model-groups`: named sets of models, with budgets of their own. A model is in one of them at most.
+
+mod fields;
+mod models;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use entity::model_groups;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect,
+};
+
+use super::audit::{self, Entry};
+use super::auth::{Admin, Viewer};
+use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
+use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::page::{Page, PageParams, PageRequest};
+use super::problem::Problem;
+use super::stamps::{self, Touched};
+use super::store::{begin, name_taken};
+use super::users::{json, with_etag};
+use super::{AdminState, problem};
+
+use fields::of_groups;
+pub use fields::{ModelGroup, ModelGroupFields};
+pub(super) use models::*;
+
+const KIND: &str = "model_group";
+const NAME: &str = "model group";
+
+/// Lists model groups, in the order of their ids.
+#[utoipa::path(get, path = "/model-groups", operation_id = "listModelGroups", tag = "groups", params(PageParams),
+    responses((status = 200, description = "A page of model groups.", body = Page<ModelGroup>)))]
+pub(super) async fn list(
+    _: Viewer,
+    State(state): State<AdminState>,
+    mut params: Params,
+) -> Result<Json<Page<ModelGroup>>, Problem> {
+    let page = PageRequest::<i64>::read(&mut params, KIND);
+    params.finish()?;
+    let mut query = model_groups::Entity::find().order_by_asc(model_groups::Column::Id).limit(page.fetch());
+    if let Some(after) = page.after {
+        query = query.filter(model_groups::Column::Id.gt(after));
+    }
+    let rows = query.all(&state.db).await?;
+    let models = of_groups(&state.db, rows.iter().map(|row| row.id)).await?;
+    let show = |row: model_groups::Model| {
+        let models = models.get(&row.id).cloned().unwrap_or_default();
+        Ok(ModelGroup::show(row, models))
+    };
+    page.page(KIND, rows, |row| row.id, show).map(Json)
+}
+
+/// Creates a model group.
+#[utoipa::path(post, path = "/model-groups", operation_id = "createModelGroup", tag = "groups",
+    request_body = ModelGroupFields,
+    responses(
+        (status = 201, description = "The model group.", body = ModelGroup),
+        (status = 409, description = "There is another one of this name (`conflict`); one of the models is in another \
+            group, which `conflictsWith` names (`model_in_other_group`); or there are several models, and it is a \
+            singleton.", body = problem::ProblemDocument)))]
+pub(super) async fn create(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    key: IdempotencyKey,
+    body: Payload,
+) -> Result<Response, Problem> {
+    let now = state.now();
+    let mut row =
+        model_groups::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
+    let models = body.object::<ModelGroupFields>()?.apply(&mut row)?;
+    let txn = begin(&state.db).await?;
+    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
+        Claim::Replay(answer) => return Ok(answer),
+        claim => claim,
+    };
+    row.stamp = Set(stamps::next(&txn).await?);
+    let row = row.insert(&txn).await.map_err(name_taken(NAME))?;
+    let models = models::replace(&txn, row.id, &[], models).await?;
+    let group = ModelGroup::show(row, models);
+    let entry = Entry { action: "create", object_type: KIND, object_id: &group.id.to_string() };
+    audit::record(&txn, &actor, now, entry, None::<&ModelGroup>, Some(&group)).await?;
+    let answer = Answer::created(format!("/api/v1/model-groups/{}", group.id), group.version, &group)?;
+    answer.remember(&txn, claim).await?;
+    txn.commit().await?;
+    state.invalidate.limits().await;
+    Ok(answer.into_response())
+}
+
+/// Shows a model group.
+#[utoipa::path(get, path = "/model-groups/{id}", operation_id = "getModelGroup", tag = "groups",
+    params(("id" = i64, Path)), responses((status = 200, description = "The model group.", body = ModelGroup)))]
+pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Id(id): Id) -> Result<Response, Problem> {
+    let row = model_groups::Entity::find_by_id(id).one(&state.db).await?.ok_or_else(|| Problem::not_found(NAME))?;
+    let group = ModelGroup::show(row, fields::of_group(&state.db, id).await?);
+    Ok(with_etag(group.version, &group))
+}
+
+/// Changes a model group.
+#[utoipa::path(patch, path = "/model-groups/{id}", operation_id = "updateModelGroup", tag = "groups",
+    params(("id" = i64, Path)), request_body = ModelGroupFields,
+    responses(
+        (status = 200, description = "The model group.", body = ModelGroup),
+        (status = 409, description = "As when it is created.", body = problem::ProblemDocument)))]
+pub(super) async fn update(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    Id(id): Id,
+    if_match: IfMatch,
+    body: Payload,
+) -> Result<Response, Problem> {
+    let patch = body.patch()?;
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let row = locked(&txn, id).await?;
+    if_match.check(row.version)?;
+    let before = ModelGroup::show(row.clone(), fields::of_group(&txn, id).await?);
+    let mut fields = json(&ModelGroupFields::of(&before))?;
+    merge_patch(&mut fields, patch);
+    let mut row = row.into_active_model();
+    let models = object::<ModelGroupFields>(fields)?.apply(&mut row)?;
+    let models = models::replace(&txn, id, &before.models, models).await?;
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(now));
+    let after = ModelGroup::show(row.update(&txn).await.map_err(name_taken(NAME))?, models);
+    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
+    txn.commit().await?;
+    state.invalidate.limits().await;
+    Ok(with_etag(after.version, &after))
+}
+
+/// Deletes a model group with the limits and boosts for it. What was spent stays in the ledger, under its id.
+#[utoipa::path(delete, path = "/model-groups/{id}", operation_id = "deleteModelGroup", tag = "groups",
+    params(("id" = i64, Path)), responses((status = 204, description = "It is gone.")))]
+pub(super) async fn delete(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    Id(id): Id,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let row = locked(&txn, id).await?;
+    if_match.check(row.version)?;
+    let before = ModelGroup::show(row, fields::of_group(&txn, id).await?);
+    let touched = Touched::subjects(&txn, id, stamp).await?;
+    model_groups::Entity::delete_by_id(id).exec(&txn).await?;
+    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), None::<&ModelGroup>).await?;
+    txn.commit().await?;
+    touched.tell(&*state.invalidate).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The model group, and nobody else may change or delete it until the transaction ends.
+async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<model_groups::Model, Problem> {
+    model_groups::Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(NAME))
+}

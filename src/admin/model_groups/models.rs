@@ -1,0 +1,148 @@
+//! `/model-groups/{id}/models/{model}`: which models are in a group.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use entity::model_group_members::{ActiveModel, Column, Entity};
+use entity::model_groups;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+};
+
+use super::super::audit::{self, Entry};
+use super::super::auth::Admin;
+use super::super::extract::{IdAndName, IfMatch};
+use super::super::problem::{self, Code, Other, Problem};
+use super::super::store::begin;
+use super::super::users::with_etag;
+use super::super::validate::Check;
+use super::super::{AdminState, stamps};
+use super::fields::{ModelGroup, no_second, of_group};
+use super::{KIND, locked};
+
+/// Puts a model into a group; does nothing when it is in it.
+#[utoipa::path(put, path = "/model-groups/{id}/models/{model}", operation_id = "addModelGroupModel", tag = "groups",
+    params(("id" = i64, Path), ("model" = String, Path)),
+    responses(
+        (status = 200, description = "The model group.", body = ModelGroup),
+        (status = 409, description = "The model is in another group, which `conflictsWith` names \
+            (`model_in_other_group`), or the group is a singleton and has a model (`conflict`).",
+            body = problem::ProblemDocument)))]
+pub(in super::super) async fn put_model(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    IdAndName(id, model): IdAndName,
+    if_match: IfMatch,
+) -> Result<Response, Problem> {
+    let model = name(&model)?;
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let group = locked(&txn, id).await?;
+    if_match.check(group.version)?;
+    let models = of_group(&txn, id).await?;
+    if models.contains(&model) {
+        return Ok(with_etag(group.version, &ModelGroup::show(group, models)));
+    }
+    let before = ModelGroup::show(group.clone(), models);
+    let mut wanted = before.models.clone();
+    wanted.push(model);
+    let models = replace(&txn, id, &before.models, wanted).await?;
+    if group.singleton && models.len() > 1 {
+        return Err(no_second());
+    }
+    let after = ModelGroup::show(written(&txn, group, stamp, now).await?, models);
+    let entry = Entry { action: "add_model", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
+    txn.commit().await?;
+    state.invalidate.limits().await;
+    Ok(with_etag(after.version, &after))
+}
+
+/// Takes a model out of a group.
+#[utoipa::path(delete, path = "/model-groups/{id}/models/{model}", operation_id = "removeModelGroupModel",
+    tag = "groups", params(("id" = i64, Path), ("model" = String, Path)),
+    responses((status = 204, description = "It is not in the group any more.")))]
+pub(in super::super) async fn delete_model(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    IdAndName(id, model): IdAndName,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let model = name(&model)?;
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let group = locked(&txn, id).await?;
+    if_match.check(group.version)?;
+    let before = ModelGroup::show(group.clone(), of_group(&txn, id).await?);
+    let rest: Vec<String> = before.models.iter().filter(|other| **other != model).cloned().collect();
+    if rest.len() == before.models.len() {
+        return Err(Problem::not_found("model in this group"));
+    }
+    let models = replace(&txn, id, &before.models, rest).await?;
+    let after = ModelGroup::show(written(&txn, group, stamp, now).await?, models);
+    let entry = Entry { action: "remove_model", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
+    txn.commit().await?;
+    state.invalidate.limits().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts these models into a group and no others; returns them in order. Whoever writes models has taken a stamp, so
+/// nobody else can put one of them elsewhere meanwhile.
+///
+/// # Errors
+/// One of them is in another group.
+pub(super) async fn replace(
+    txn: &DatabaseTransaction,
+    group: i64,
+    before: &[String],
+    mut wanted: Vec<String>,
+) -> Result<Vec<String>, Problem> {
+    wanted.sort();
+    let old: Vec<&String> = before.iter().filter(|model| !wanted.contains(model)).collect();
+    if !old.is_empty() {
+        let gone = Entity::delete_many().filter(Column::ModelGroupId.eq(group)).filter(Column::Model.is_in(old));
+        gone.exec(txn).await?;
+    }
+    let new: Vec<&String> = wanted.iter().filter(|model| !before.contains(model)).collect();
+    if new.is_empty() {
+        return Ok(wanted);
+    }
+    let taken = Entity::find().filter(Column::Model.is_in(new.iter().copied())).one(txn).await?;
+    if let Some(taken) = taken {
+        return Err(in_other_group(txn, &taken.model, taken.model_group_id).await?);
+    }
+    let rows = new.into_iter().map(|model| ActiveModel { model: Set(model.clone()), model_group_id: Set(group) });
+    Entity::insert_many(rows).exec_without_returning(txn).await?;
+    Ok(wanted)
+}
+
+async fn in_other_group(txn: &DatabaseTransaction, model: &str, other: i64) -> Result<Problem, Problem> {
+    let other = model_groups::Entity::find_by_id(other).one(txn).await?;
+    let Some(model_groups::Model { id, name, .. }) = other else {
+        return Err(Problem::internal(&"a model is in a group that does not exist"));
+    };
+    let detail = format!("The model {model:?} is in the model group {name:?} (id {id}).");
+    Ok(Problem::new(Code::ModelInOtherGroup, detail).conflicts_with(Other { id, name }))
+}
+
+async fn written(
+    txn: &DatabaseTransaction,
+    group: model_groups::Model,
+    stamp: i64,
+    now: i64,
+) -> Result<model_groups::Model, Problem> {
+    let version = group.version + 1;
+    let mut row = group.into_active_model();
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version), Set(now));
+    Ok(row.update(txn).await?)
+}
+
+fn name(model: &str) -> Result<String, Problem> {
+    let mut check = Check::default();
+    let name = check.model("model", model);
+    check.finish()?;
+    Ok(name)
+}

@@ -1,0 +1,149 @@
+//! `/model-limits`: the most that a user, each member of a user group, or a key may spend on the models of a group.
+
+mod fields;
+mod put;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use entity::model_group_limits::{Column, Entity, Model};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect,
+};
+use utoipa::IntoParams;
+
+use super::AdminState;
+use super::audit::{self, Entry};
+use super::auth::{Admin, Viewer};
+use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
+use super::page::{Page, PageParams, PageRequest};
+use super::problem::Problem;
+use super::stamps::{self, Touched};
+use super::store::begin;
+use super::users::{json, with_etag};
+
+pub use fields::{ModelLimit, ModelLimitCapsFields, ModelLimitFields, SubjectType};
+pub(super) use put::*;
+
+const KIND: &str = "model_limit";
+const NAME: &str = "model limit";
+
+const SUBJECT_TYPES: [(&str, SubjectType); 3] =
+    [("user", SubjectType::User), ("user_group", SubjectType::UserGroup), ("key", SubjectType::Key)];
+
+/// The filters, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "documents what list reads")]
+pub struct ModelLimitParams {
+    /// Whose limits.
+    #[param(inline)]
+    subject_type: Option<SubjectType>,
+    /// Id of the user, user group or key.
+    #[param(minimum = 1)]
+    subject_id: Option<i64>,
+    /// For which models.
+    #[param(minimum = 1)]
+    model_group_id: Option<i64>,
+}
+
+/// Lists limits, in the order of their ids.
+#[utoipa::path(get, path = "/model-limits", operation_id = "listModelLimits", tag = "budgets",
+    params(ModelLimitParams, PageParams),
+    responses((status = 200, description = "A page of limits.", body = Page<ModelLimit>)))]
+pub(super) async fn list(
+    _: Viewer,
+    State(state): State<AdminState>,
+    mut params: Params,
+) -> Result<Json<Page<ModelLimit>>, Problem> {
+    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let kind = params.choice("subjectType", &SUBJECT_TYPES);
+    let subject = params.id("subjectId");
+    let of_kind = match (kind, subject) {
+        (Some(kind), Some(id)) => Some(Condition::all().add(kind.column().eq(id))),
+        (Some(kind), None) => Some(Condition::all().add(kind.column().is_not_null())),
+        (None, Some(id)) => {
+            let any = SUBJECT_TYPES.iter().map(|(_, kind)| kind.column().eq(id));
+            Some(any.fold(Condition::any(), Condition::add))
+        }
+        (None, None) => None,
+    };
+    let filter = Condition::all()
+        .add_option(page.after.map(|after| Column::Id.gt(after)))
+        .add_option(of_kind)
+        .add_option(params.id("modelGroupId").map(|id| Column::ModelGroupId.eq(id)));
+    params.finish()?;
+    let rows = Entity::find().filter(filter).order_by_asc(Column::Id).limit(page.fetch()).all(&state.db).await?;
+    page.page(KIND, rows, |row| row.id, ModelLimit::show).map(Json)
+}
+
+/// Shows a limit.
+#[utoipa::path(get, path = "/model-limits/{id}", operation_id = "getModelLimit", tag = "budgets",
+    params(("id" = i64, Path)), responses((status = 200, description = "The limit.", body = ModelLimit)))]
+pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Id(id): Id) -> Result<Response, Problem> {
+    let row = Entity::find_by_id(id).one(&state.db).await?.ok_or_else(|| Problem::not_found(NAME))?;
+    Ok(with_etag(row.version, &ModelLimit::show(row)?))
+}
+
+/// Changes the caps of a limit. Its last cap is not taken away but deleted with it.
+#[utoipa::path(patch, path = "/model-limits/{id}", operation_id = "updateModelLimit", tag = "budgets",
+    params(("id" = i64, Path)), request_body = ModelLimitCapsFields,
+    responses((status = 200, description = "The limit.", body = ModelLimit)))]
+pub(super) async fn update(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    Id(id): Id,
+    if_match: IfMatch,
+    body: Payload,
+) -> Result<Response, Problem> {
+    let patch = body.patch()?;
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let row = locked(&txn, id).await?;
+    if_match.check(row.version)?;
+    let mut caps = json(&ModelLimitCapsFields::of(&row)?)?;
+    let before = ModelLimit::show(row.clone())?;
+    merge_patch(&mut caps, patch);
+    let caps = object::<ModelLimitCapsFields>(caps)?.read()?;
+    let version = row.version + 1;
+    let mut row = row.into_active_model();
+    fields::write(&caps, &mut row);
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version), Set(now));
+    let after = ModelLimit::show(row.update(&txn).await?)?;
+    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
+    txn.commit().await?;
+    state.invalidate.limits().await;
+    Ok(with_etag(version, &after))
+}
+
+/// Deletes a limit.
+#[utoipa::path(delete, path = "/model-limits/{id}", operation_id = "deleteModelLimit", tag = "budgets",
+    params(("id" = i64, Path)), responses((status = 204, description = "It is gone.")))]
+pub(super) async fn delete(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    Id(id): Id,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let row = locked(&txn, id).await?;
+    if_match.check(row.version)?;
+    let touched = Touched::owner(&txn, fields::subject(&row)?, stamp).await?;
+    let before = ModelLimit::show(row)?;
+    Entity::delete_by_id(id).exec(&txn).await?;
+    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), None::<&ModelLimit>).await?;
+    txn.commit().await?;
+    touched.tell(&*state.invalidate).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<Model, Problem> {
+    Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(NAME))
+}

@@ -1,0 +1,93 @@
+//! `/user-groups/{id}/members/{userId}`: who is in a user group.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use entity::user_group_members::{ActiveModel, Entity};
+use entity::{user_groups, users};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, IntoActiveModel};
+use serde::Serialize;
+
+use super::AdminState;
+use super::audit::{self, Entry};
+use super::auth::Admin;
+use super::extract::{IdAndId, IfMatch};
+use super::problem::Problem;
+use super::stamps::{self, Touched};
+use super::store::begin;
+use super::user_groups::{KIND, UserGroup, count, locked};
+use super::users::with_etag;
+
+/// A member, as the audit log shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Member {
+    user_id: i64,
+}
+
+/// Puts a user into a group; does nothing when it is in it.
+#[utoipa::path(put, path = "/user-groups/{id}/members/{userId}", operation_id = "addUserGroupMember", tag = "groups",
+    params(("id" = i64, Path), ("userId" = i64, Path)),
+    responses((status = 200, description = "The user group.", body = UserGroup)))]
+pub(super) async fn put(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    IdAndId(id, user_id): IdAndId,
+    if_match: IfMatch,
+) -> Result<Response, Problem> {
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let group = locked(&txn, id).await?;
+    if_match.check(group.version)?;
+    if users::Entity::find_by_id(user_id).one(&txn).await?.is_none() {
+        return Err(Problem::not_found("user"));
+    }
+    if Entity::find_by_id((id, user_id)).one(&txn).await?.is_some() {
+        let group = UserGroup::show(group, count(&txn, id).await?);
+        return Ok(with_etag(group.version, &group));
+    }
+    let touched = Touched::member(&txn, user_id, stamp, now).await?;
+    Entity::insert(ActiveModel { user_group_id: Set(id), user_id: Set(user_id) }).exec_without_returning(&txn).await?;
+    let group = written(&txn, group, now).await?;
+    let entry = Entry { action: "add_member", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, None::<&Member>, Some(&Member { user_id })).await?;
+    txn.commit().await?;
+    touched.tell(&*state.invalidate).await;
+    Ok(with_etag(group.version, &group))
+}
+
+/// Takes a user out of a group.
+#[utoipa::path(delete, path = "/user-groups/{id}/members/{userId}", operation_id = "removeUserGroupMember",
+    tag = "groups", params(("id" = i64, Path), ("userId" = i64, Path)),
+    responses((status = 204, description = "It is not in the group any more.")))]
+pub(super) async fn delete(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    IdAndId(id, user_id): IdAndId,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let group = locked(&txn, id).await?;
+    if_match.check(group.version)?;
+    if Entity::delete_by_id((id, user_id)).exec(&txn).await?.rows_affected == 0 {
+        return Err(Problem::not_found("member of this user group"));
+    }
+    let touched = Touched::member(&txn, user_id, stamp, now).await?;
+    written(&txn, group, now).await?;
+    let entry = Entry { action: "remove_member", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&Member { user_id }), None::<&Member>).await?;
+    txn.commit().await?;
+    touched.tell(&*state.invalidate).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The group at its next version. Its stamp stays: what has changed is its member's.
+async fn written(txn: &DatabaseTransaction, group: user_groups::Model, now: i64) -> Result<UserGroup, Problem> {
+    let (id, version) = (group.id, group.version + 1);
+    let mut row = group.into_active_model();
+    (row.version, row.updated_at) = (Set(version), Set(now));
+    Ok(UserGroup::show(row.update(txn).await?, count(txn, id).await?))
+}

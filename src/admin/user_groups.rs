@@ -1,0 +1,235 @@
+//! `/user-groups`: named sets of users. A limit on one is a limit of each of its members.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use entity::{user_group_members as members, user_groups};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::audit::{self, Entry};
+use super::auth::{Admin, Viewer};
+use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
+use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::page::{Page, PageParams, PageRequest};
+use super::problem::Problem;
+use super::stamps::{self, Touched};
+use super::store::{begin, name_taken};
+use super::time::Instant;
+use super::users::{json, with_etag};
+use super::validate::{self, Check};
+use super::{AdminState, problem};
+
+pub(super) const KIND: &str = "user_group";
+const NAME: &str = "user group";
+
+/// A user group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserGroup {
+    /// Never reused.
+    id: i64,
+    /// Unique.
+    name: String,
+    /// Free text for the administrator.
+    #[schema(required)]
+    description: Option<String>,
+    /// How many users are in it.
+    member_count: i64,
+    /// Counts the writes.
+    pub(super) version: i64,
+    /// When it was created.
+    created_at: Instant,
+    /// When it was last written.
+    updated_at: Instant,
+}
+
+/// What may be written of a user group.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserGroupFields {
+    #[schema(schema_with = validate::name_schema)]
+    name: String,
+    #[serde(default)]
+    #[schema(schema_with = validate::note_schema)]
+    description: Option<String>,
+}
+
+impl UserGroupFields {
+    fn apply(self, row: &mut user_groups::ActiveModel) -> Result<(), Problem> {
+        let mut check = Check::default();
+        row.name = Set(check.name("name", &self.name));
+        row.description = Set(check.note("description", self.description));
+        check.finish()
+    }
+}
+
+impl UserGroup {
+    pub(super) fn show(row: user_groups::Model, member_count: i64) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            description: row.description,
+            member_count,
+            version: row.version,
+            created_at: Instant(row.created_at),
+            updated_at: Instant(row.updated_at),
+        }
+    }
+}
+
+/// Lists user groups, in the order of their ids.
+#[utoipa::path(get, path = "/user-groups", operation_id = "listUserGroups", tag = "groups", params(PageParams),
+    responses((status = 200, description = "A page of user groups.", body = Page<UserGroup>)))]
+pub(super) async fn list(
+    _: Viewer,
+    State(state): State<AdminState>,
+    mut params: Params,
+) -> Result<Json<Page<UserGroup>>, Problem> {
+    let page = PageRequest::<i64>::read(&mut params, KIND);
+    params.finish()?;
+    let mut query = user_groups::Entity::find().order_by_asc(user_groups::Column::Id).limit(page.fetch());
+    if let Some(after) = page.after {
+        query = query.filter(user_groups::Column::Id.gt(after));
+    }
+    let rows = query.all(&state.db).await?;
+    let counts = counts(&state.db, rows.iter().map(|row| row.id)).await?;
+    let show = |row: user_groups::Model| {
+        let count = counts.get(&row.id).copied().unwrap_or(0);
+        Ok(UserGroup::show(row, count))
+    };
+    page.page(KIND, rows, |row| row.id, show).map(Json)
+}
+
+/// Creates a user group.
+#[utoipa::path(post, path = "/user-groups", operation_id = "createUserGroup", tag = "groups",
+    request_body = UserGroupFields,
+    responses(
+        (status = 201, description = "The user group.", body = UserGroup),
+        (status = 409, description = "There is another one of this name.", body = problem::ProblemDocument)))]
+pub(super) async fn create(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    key: IdempotencyKey,
+    body: Payload,
+) -> Result<Response, Problem> {
+    let now = state.now();
+    let mut row =
+        user_groups::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
+    body.object::<UserGroupFields>()?.apply(&mut row)?;
+    let txn = begin(&state.db).await?;
+    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
+        Claim::Replay(answer) => return Ok(answer),
+        claim => claim,
+    };
+    row.stamp = Set(stamps::next(&txn).await?);
+    let group = UserGroup::show(row.insert(&txn).await.map_err(name_taken(NAME))?, 0);
+    let entry = Entry { action: "create", object_type: KIND, object_id: &group.id.to_string() };
+    audit::record(&txn, &actor, now, entry, None::<&UserGroup>, Some(&group)).await?;
+    let answer = Answer::created(format!("/api/v1/user-groups/{}", group.id), group.version, &group)?;
+    answer.remember(&txn, claim).await?;
+    txn.commit().await?;
+    state.invalidate.limits().await;
+    Ok(answer.into_response())
+}
+
+/// Shows a user group.
+#[utoipa::path(get, path = "/user-groups/{id}", operation_id = "getUserGroup", tag = "groups",
+    params(("id" = i64, Path)), responses((status = 200, description = "The user group.", body = UserGroup)))]
+pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Id(id): Id) -> Result<Response, Problem> {
+    let row = user_groups::Entity::find_by_id(id).one(&state.db).await?.ok_or_else(|| Problem::not_found(NAME))?;
+    let group = UserGroup::show(row, count(&state.db, id).await?);
+    Ok(with_etag(group.version, &group))
+}
+
+/// Changes a user group.
+#[utoipa::path(patch, path = "/user-groups/{id}", operation_id = "updateUserGroup", tag = "groups",
+    params(("id" = i64, Path)), request_body = UserGroupFields,
+    responses(
+        (status = 200, description = "The user group.", body = UserGroup),
+        (status = 409, description = "There is another one of this name.", body = problem::ProblemDocument)))]
+pub(super) async fn update(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    Id(id): Id,
+    if_match: IfMatch,
+    body: Payload,
+) -> Result<Response, Problem> {
+    let patch = body.patch()?;
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let row = locked(&txn, id).await?;
+    if_match.check(row.version)?;
+    let mut fields = json(&UserGroupFields { name: row.name.clone(), description: row.description.clone() })?;
+    merge_patch(&mut fields, patch);
+    let members = count(&txn, id).await?;
+    let before = UserGroup::show(row.clone(), members);
+    let mut row = row.into_active_model();
+    object::<UserGroupFields>(fields)?.apply(&mut row)?;
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(now));
+    let after = UserGroup::show(row.update(&txn).await.map_err(name_taken(NAME))?, members);
+    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
+    txn.commit().await?;
+    state.invalidate.limits().await;
+    Ok(with_etag(after.version, &after))
+}
+
+/// Deletes a user group with its memberships and limits. Its members stay.
+#[utoipa::path(delete, path = "/user-groups/{id}", operation_id = "deleteUserGroup", tag = "groups",
+    params(("id" = i64, Path)), responses((status = 204, description = "It is gone.")))]
+pub(super) async fn delete(
+    Admin(actor): Admin,
+    State(state): State<AdminState>,
+    Id(id): Id,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let now = state.now();
+    let txn = begin(&state.db).await?;
+    let stamp = stamps::next(&txn).await?;
+    let row = locked(&txn, id).await?;
+    if_match.check(row.version)?;
+    let before = UserGroup::show(row, count(&txn, id).await?);
+    let touched = Touched::members(&txn, id, stamp, now).await?;
+    user_groups::Entity::delete_by_id(id).exec(&txn).await?;
+    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
+    audit::record(&txn, &actor, now, entry, Some(&before), None::<&UserGroup>).await?;
+    txn.commit().await?;
+    touched.tell(&*state.invalidate).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The user group, and nobody else may change or delete it until the transaction ends.
+pub(super) async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<user_groups::Model, Problem> {
+    user_groups::Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(NAME))
+}
+
+/// How many users are in a group.
+pub(super) async fn count(db: &impl ConnectionTrait, group: i64) -> Result<i64, Problem> {
+    Ok(counts(db, [group]).await?.remove(&group).unwrap_or(0))
+}
+
+/// How many users are in each of these groups, in one query.
+async fn counts(
+    db: &impl ConnectionTrait,
+    groups: impl IntoIterator<Item = i64>,
+) -> Result<HashMap<i64, i64>, Problem> {
+    let rows: Vec<(i64, i64)> = members::Entity::find()
+        .select_only()
+        .column(members::Column::UserGroupId)
+        .column_as(members::Column::UserId.count(), "members")
+        .filter(members::Column::UserGroupId.is_in(groups))
+        .group_by(members::Column::UserGroupId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().collect())
+}
