@@ -98,7 +98,8 @@ impl Budgets {
             Taking::Took(took) => Some(Ok(Reservation::new(Arc::clone(self), holds(targets, entries, took)))),
             Taking::Short(short) => {
                 let denied = self.known_denial(&entries, short, amount, now)?;
-                (!denied.all().all(Denial::may_pass)).then_some(Err(ReserveError::Denied(denied)))
+                let worth_waiting = denied.all().all(Denial::may_pass);
+                (!worth_waiting).then_some(Err(ReserveError::Denied(denied)))
             }
             Taking::Gone => None,
         }
