@@ -2,6 +2,7 @@
 
 mod budgets;
 mod demo;
+mod desk;
 mod listeners;
 mod ports;
 mod prices;
@@ -40,6 +41,7 @@ use crate::store::{self, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::{Connector, DrainLimits, Resolver};
 
+pub use desk::BudgetDesk;
 pub use prices::PriceKeeper;
 pub use reload::{DEFAULT_FILE as DEFAULT_CONFIG, environment};
 

@@ -60,7 +60,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         "422": problem("The Idempotency-Key was used with another body."),
         "429": problem("This address has presented too many wrong credentials; Retry-After says when to try again."),
         "500": problem("The gateway failed; its log says why."),
-        "503": problem("The database cannot be reached now."),
+        "503": problem("The database cannot be reached now, or (of budgets) what is left cannot be found out."),
     });
     document["components"]["responses"] = problems;
     document["components"]["securitySchemes"] = json!({
@@ -234,7 +234,7 @@ fn parameters(operation: &mut Value) {
     let Some(parameters) = operation["parameters"].as_array_mut() else { return };
     for parameter in parameters {
         let is_id = parameter["name"] == "userId" || parameter["name"] == "id";
-        if parameter["in"] == "path" && is_id {
+        if parameter["in"] == "path" && is_id && parameter["schema"]["type"] == "integer" {
             parameter["schema"] =
                 json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": super::params::MAX_ID});
         }

@@ -4,8 +4,10 @@ mod admin_tokens;
 mod audit;
 mod audit_logs;
 mod auth;
+mod budgets;
 mod csv;
 mod docs;
+mod explain;
 mod extract;
 mod health;
 mod idempotency;
@@ -40,7 +42,12 @@ mod validate;
 
 pub use admin_tokens::create_admin_token;
 pub use auth::{Auth, Role};
-pub use ports::{AdminState, Invalidate, ProviderError, ProviderStatus, ProviderView, Shared};
+pub use budgets::{BudgetSource, BudgetStatus, BudgetWindow, OwnerId};
+pub use explain::{ExplainedBudget, ExplainedCandidate, ExplainedGroup, Explanation, Verdict};
+pub use limits::reset as reset_name;
+pub use ports::{
+    AdminState, BudgetView, BudgetsUnknown, Invalidate, ProviderError, ProviderStatus, ProviderView, Shared,
+};
 pub use prices::import_prices;
 pub use problem::Problem;
 pub use routes::{openapi, router};

@@ -35,6 +35,13 @@ impl Params {
         self.wrong.push(param);
     }
 
+    /// Notes that a parameter is missing, unless it is there or was wrong.
+    pub fn required(&mut self, name: &str, is_there: bool) {
+        if !is_there && !self.wrong.iter().any(|wrong| wrong.path == name) {
+            self.wrong(InvalidParam::new(name, "missing", "must be given"));
+        }
+    }
+
     /// A text of at most `max` characters without control characters.
     pub fn text(&mut self, name: &str, max: usize) -> Option<String> {
         let value = self.left.remove(name)?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use entity::{keys, users};
 use jiff::tz::TimeZone;
 use sea_orm::DatabaseConnection;
 use serde::Serialize;
@@ -11,8 +12,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::Auth;
+use super::budgets::BudgetStatus;
+use super::explain::Explanation;
 use super::time::Instant;
 use crate::dialect::Dialect;
+use crate::gateway::Question;
 use crate::pricing::PriceBook;
 
 /// Told of every write after it was committed and before it is answered: when these return, this node goes by the new
@@ -38,6 +42,24 @@ pub trait ProviderView: Send + Sync {
     /// Every provider of the configuration, in its order.
     fn list(&self) -> Vec<ProviderStatus>;
 }
+
+/// What is left of budgets, and what would become of requests.
+#[async_trait]
+pub trait BudgetView: Send + Sync {
+    /// The budgets of a user whose row was read just now.
+    async fn of_user(&self, user: &users::Model) -> Result<Vec<BudgetStatus>, BudgetsUnknown>;
+    /// The budgets of a key whose row was read just now.
+    async fn of_key(&self, key: &keys::Model) -> Result<Vec<BudgetStatus>, BudgetsUnknown>;
+    /// The budgets of a provider; none: there is no such provider.
+    async fn of_provider(&self, name: &str) -> Result<Option<Vec<BudgetStatus>>, BudgetsUnknown>;
+    /// What would become of a request now.
+    async fn explain(&self, question: Question) -> Explanation;
+}
+
+/// What is left of a budget cannot be found out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what is left of a budget cannot be found out now")]
+pub struct BudgetsUnknown;
 
 /// One provider.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -91,6 +113,8 @@ pub struct AdminState {
     pub invalidate: Arc<dyn Invalidate>,
     /// The providers.
     pub providers: Arc<dyn ProviderView>,
+    /// What is left of budgets.
+    pub budgets: Arc<dyn BudgetView>,
     /// The price book in force.
     pub prices: Shared<Arc<PriceBook>>,
     /// The effective configuration, secrets masked.

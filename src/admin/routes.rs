@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use super::problem::{Code, Problem};
 use super::{
-    AdminState, admin_tokens, audit_logs, docs, health, keys, me, model_groups, model_limits, prices, providers,
-    quota_boosts, requests, settings, summary, usage, user_group_members, user_groups, users,
+    AdminState, admin_tokens, audit_logs, budgets, docs, explain, health, keys, me, model_groups, model_limits, prices,
+    providers, quota_boosts, requests, settings, summary, usage, user_group_members, user_groups, users,
 };
 
 /// Where the API begins.
@@ -64,6 +64,8 @@ fn api() -> OpenApiRouter<AdminState> {
         .routes(routes!(model_limits::get, model_limits::update, model_limits::delete))
         .routes(routes!(quota_boosts::list, quota_boosts::create))
         .routes(routes!(quota_boosts::get, quota_boosts::delete))
+        .routes(routes!(budgets::get))
+        .routes(routes!(explain::get))
         .routes(routes!(usage::list))
         .routes(routes!(summary::summary))
         .routes(routes!(requests::get))
@@ -73,6 +75,7 @@ fn api() -> OpenApiRouter<AdminState> {
         .routes(routes!(admin_tokens::get, admin_tokens::delete))
         .routes(routes!(settings::get))
         .routes(routes!(me::get))
+        .routes(routes!(budgets::mine))
         .routes(routes!(me::list_usage));
     let api = at(api, "/keys/{id}/~rotate", routes!(keys::rotate));
     let api = at(api, "/keys/{id}/~resetLimits", routes!(keys::reset_limits));

@@ -36,6 +36,7 @@ pub use provision::{
     AdminRole, NewKey, NewUser, ProvisionError, create_admin_token, create_first_admin_token, create_key, create_user,
 };
 pub use pubsub::{Announcer, Change, PubSub, PubSubError};
+pub use read::principal_of;
 pub use refusal::Refusal;
 pub use secret::{Secret, SecretHash, is_key_shaped};
 

@@ -37,6 +37,12 @@ pub(super) fn principal(key: keys::Model, user: users::Model) -> Read {
     (fingerprint, Arc::new(Principal::new(key, Arc::new(UserRecord::new(user)))))
 }
 
+/// Who a key and its user are to requests.
+#[must_use]
+pub fn principal_of(key: keys::Model, user: users::Model) -> Arc<Principal> {
+    principal(key, user).1
+}
+
 fn joined() -> SelectTwo<keys::Entity, users::Entity> {
     let owner = keys::Entity::belongs_to(users::Entity).from(keys::Column::UserId).to(users::Column::Id);
     keys::Entity::find().select_also(users::Entity).join(JoinType::InnerJoin, owner.into())

@@ -184,7 +184,7 @@ impl Gateway {
     }
 
     /// Who may serve the request, with their prices.
-    fn candidates(
+    pub(super) fn candidates(
         &self,
         live: &Live,
         route: &Route,
@@ -326,7 +326,7 @@ async fn unpanicked<T>(work: impl Future<Output = T>) -> Option<T> {
 }
 
 /// A refusal of the directory in the client's words.
-fn explain(refusal: Refusal, message: Option<&str>) -> GatewayError {
+pub(super) fn explain(refusal: Refusal, message: Option<&str>) -> GatewayError {
     let (code, retry_after) = match refusal {
         Refusal::InvalidApiKey => (ErrorCode::InvalidApiKey, None),
         Refusal::KeyDisabled => (ErrorCode::KeyDisabled, None),

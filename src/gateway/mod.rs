@@ -20,6 +20,7 @@ mod close;
 mod context;
 mod credentials;
 mod door;
+mod explain;
 mod judge;
 mod meter;
 mod models;
@@ -42,6 +43,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 pub use app::{App, InFlight, InFlightCount, Live};
 pub use context::RequestContext;
 pub use door::door;
+pub use explain::{Considered, Explanation, PayingBudget, Question};
 pub use open_tabs::OpenTabs;
 pub use payers::Payers;
 

@@ -106,22 +106,8 @@ impl Gateway {
         let app = &self.app;
         let live = app.live.load_full();
         let groups = app.groups(&live).map_err(|_| Skipped::Refused(unavailable()))?;
-        let Priced { candidate, price } = priced;
-        let (amount, most_output) = match price {
-            None => (Usd::ZERO, u64::MAX),
-            Some(price) => {
-                let budgets = &live.config.budgets;
-                let terms = Terms {
-                    price,
-                    multiplier_ppm: candidate.provider.settings.cost_multiplier.ppm(),
-                    default_max_output_tokens: budgets.default_max_output_tokens,
-                };
-                let asker = Asker { model: &candidate.served_model, key: principal.key.id };
-                let amount = estimate::estimate(budgets.reservation, inspected, &terms, &app.learnt, asker)
-                    .map_err(|why| Skipped::Refused(why.to_gateway_error()))?;
-                (amount, estimate::most_output(inspected, &terms))
-            }
-        };
+        let Priced { candidate, .. } = priced;
+        let (amount, most_output) = self.need(&live, principal, inspected, priced)?;
         let payers = Payers::of(&groups, &principal.user.owner, &principal.key.owner, candidate);
         let now = now_ms();
         let had = bill.reservation.lock().take();
@@ -143,15 +129,36 @@ impl Gateway {
                 *bill.reservation.lock() = Some(reservation);
                 Ok((payers.model_group.map(|group| group.id), most_output))
             }
-            Err(ReserveError::Unavailable) => Err(Skipped::Refused(unavailable())),
-            Err(ReserveError::Denied(denied)) if denied.first.budget.axis == Axis::Provider => {
-                tracing::debug!(provider = %candidate.provider.name, "the provider's budget is used up");
-                Err(Skipped::ProviderSpent)
-            }
-            Err(ReserveError::Denied(denied)) => {
-                Err(Skipped::Refused(exceeded(&denied, &groups, principal, payers.model_group.as_deref(), now)))
+            Err(refused) => {
+                let skipped = Skipped::of(&refused, &groups, principal, payers.model_group.as_deref(), now);
+                if let Skipped::ProviderSpent = skipped {
+                    tracing::debug!(provider = %candidate.provider.name, "the provider's budget is used up");
+                }
+                Err(skipped)
             }
         }
+    }
+
+    /// What a request needs from the budgets that pay when this candidate serves it, and how many output tokens its
+    /// answer has at most.
+    pub(super) fn need(
+        &self,
+        live: &Live,
+        principal: &Principal,
+        inspected: &Inspected,
+        priced: &Priced,
+    ) -> Result<(Usd, u64), Skipped> {
+        let Priced { candidate, price: Some(price) } = priced else { return Ok((Usd::ZERO, u64::MAX)) };
+        let budgets = &live.config.budgets;
+        let terms = Terms {
+            price,
+            multiplier_ppm: candidate.provider.settings.cost_multiplier.ppm(),
+            default_max_output_tokens: budgets.default_max_output_tokens,
+        };
+        let asker = Asker { model: &candidate.served_model, key: principal.key.id };
+        let amount = estimate::estimate(budgets.reservation, inspected, &terms, &self.app.learnt, asker)
+            .map_err(|why| Skipped::Refused(why.to_gateway_error()))?;
+        Ok((amount, estimate::most_output(inspected, &terms)))
     }
 }
 
@@ -166,7 +173,7 @@ impl Gateway {
 }
 
 /// Why a candidate gets no request.
-enum Skipped {
+pub(super) enum Skipped {
     /// A budget of the user or key cannot pay, or that cannot be found out: the client is told, if nobody else can
     /// serve it.
     Refused(GatewayError),
@@ -175,7 +182,23 @@ enum Skipped {
 }
 
 impl Skipped {
-    fn reason(&self) -> &'static str {
+    /// What the refusal of this candidate's budgets means for the client.
+    pub(super) fn of(
+        refused: &ReserveError,
+        groups: &Snapshot,
+        principal: &Principal,
+        model_group: Option<&ModelGroup>,
+        now: i64,
+    ) -> Self {
+        match refused {
+            ReserveError::Unavailable => Self::Refused(unavailable()),
+            ReserveError::Denied(denied) if denied.first.budget.axis == Axis::Provider => Self::ProviderSpent,
+            ReserveError::Denied(denied) => Self::Refused(exceeded(denied, groups, principal, model_group, now)),
+        }
+    }
+
+    /// The reason in the attempts of a request.
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Refused(error) => error.code.as_str(),
             Self::ProviderSpent => "provider_budget_exceeded",

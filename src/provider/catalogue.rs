@@ -86,10 +86,47 @@ impl Provider {
         self.settings.redirects.contains_key(model) || self.settings.accepts(model)
     }
 
+    /// Why it may not serve this model in this dialect to a key that is confined to these groups; none: it may.
+    #[must_use]
+    pub fn excluded(&self, dialect: Dialect, model: &str, groups: &ProviderGroups) -> Option<Exclusion> {
+        if !self.settings.dialects.contains(&dialect) {
+            Some(Exclusion::Dialect)
+        } else if !self.takes(model) {
+            Some(Exclusion::Model)
+        } else if !self.is_in_reach(groups) {
+            Some(Exclusion::OutOfReach)
+        } else {
+            None
+        }
+    }
+
     /// Whether one of its groups is among those that a key may use.
     #[must_use]
     pub fn is_in_reach(&self, groups: &ProviderGroups) -> bool {
         groups.reach(&self.settings.groups)
+    }
+}
+
+/// Why a provider may not serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exclusion {
+    /// It does not speak the dialect.
+    Dialect,
+    /// It does not take the model.
+    Model,
+    /// It is in no group that the key may use.
+    OutOfReach,
+}
+
+impl Exclusion {
+    /// The name in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialect => "dialect",
+            Self::Model => "model",
+            Self::OutOfReach => "provider_group",
+        }
     }
 }
 

@@ -4,6 +4,6 @@ mod catalogue;
 mod recent;
 mod selection;
 
-pub use catalogue::{Catalogue, CatalogueError, Provider};
+pub use catalogue::{Catalogue, CatalogueError, Exclusion, Provider};
 pub use recent::{ProviderEvents, RecentError};
 pub use selection::{Candidate, NoCandidate};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::catalogue::{Catalogue, Provider};
+use super::catalogue::{Catalogue, Exclusion, Provider};
 use crate::dialect::Dialect;
 use crate::directory::ProviderGroups;
 
@@ -41,16 +41,14 @@ impl Catalogue {
         let mut fits = false;
         let mut found: Vec<(i32, f64, Candidate)> = Vec::new();
         for provider in &self.providers {
-            if !provider.settings.dialects.contains(&dialect) || !provider.takes(model) {
-                continue;
-            }
-            fits = true;
-            if provider.is_in_reach(groups) {
-                let candidate = Candidate {
-                    provider: Arc::clone(provider),
-                    served_model: provider.settings.redirect(model).into(),
-                };
-                found.push((provider.settings.priority, turn(provider.settings.weight, rng), candidate));
+            match provider.excluded(dialect, model, groups) {
+                Some(Exclusion::Dialect | Exclusion::Model) => {}
+                Some(Exclusion::OutOfReach) => fits = true,
+                None => {
+                    let served_model = provider.settings.redirect(model).into();
+                    let candidate = Candidate { provider: Arc::clone(provider), served_model };
+                    found.push((provider.settings.priority, turn(provider.settings.weight, rng), candidate));
+                }
             }
         }
         if found.is_empty() {

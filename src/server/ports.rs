@@ -9,7 +9,7 @@ use entity::{idempotency_keys, message_request};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use tokio::net::TcpListener;
 
-use super::{Lifecycle, PriceKeeper, ServeOptions};
+use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions};
 use crate::admin::{self, AdminState, Auth, Invalidate, ProviderError, ProviderStatus, ProviderView};
 use crate::budget::ExchangeResult;
 use crate::clock::now_ms;
@@ -44,6 +44,7 @@ pub(super) fn serve_admin(
         db: db.clone(),
         invalidate: Arc::clone(&node) as _,
         providers: node,
+        budgets: Arc::new(BudgetDesk::new(app)),
         prices: Arc::new(move || book.load_full()),
         settings: Arc::new(move || settings.live.load().config.masked()),
         ready: Arc::new(move || ready.is_ready()),
