@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::servers::postgres::Postgres;
 use crate::support::gateway::{MODEL, Setup};
 use crate::support::{Answer, Api, Gate, Gateway, Provider, eventually};
 use crate::support::{client, spending};
@@ -336,6 +337,9 @@ async fn a_stream_that_costs_more_than_expected_is_counted_while_it_runs() {
     let (provider, gateway) = gateway("expected").await;
     let admin = gateway.admin();
     let caller = admin.caller(json!({"limits": {"total": {"usd": 1}}}), json!({})).await;
+    let mut long = spending::price();
+    long["maxOutputTokens"] = json!(50_000);
+    admin.put("/prices/red", &long).await;
     let gate = Gate::new();
     let words = "word ".repeat(4_000);
     let event = |text: &str| {
@@ -465,4 +469,51 @@ async fn the_books_balance_after_any_traffic_and_a_restart() {
     gateway.signal("TERM");
     gateway.restart().await;
     assert_eq!(balance().await, Ok(books), "the same after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f09_f18_f25_without_the_database_the_switch_decides_about_what_nothing_is_known_of() {
+    let mut postgres = Postgres::start();
+    let provider = Provider::start().await;
+    provider.decide(spending::answer);
+    let setup =
+        Setup::new([provider.entry("upstream", &["openai_chat"])]).set("database.url", postgres.url("postgres"));
+    let mut gateway = setup.start_spending("worst_case", &["red", "green"]).await;
+    let admin = gateway.admin().clone();
+    let group = admin.model_group("colours", &["red"]).await;
+    let [known, unknown] = [
+        admin.caller(json!({"limits": daily(0.1)}), json!({})).await,
+        admin.caller(json!({"limits": daily(0.1)}), json!({})).await,
+    ];
+    for caller in [&known, &unknown] {
+        admin.limit("user", caller.user_id, group, daily(0.1)).await;
+        let models = client().get(format!("{}/v1/models", gateway.url())).bearer_auth(&caller.secret);
+        assert_eq!(models.send().await.unwrap().status(), 200, "the key is known");
+    }
+    gateway.spends(&known, "green", 90).await;
+    postgres.stop();
+    // What is known is enforced: by the mainline budget too, for a group of which nothing is known.
+    gateway.spends_too_much(&known, "green", 50).await;
+    let refusal = gateway.spends_too_much(&known, "red", 50).await;
+    assert_eq!(refusal.json()["error"]["details"]["scope"], "mainline");
+    assert!(gateway.metric("unenforced_violations_total").await.abs() < f64::EPSILON);
+    // Of the other nothing is known.
+    gateway.spends(&unknown, "red", 50).await;
+    gateway.metric_is("unenforced_violations_total", 1.0).await;
+    assert_eq!(gateway.log().matches("admitted without knowing").count(), 1, "{}", gateway.log());
+    gateway.rewrite("budgets.on_authority_failure", "closed");
+    gateway.signal("HUP");
+    eventually("the switch says closed", async || {
+        let reply = gateway.spend(&unknown, "red", 50).await;
+        (reply.head.status == 503).then(|| Api::Chat.refuses(&reply, 503, "budget_unavailable"))
+    })
+    .await;
+    gateway.spends_too_much(&known, "green", 50).await;
+    postgres.restart();
+    eventually("the database is back", async || {
+        (gateway.spend(&unknown, "green", 10).await.head.status == 200).then_some(())
+    })
+    .await;
+    let row = admin.rows_of_user(unknown.user_id).await.into_iter().find(|row| row["servedModel"] == "red").unwrap();
+    assert_eq!((&row["countedInUserGlobal"], &row["modelGroupId"]), (&json!(true), &json!(group)), "{row}");
 }

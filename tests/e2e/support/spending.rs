@@ -108,6 +108,15 @@ impl Admin {
             .clone()
     }
 
+    /// The rows of a user, newest first, as soon as there are any.
+    pub async fn rows_of_user(&self, user: i64) -> Vec<Value> {
+        eventually("rows of the user", async || {
+            let (_, page) = self.call(reqwest::Method::GET, &format!("/usage?userId={user}"), None).await;
+            page["items"].as_array().filter(|rows| !rows.is_empty()).cloned()
+        })
+        .await
+    }
+
     /// What the ledger says that a user has spent, once it has so many rows of his; `counted` as in the API.
     pub async fn spent(&self, user: i64, counted: &str, rows: usize) -> f64 {
         let all = format!("/usage/summary?userId={user}&groupBy=keyId");
