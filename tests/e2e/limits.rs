@@ -367,7 +367,9 @@ async fn a_stream_that_costs_more_than_expected_is_counted_while_it_runs() {
     reserved(0.25).await;
     gate.open(2);
     reserved(0.75).await;
-    gateway.spends_too_much(&caller, "red", 400).await;
+    gate.open(1);
+    reserved(0.99).await;
+    gateway.spends_too_much(&caller, "red", 50).await;
     drop(wire);
     gate.open_wide();
     let row = admin.newest_of(1).await;
