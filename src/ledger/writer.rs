@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sea_orm::DatabaseConnection;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::LedgerRecord;
@@ -42,7 +40,8 @@ pub struct Ledger {
     stop: CancellationToken,
     /// Stop writing.
     abandon: CancellationToken,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// The writer is done.
+    ended: CancellationToken,
 }
 
 /// A place in the queue. Dropping it gives it back.
@@ -68,21 +67,30 @@ impl Ledger {
     pub fn start(db: DatabaseConnection, options: LedgerOptions) -> Self {
         let (queue, records) = mpsc::channel(options.queue.max(1));
         let stats = Arc::new(LedgerStats::default());
-        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let (stop, abandon, ended) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let writer = Writer {
             records,
             options,
             stop: stop.clone(),
             batches: BatchWriter::new(db, Arc::clone(&stats), abandon.clone()),
         };
-        let writer = tokio::spawn(writer.run());
-        Self { queue, stats, stop, abandon, writer: Mutex::new(Some(writer)) }
+        // Also when the writer panics: nobody shall wait for it then.
+        let done = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            writer.run().await;
+            drop(done);
+        });
+        Self { queue, stats, stop, abandon, ended }
     }
 
     /// A place for the record of a request that is about to be admitted; none: the database has been away for too
     /// long, or the gateway is stopping.
     #[must_use]
     pub fn reserve(&self) -> Option<LedgerSlot> {
+        // The writer closes the queue, but maybe not before it has written a batch.
+        if self.stop.is_cancelled() {
+            return None;
+        }
         let permit = self.queue.clone().try_reserve_owned().ok()?;
         Some(LedgerSlot { permit, stats: Arc::clone(&self.stats) })
     }
@@ -93,18 +101,19 @@ impl Ledger {
         &self.stats
     }
 
-    /// Admits nothing more and waits until everything is written, slots that are still out included. What is not
-    /// written by the deadline goes to the log.
-    pub async fn flush_and_stop(&self, deadline: Duration) {
+    /// Admits nothing more. Slots that are out may still be used.
+    pub fn close(&self) {
         self.stop.cancel();
-        let writer = self.writer.lock().take();
-        let Some(mut writer) = writer else { return };
-        if tokio::time::timeout(deadline, &mut writer).await.is_err() {
+    }
+
+    /// Admits nothing more and waits until everything is written, slots that are still out included. What is not
+    /// written by the deadline goes to the log. Of several who wait, the one with the least time decides.
+    pub async fn flush_and_stop(&self, deadline: Duration) {
+        self.close();
+        if tokio::time::timeout(deadline, self.ended.cancelled()).await.is_err() {
             self.abandon.cancel();
             // It now only writes to the log.
-            if let Err(error) = writer.await {
-                tracing::error!(%error, "the writer of the ledger failed");
-            }
+            self.ended.cancelled().await;
         }
     }
 }
@@ -158,7 +167,8 @@ impl Writer {
         while let Some(batch) = self.next_batch().await {
             self.batches.write(batch).await;
         }
-        // Empty, unless writing was given up.
+        // Empty, unless writing was given up: then nothing may come after the last look.
+        self.records.close();
         while let Ok(record) = self.records.try_recv() {
             self.batches.give_up(&record, STOPPED);
         }
@@ -170,14 +180,16 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = self.batches.abandoned() => return None,
-                first = self.records.recv() => break first?,
-                // From here on nobody gets a place; those who have one may still use it.
+                // From here on nobody gets a place; those who have one may still use it. Before the next record: when
+                // they come without a gap, there would never be a time for it.
                 () = self.stop.cancelled(), if !self.records.is_closed() => self.records.close(),
+                first = self.records.recv() => break first?,
             }
         };
         let mut batch = vec![first];
         // Asleep, not waiting for the next record: each would wake this task from a thread that has better things to do.
-        if self.records.len() + 1 < self.options.batch {
+        // A full queue cannot get any fuller, and nobody is admitted as long as it is.
+        if self.records.len() + 1 < self.options.batch.min(self.records.max_capacity()) {
             tokio::select! {
                 () = tokio::time::sleep(self.options.interval) => {}
                 () = self.stop.cancelled() => {}
