@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server};
@@ -229,23 +228,16 @@ fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime
     let conf = Arc::clone(&server.configuration);
     let connector = Connector::new(&conf, Arc::clone(&app.drain));
     let mut http = HttpServerOptions::default();
-    // Every connection goes through the door, which tells HTTP/1 and HTTP/2 apart itself.
+    // Every connection goes through the door, which speaks TLS and tells HTTP/1 and HTTP/2 apart itself.
     http.force_custom = true;
-    http.h2_idle_timeout = Some(std::time::Duration::from_secs(60));
+    let tls = config.server.tls.as_ref().map(listeners::tls).transpose()?;
     let mut service = ProxyServiceBuilder::new(&conf, Gateway::new(Arc::clone(app)))
         .name("gateway")
         .server_options(http)
-        .custom(connector, door(config.server.timeouts.header))
+        .custom(connector, door(config.server.timeouts.header, tls))
         .build();
-    let mut listener = ListenerConfig::tcp(config.server.listen.as_str())
+    let listener = ListenerConfig::tcp(config.server.listen.as_str())
         .l4_buffer(L4BufferSettings::default().read(CLIENT_READ_BUFFER));
-    if let Some(tls) = &config.server.tls {
-        let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
-        let mut settings =
-            TlsSettings::intermediate(&cert, &key).map_err(|e| StartError::Listen(format!("server.tls: {e}")))?;
-        settings.enable_h2();
-        listener = listener.tls(settings);
-    }
     service.add_listener(listener);
     server.add_service(service);
     let finisher = stop::Finisher::new(app, life, runtime.handle());

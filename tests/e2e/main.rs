@@ -19,6 +19,7 @@ mod failover;
 mod first_start;
 mod flood;
 mod guards;
+mod heads_h2;
 mod keepalive_race;
 mod metrics;
 mod models;
