@@ -146,6 +146,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
     }
     let life = Lifecycle::default();
     let app = runtime.block_on(start(options, &source, config, &life, hup))?;
+    stop::on_interrupt(&app, &runtime);
     run_pingora(options, &app, &life, &runtime)
 }
 
@@ -243,7 +244,7 @@ fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime
     let finisher = stop::Finisher::new(app, life, runtime.handle());
     server.add_service(background_service("finisher", finisher));
     runtime.spawn(listeners::announce_ready(config.server.listen.as_str().to_owned(), life.clone()));
-    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(app, life)) });
+    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(life)) });
     Ok(())
 }
 

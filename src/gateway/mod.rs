@@ -27,6 +27,7 @@ mod open_tabs;
 mod reply;
 mod route;
 mod send;
+mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,8 +132,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        self.pass_body(body, end, ctx);
-        Ok(None)
+        self.pass_body(body, end, ctx).map(|()| None)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {

@@ -28,6 +28,7 @@ mod postgres;
 mod reload;
 mod sdk;
 mod shutdown;
+mod stop;
 mod streams;
 mod tls;
 mod upgrade;
