@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server};
@@ -154,6 +153,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
     }
     let life = Lifecycle::default();
     let app = runtime.block_on(start(options, &source, config, &life, hup))?;
+    stop::on_interrupt(&app, &runtime);
     run_pingora(options, &app, &life, &runtime)
 }
 
@@ -245,29 +245,22 @@ fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime
     let conf = Arc::clone(&server.configuration);
     let connector = Connector::new(&conf, Arc::clone(&app.drain));
     let mut http = HttpServerOptions::default();
-    // Every connection goes through the door, which tells HTTP/1 and HTTP/2 apart itself.
+    // Every connection goes through the door, which speaks TLS and tells HTTP/1 and HTTP/2 apart itself.
     http.force_custom = true;
-    http.h2_idle_timeout = Some(std::time::Duration::from_secs(60));
+    let tls = config.server.tls.as_ref().map(listeners::tls).transpose()?;
     let mut service = ProxyServiceBuilder::new(&conf, Gateway::new(Arc::clone(app)))
         .name("gateway")
         .server_options(http)
-        .custom(connector, door(config.server.timeouts.header))
+        .custom(connector, door(config.server.timeouts.header, tls))
         .build();
-    let mut listener = ListenerConfig::tcp(config.server.listen.as_str())
+    let listener = ListenerConfig::tcp(config.server.listen.as_str())
         .l4_buffer(L4BufferSettings::default().read(CLIENT_READ_BUFFER));
-    if let Some(tls) = &config.server.tls {
-        let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
-        let mut settings =
-            TlsSettings::intermediate(&cert, &key).map_err(|e| StartError::Listen(format!("server.tls: {e}")))?;
-        settings.enable_h2();
-        listener = listener.tls(settings);
-    }
     service.add_listener(listener);
     server.add_service(service);
     let finisher = stop::Finisher::new(app, life, runtime.handle());
     server.add_service(background_service("finisher", finisher));
     runtime.spawn(listeners::announce_ready(config.server.listen.as_str().to_owned(), life.clone()));
-    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(app, life)) });
+    server.run(RunArgs { shutdown_signal: Box::new(stop::Signals::new(life)) });
     Ok(())
 }
 

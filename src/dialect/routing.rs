@@ -176,6 +176,8 @@ impl Route {
 pub struct RouteError {
     /// How the error must look.
     pub shape: Shape,
+    /// Whose path it is, where there is one.
+    pub dialect: Option<Dialect>,
     /// What is wrong.
     pub problem: RouteProblem,
 }
@@ -217,10 +219,11 @@ impl RouteError {
 pub fn route(method: &str, path: &str, query: Option<&str>, hints: ClientHints) -> Result<Route, RouteError> {
     let guess = guess_shape(path, hints);
     let found = find(path.strip_suffix('/').unwrap_or(path));
-    let (endpoint, raw_model) = found.map_err(|problem| RouteError { shape: guess, problem })?;
-    let shape = endpoint.dialect().map_or(guess, Dialect::shape);
-    let fail = |problem| RouteError { shape, problem };
-    let allow = if endpoint.dialect().is_some() { "POST" } else { "GET" };
+    let (endpoint, raw_model) = found.map_err(|problem| RouteError { shape: guess, dialect: None, problem })?;
+    let dialect = endpoint.dialect();
+    let shape = dialect.map_or(guess, Dialect::shape);
+    let fail = |problem| RouteError { shape, dialect, problem };
+    let allow = if dialect.is_some() { "POST" } else { "GET" };
     if method != allow {
         return Err(fail(RouteProblem::MethodNotAllowed { allow }));
     }

@@ -347,11 +347,11 @@ fn find_route(session: &Session, ctx: &mut RequestContext) -> Result<Route, Gate
     let hints = ClientHints::from_headers(|name| head.headers.contains_key(name));
     match route(head.method.as_str(), head.uri.path(), head.uri.query(), hints) {
         Ok(route) => {
-            ctx.shape = route.shape;
+            (ctx.shape, ctx.dialect) = (route.shape, route.endpoint.dialect());
             Ok(route)
         }
         Err(error) => {
-            ctx.shape = error.shape;
+            (ctx.shape, ctx.dialect) = (error.shape, error.dialect);
             let told = error.to_gateway_error();
             Err(match error.problem {
                 RouteProblem::MethodNotAllowed { allow } => told.with_details(serde_json::json!({"allow": allow})),

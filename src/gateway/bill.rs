@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::app::{App, InFlight};
 use super::context::Priced;
 use super::payers::Reserved;
+use super::stage::Stage;
 use crate::budget::estimate::Asker;
 use crate::budget::{Reservation, Settled};
 use crate::clock::now_ms;
@@ -105,7 +106,7 @@ pub struct Tab {
     draining: AtomicBool,
     /// Nobody will learn how the answer ends.
     gave_up: AtomicBool,
-    reported: AtomicBool,
+    stage: Stage,
     drain_place: Mutex<Option<Guard>>,
     /// Held as long as the provider works for us, without the client too.
     _at_provider: Guard,
@@ -113,6 +114,7 @@ pub struct Tab {
 }
 
 impl Tab {
+    /// None when the process is about to end: nobody would wait for the attempt.
     pub(super) fn open(
         app: &Arc<App>,
         bill: &Arc<Bill>,
@@ -121,7 +123,7 @@ impl Tab {
         number: u16,
         at_provider: Guard,
         in_flight: Arc<InFlight>,
-    ) -> Arc<Self> {
+    ) -> Option<Arc<Self>> {
         let tab = Arc::new(Self {
             app: Arc::clone(app),
             bill: Arc::clone(bill),
@@ -135,23 +137,27 @@ impl Tab {
             received: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
-            reported: AtomicBool::new(false),
+            stage: Stage::default(),
             drain_place: Mutex::new(None),
             _at_provider: at_provider,
             _in_flight: in_flight,
         });
-        app.open_tabs.add((bill.request_id, number), Arc::downgrade(&tab));
-        tab
+        app.open_tabs.add((bill.request_id, number), Arc::downgrade(&tab)).then_some(tab)
     }
 
-    /// The process ends before the attempt does: it is settled with what was seen, the prompt at least.
-    pub(super) fn interrupt(&self) {
-        if self.reported.load(Ordering::Acquire) {
-            // It has failed: the bill is for another attempt, or for none.
-            return;
-        }
-        self.gave_up.store(true, Ordering::Release);
-        self.settle(Outcome::Interrupted, None);
+    /// The process ends before the attempt does: it is settled with what was seen, the prompt at least if it has gone
+    /// out. Returns whether there was something to settle; an attempt that has failed leaves the bill to another one.
+    pub(super) fn interrupt(&self) -> bool {
+        let Some(sent) = self.stage.interrupt() else { return false };
+        self.gave_up.fetch_or(sent, Ordering::AcqRel);
+        self.list("interrupted");
+        self.commit(Outcome::Interrupted, None);
+        true
+    }
+
+    /// Whether the process ended before the attempt did: what comes of it now is paid by nobody, and goes to nobody.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.stage.is_interrupted()
     }
 
     /// Whether the engine reads on without the client, and will settle.
@@ -175,14 +181,17 @@ impl Tab {
         if failed { Outcome::UpstreamFailed } else { Outcome::Completed }
     }
 
-    /// Adds the attempt to the request's list, once.
+    /// Adds the attempt to the request's list, unless it is there.
     pub(super) fn report(&self, reason: &str) {
-        if self.reported.swap(true, Ordering::AcqRel) {
-            return;
+        if self.stage.report() {
+            self.list(reason);
         }
+    }
+
+    fn list(&self, reason: &str) {
         let provider = &self.priced.candidate.provider.name;
         self.app.metrics.attempts.with_label_values(&[provider, reason]).inc();
-        if !matches!(reason, "ok" | "client_aborted") {
+        if !matches!(reason, "ok" | "client_aborted" | "interrupted") {
             let error = crate::provider::RecentError { at: now_ms(), reason: reason.to_owned(), status: self.status() };
             self.app.provider_events.failed(provider, error);
         }
@@ -199,14 +208,21 @@ impl Tab {
     /// Settles the bill with this attempt, unless it is settled: the cost is fixed, the record handed over.
     /// `status` is what the client got, where it differs from the provider's.
     pub(super) fn settle(&self, outcome: Outcome, status: Option<u16>) {
-        let slot = self.bill.slot.lock().take();
         self.report(match outcome {
             Outcome::Completed => "ok",
             Outcome::ClientAborted => "client_aborted",
             Outcome::UpstreamFailed if self.status().is_some_and(|s| s >= 400) => "upstream_status",
-            Outcome::UpstreamFailed | Outcome::Interrupted => "broken",
+            Outcome::UpstreamFailed => "broken",
+            Outcome::Interrupted => "interrupted",
         });
-        let Some(mut slot) = slot else { return };
+        // The bill of an interrupted attempt belongs to the stop, which may be just about to settle it.
+        if !self.is_interrupted() {
+            self.commit(outcome, status);
+        }
+    }
+
+    fn commit(&self, outcome: Outcome, status: Option<u16>) {
+        let Some(mut slot) = self.bill.slot.lock().take() else { return };
         let charge = self.charge();
         let Charge { usage, estimated } = charge.unwrap_or_default();
         let applied = charge.and(self.priced.price.as_ref()).map(|price| price.applied(&usage));
@@ -263,9 +279,11 @@ impl Tab {
     fn charge(&self) -> Option<Charge> {
         let meter = self.meter.lock();
         let Some(meter) = meter.as_ref().filter(|meter| meter.response_bytes() > 0) else {
-            // The provider still works on a request whose client has left: it will bill the prompt at least.
+            // The provider still works on a request that nobody waits for: it will bill the prompt at least, unless
+            // it has refused.
+            let refused = meter.as_ref().is_some_and(Meter::saw_error);
             let unseen = || Meter::new(self.bill.endpoint, None, 200).charge(self.bill.request_bytes);
-            return self.gave_up.load(Ordering::Acquire).then(unseen);
+            return (self.gave_up.load(Ordering::Acquire) && !refused).then(unseen);
         };
         let mut charge = meter.charge(self.bill.request_bytes);
         if charge.estimated {
@@ -322,6 +340,10 @@ impl Drop for Tab {
 }
 
 impl Observer for Tab {
+    fn sending(&self) -> bool {
+        self.stage.send()
+    }
+
     fn head(&self, head: &ResponseHeader) {
         let _ = self.first_byte_ms.set(self.bill.elapsed_ms());
         let _ = self.status.set(head.status.as_u16());
@@ -352,7 +374,7 @@ impl Observer for Tab {
 
     fn drained(&self, ending: Ending) {
         tracing::debug!(request = %self.bill.request_id, ?ending, "the answer was read on after the client had left");
-        self.gave_up.store(ending == Ending::GaveUp, Ordering::Release);
+        self.gave_up.fetch_or(ending == Ending::GaveUp, Ordering::AcqRel);
         self.settle(Outcome::ClientAborted, None);
     }
 }

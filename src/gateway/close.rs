@@ -6,6 +6,7 @@ use pingora_proxy::Session;
 use super::Gateway;
 use super::context::RequestContext;
 use super::door;
+use crate::dialect::Dialect;
 use crate::ledger::Outcome;
 
 impl Gateway {
@@ -33,9 +34,10 @@ impl Gateway {
         let metrics = &self.app.metrics;
         let elapsed = ctx.arrived.elapsed();
         metrics.request_duration.observe(elapsed.as_secs_f64());
-        let (dialect, provider) = ctx.admitted.as_ref().map_or(("", ""), |admitted| {
+        let dialect = ctx.dialect.map_or("", Dialect::as_str);
+        let provider = ctx.admitted.as_ref().map_or("", |admitted| {
             let provider = admitted.candidates.get(admitted.turn).or(admitted.candidates.last());
-            (admitted.bill.dialect.as_str(), provider.map_or("", |p| &*p.candidate.provider.name))
+            provider.map_or("", |p| &*p.candidate.provider.name)
         });
         let status = ctx.status.unwrap_or(0);
         metrics.requests.with_label_values(&[dialect, provider, &status.to_string()]).inc();

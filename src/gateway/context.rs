@@ -12,7 +12,7 @@ use super::app::InFlight;
 use super::bill::{Bill, Tab};
 use super::payers::Reserved;
 use crate::clock::now_ms;
-use crate::dialect::{GatewayError, Inspected, Route, Shape, UsageChunkFilter};
+use crate::dialect::{Dialect, GatewayError, Inspected, Route, Shape, UsageChunkFilter};
 use crate::directory::Principal;
 use crate::limit::CountGuard;
 use crate::pricing::Price;
@@ -49,6 +49,8 @@ pub struct RequestContext {
     pub(super) created_at: i64,
     /// How the client expects errors; guessed from the path until the route is known.
     pub(super) shape: Shape,
+    /// Whose path it asked for; none: of a list of models, or of nobody.
+    pub(super) dialect: Option<Dialect>,
     /// Its place among the concurrent requests of its key and user.
     pub(super) counted: Option<CountGuard>,
     /// Known once it may go to a provider.
@@ -73,6 +75,7 @@ impl RequestContext {
             waited: Duration::ZERO,
             created_at: now_ms(),
             shape: Shape::Openai,
+            dialect: None,
             counted: None,
             admitted: None,
             current: None,

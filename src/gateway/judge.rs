@@ -8,6 +8,7 @@ use super::Gateway;
 use super::context::{RequestContext, UpstreamAnswer};
 use super::{reply, route};
 use crate::dialect::ErrorCode;
+use crate::ledger::Outcome;
 
 impl Gateway {
     /// `upstream_response_filter`: an error that another attempt may not meet is not passed on while there is one.
@@ -105,7 +106,13 @@ impl Gateway {
         let refusal = ctx.refusal.take().or(skipped).unwrap_or_else(route::no_provider);
         // What a budget says is of more use than what a provider said.
         let sent = match ctx.last_answer.take().filter(|_| refusal.code == ErrorCode::NoProviderAvailable) {
-            Some(answer) => reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await,
+            Some(answer) => {
+                // Now, not when the client has taken it: that may be never.
+                if let Some(current) = &ctx.current {
+                    current.tab.settle(Outcome::UpstreamFailed, Some(answer.status));
+                }
+                reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await
+            }
             None => {
                 self.refused(&refusal);
                 if let Some(admitted) = &ctx.admitted {

@@ -1,16 +1,17 @@
 //! Stage 5, `response_filter` and `response_body_filter`: what goes to the client, and the settlement before its end.
 
 use bytes::Bytes;
-use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorType, Result};
 
 use super::Gateway;
-use super::context::RequestContext;
+use super::context::{Current, RequestContext};
 use super::reply::{self, REQUEST_ID};
 
 impl Gateway {
     /// The head of the answer as the client gets it.
     pub(super) fn pass_head(&self, head: &mut ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
+        wanted(ctx.current.as_ref())?;
         let length = head.headers.get(http::header::CONTENT_LENGTH).cloned();
         reply::clean(head);
         let streams = head
@@ -37,8 +38,8 @@ impl Gateway {
 
     /// A piece of the answer. Settles before the piece that ends it is passed on: whoever has seen a whole answer
     /// has paid for it.
-    pub(super) fn pass_body(&self, body: &mut Option<Bytes>, end: bool, ctx: &mut RequestContext) {
-        let Some(current) = ctx.current.as_mut() else { return };
+    pub(super) fn pass_body(&self, body: &mut Option<Bytes>, end: bool, ctx: &mut RequestContext) -> Result<()> {
+        let Some(current) = ctx.current.as_mut() else { return Ok(()) };
         if let Some(filter) = current.usage_chunk.as_mut() {
             let piece = body.take().map(|piece| filter.push(piece)).unwrap_or_default();
             let rest = if end { filter.finish() } else { Bytes::new() };
@@ -48,5 +49,15 @@ impl Gateway {
             current.tab.settle(current.tab.outcome(), None);
             ctx.free_place();
         }
+        // Last: what was settled just now is passed on, what the stop has settled is not.
+        wanted(ctx.current.as_ref())
     }
+}
+
+/// An answer that was settled because the process ends goes no further: nobody would pay for the rest.
+fn wanted(current: Option<&Current>) -> Result<()> {
+    if current.is_some_and(|current| current.tab.is_interrupted()) {
+        return Err(Error::explain(ErrorType::InternalError, "the gateway stops").into_in());
+    }
+    Ok(())
 }

@@ -29,6 +29,7 @@ mod payers;
 mod reply;
 mod route;
 mod send;
+mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,8 +136,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        self.pass_body(body, end, ctx);
-        Ok(None)
+        self.pass_body(body, end, ctx).map(|()| None)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {

@@ -40,7 +40,13 @@ impl Gateway {
             admitted.attempts = number;
             let in_flight = Arc::clone(&ctx.in_flight);
             let (bill, reserved) = (&admitted.bill, admitted.reserved);
-            let tab = Tab::open(&self.app, bill, priced.clone(), reserved, number, at_provider, in_flight);
+            let opened = Tab::open(&self.app, bill, priced.clone(), reserved, number, at_provider, in_flight);
+            let Some(tab) = opened else {
+                // The last records are being written; this one is not waited for.
+                admitted.bill.cancel();
+                ctx.refusal = Some(stopping());
+                return Err(Error::explain(ErrorType::HTTPStatus(503), "the gateway stops").into_in());
+            };
             let inspected = &admitted.inspected;
             let adds_usage =
                 inspected.endpoint == Endpoint::ChatCompletions && inspected.stream && !inspected.include_usage;
@@ -107,6 +113,11 @@ impl Gateway {
         ctx.refusal = Some(no_provider());
         Error::explain(ErrorType::HTTPStatus(503), "no provider is left").into_in()
     }
+}
+
+/// What a client is told whose request would begin, or begin again, while the process ends.
+fn stopping() -> GatewayError {
+    GatewayError::new(ErrorCode::NoProviderAvailable, "the gateway is stopping; try again").with_retry_after(1)
 }
 
 /// What a client is told when every provider has failed without an answer, or is busy.

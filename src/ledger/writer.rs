@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{BatchWriter, Progress, STOPPED};
@@ -51,7 +49,8 @@ pub struct Ledger {
     stop: CancellationToken,
     /// Stop writing.
     abandon: CancellationToken,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// The writer is done.
+    ended: CancellationToken,
 }
 
 /// What somebody waits for is not written, and the database does not answer.
@@ -81,7 +80,7 @@ impl Ledger {
         let (report, progress) = watch::channel(Progress::default());
         let stats = Arc::new(LedgerStats::default());
         let (starts, urgency) = (Arc::<Starts>::default(), Arc::<Urgency>::default());
-        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let (stop, abandon, ended) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let batches = BatchWriter {
             db,
             inc,
@@ -92,14 +91,23 @@ impl Ledger {
         };
         let (order, urgent) = (InOrder::default(), Arc::clone(&urgency));
         let writer = Writer { records, order, options, urgency: urgent, stop: stop.clone(), batches };
-        let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        Self { queue, most, numbers: Arc::default(), stats, starts, urgency, progress, stop, abandon, writer }
+        // Also when the writer panics: nobody shall wait for it then.
+        let done = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            writer.run().await;
+            drop(done);
+        });
+        Self { queue, most, numbers: Arc::default(), stats, starts, urgency, progress, stop, abandon, ended }
     }
 
     /// A place for the record of a request that is about to be admitted; none: the database has been away for too
     /// long, or the gateway is stopping.
     #[must_use]
     pub fn reserve(&self) -> Option<LedgerSlot> {
+        // The writer closes the queue, but maybe not before it has written a batch.
+        if self.stop.is_cancelled() {
+            return None;
+        }
         // What waits for a lost number is not in the queue any more; it must not grow beyond all bounds either.
         if self.stats.early.load(Ordering::Relaxed) >= self.most as u64 {
             return None;
@@ -145,18 +153,19 @@ impl Ledger {
         &self.stats
     }
 
-    /// Admits nothing more and waits until everything is written, slots that are still out included. What is not
-    /// written by the deadline goes to the log.
-    pub async fn flush_and_stop(&self, deadline: Duration) {
+    /// Admits nothing more. Slots that are out may still be used.
+    pub fn close(&self) {
         self.stop.cancel();
-        let writer = self.writer.lock().take();
-        let Some(mut writer) = writer else { return };
-        if tokio::time::timeout(deadline, &mut writer).await.is_err() {
+    }
+
+    /// Admits nothing more and waits until everything is written, slots that are still out included. What is not
+    /// written by the deadline goes to the log. Of several who wait, the one with the least time decides.
+    pub async fn flush_and_stop(&self, deadline: Duration) {
+        self.close();
+        if tokio::time::timeout(deadline, self.ended.cancelled()).await.is_err() {
             self.abandon.cancel();
             // It now only writes to the log.
-            if let Err(error) = writer.await {
-                tracing::error!(%error, "the writer of the ledger failed");
-            }
+            self.ended.cancelled().await;
         }
     }
 }
@@ -207,6 +216,8 @@ impl Writer {
         if self.batches.end_life().await {
             return;
         }
+        // Empty, unless writing was given up: then nothing may come after the last look.
+        self.records.close();
         while let Ok(entry) = self.records.try_recv() {
             self.order.put(entry);
         }
@@ -221,13 +232,14 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = self.batches.abandoned() => return None,
+                // From here on nobody gets a place; those who have one may still use it. Before the next record: when
+                // they come without a gap, there would never be a time for it.
+                () = self.stop.cancelled(), if !self.records.is_closed() => self.records.close(),
                 entry = self.records.recv() => match entry {
                     Some(entry) => self.receive([entry]),
                     None => return self.last_batch(),
                 },
                 () = self.urgency.woken() => if !self.batches.starts.is_empty() { break },
-                // From here on nobody gets a place; those who have one may still use it.
-                () = self.stop.cancelled(), if !self.records.is_closed() => self.records.close(),
             }
         }
         self.sleep().await;
@@ -236,12 +248,14 @@ impl Writer {
     }
 
     /// Gives others the time to come. Asleep, not waiting for the next entry: each would wake this task from a thread
-    /// that has better things to do. Only an entry that somebody waits for does.
+    /// that has better things to do. Only an entry that somebody waits for does. A full queue cannot get any fuller, and
+    /// nobody is admitted as long as it is.
     async fn sleep(&mut self) {
         let end = tokio::time::Instant::now() + self.options.interval;
+        let enough = self.options.batch.min(self.records.max_capacity());
         loop {
             self.receive_all();
-            if self.order.ready() >= self.options.batch || self.urgency.concerns(self.order.first()) {
+            if self.order.ready() >= enough || self.urgency.concerns(self.order.first()) {
                 return;
             }
             tokio::select! {

@@ -4,11 +4,12 @@ use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pingora::listeners::tls::{Acceptor, TlsSettings};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Lifecycle, StartError};
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, ServerTls};
 
 /// How often a new gateway asks itself whether it listens.
 const READY_POLL: Duration = Duration::from_millis(10);
@@ -24,6 +25,18 @@ pub(super) fn bind(address: &ListenAddress, setting: &str) -> Result<TcpListener
     socket.bind(&resolved.into()).map_err(fail)?;
     socket.listen(1_024).map_err(fail)?;
     TcpListener::from_std(socket.into()).map_err(fail)
+}
+
+/// What shakes hands with the gateway's clients.
+pub(super) fn tls(settings: &ServerTls) -> Result<Acceptor, StartError> {
+    let fail = |what: &str, error: &pingora::Error| StartError::Listen(format!("server.tls.{what}: {error}"));
+    let (cert, key) = (settings.cert.display().to_string(), settings.key.display().to_string());
+    let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|error| fail("cert", &error))?;
+    // These look into the files, which is done later in a panic.
+    tls.set_certificate_chain_file(&cert).map_err(|error| fail("cert", &error))?;
+    tls.set_private_key_file(&key).map_err(|error| fail("key", &error))?;
+    tls.enable_h2();
+    Ok(tls.build())
 }
 
 /// Makes sure that Pingora will be able to listen: it would end the process without a word that helps.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::BackgroundService;
-use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::Lifecycle;
@@ -23,31 +23,49 @@ const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// The same when the process shall end now.
 const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
 
-/// Settles what is still in flight, if anything is, and writes the last records.
+/// Lets nothing begin any more, settles what is still in flight, if anything is, and writes the last records.
 async fn cut_off(app: &App, deadline: Duration) {
-    app.open_tabs.interrupt_all();
+    app.ledger.close();
+    let attempts = app.open_tabs.close();
+    if attempts > 0 {
+        tracing::warn!(attempts, "settled what was cut off");
+    }
     app.ledger.flush_and_stop(deadline).await;
+}
+
+/// Ends the process at once when it is told to, also while it waits for what is in flight.
+pub(super) fn on_interrupt(app: &Arc<App>, runtime: &Runtime) {
+    let app = Arc::clone(app);
+    // Watched before anything else can be waited for.
+    let Some(mut interrupt) = runtime.block_on(async { watch(SignalKind::interrupt()) }) else { return };
+    runtime.spawn(async move {
+        if interrupt.recv().await.is_some() {
+            tracing::info!("SIGINT: exit now");
+            cut_off(&app, LAST_RECORDS_NOW).await;
+            std::process::exit(0);
+        }
+    });
+}
+
+fn watch(kind: SignalKind) -> Option<Signal> {
+    signal(kind).inspect_err(|error| tracing::error!(%error, "a signal cannot be watched")).ok()
 }
 
 /// Turns signals into Pingora's ways of ending.
 pub(super) struct Signals {
-    app: Arc<App>,
     life: Lifecycle,
 }
 
 impl Signals {
-    pub(super) fn new(app: &Arc<App>, life: &Lifecycle) -> Self {
-        Self { app: Arc::clone(app), life: life.clone() }
+    pub(super) fn new(life: &Lifecycle) -> Self {
+        Self { life: life.clone() }
     }
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let watch = |kind| signal(kind).map_err(|error| tracing::error!(%error, "a signal cannot be watched"));
-        let (Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)) =
-            (watch(SignalKind::terminate()), watch(SignalKind::quit()), watch(SignalKind::interrupt()))
-        else {
+        let (Some(mut terminate), Some(mut quit)) = (watch(SignalKind::terminate()), watch(SignalKind::quit())) else {
             return std::future::pending().await;
         };
         tokio::select! {
@@ -59,11 +77,6 @@ impl ShutdownSignalWatch for Signals {
             _ = quit.recv() => {
                 tracing::info!("SIGQUIT: handing the sockets to a new process");
                 ShutdownSignal::GracefulUpgrade
-            }
-            _ = interrupt.recv() => {
-                tracing::info!("SIGINT: exit now");
-                cut_off(&self.app, LAST_RECORDS_NOW).await;
-                std::process::exit(0);
             }
         }
     }

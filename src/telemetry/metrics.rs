@@ -24,7 +24,8 @@ const OVERHEADS: &[f64] =
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    /// Finished requests by dialect, provider (empty when none was asked) and status.
+    /// Finished requests, refused ones too, by dialect (empty for lists of models and unknown paths), provider (empty
+    /// when none was asked) and status.
     pub requests: IntCounterVec,
     /// Refused requests by code, axis and window (empty where there is none).
     pub refusals: IntCounterVec,

@@ -10,6 +10,9 @@ use pingora::http::{RequestHeader, ResponseHeader};
 /// Watches an attempt: is told of every byte of the answer when it arrives, whether or not the client still
 /// listens.
 pub trait Observer: Send + Sync {
+    /// The request is about to go out. Returns whether it still may.
+    fn sending(&self) -> bool;
+
     /// The head of the final answer has arrived.
     fn head(&self, head: &ResponseHeader);
 

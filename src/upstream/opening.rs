@@ -71,6 +71,9 @@ async fn send(
     attempt: &Attempt,
     deadline: Option<Instant>,
 ) -> Result<Answer> {
+    if !attempt.observer.sending() {
+        return Error::e_explain(ErrorType::InternalError, "nobody wants the answer any more");
+    }
     session.set_write_timeout(peer.options.write_timeout);
     if let Err(error) = send_request(&mut session, attempt).await {
         // The provider may have answered early (413, 429) and closed its reading side.

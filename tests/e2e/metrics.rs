@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::support::gateway::MODEL;
+use crate::support::wire::request;
 use crate::support::{Answer, Api, Gateway, Provider, client, eventually};
 
 /// The text that Prometheus reads.
@@ -50,6 +51,7 @@ async fn metrics_tell_what_happened_and_not_to_whom() {
     for (series, expected) in [
         (r#"requests_total{dialect="openai_chat",provider="first",status="200"}"#, 1),
         (r#"requests_total{dialect="openai_chat",provider="second",status="200"}"#, 1),
+        (r#"requests_total{dialect="openai_chat",provider="",status="429"}"#, 1),
         (r#"refusals_total{axis="key",code="rate_limit_exceeded",window="rpm"}"#, 1),
         (r#"attempts_total{outcome="ok",provider="first"}"#, 1),
         (r#"attempts_total{outcome="upstream_status",provider="first"}"#, 1),
@@ -94,4 +96,31 @@ async fn metrics_tell_what_happened_and_not_to_whom() {
     for private in [&*caller.secret, prefix, name].into_iter().chain(ids) {
         assert!(!text.contains(private), "{private} is nobody's business:\n{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_requests_are_counted_under_the_dialect_of_their_path() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::start([provider.entry("upstream", &["openai_chat"])]).await;
+    for api in Api::ALL {
+        assert_eq!(gateway.ask_with("tg-unknown", api, MODEL, false).await.head.status, 401);
+        let bearer = format!("Bearer {}", gateway.key());
+        for (method, path, status) in [("GET", &*api.path(MODEL, false), 405), ("POST", "/nowhere", 404)] {
+            let mut wire = gateway.connect().await;
+            wire.send(request(method, path, &[("authorization", &*bearer)], b"")).await.unwrap();
+            assert_eq!(wire.reply().await.unwrap().head.status, status, "{method} {path}");
+        }
+    }
+    let text = eventually("everything is counted", async || {
+        let text = text(&gateway).await;
+        (value(&text, "request_duration_seconds_count") == Some(15.0)).then_some(text)
+    })
+    .await;
+    for api in Api::ALL {
+        for status in [401, 405] {
+            let series = format!(r#"requests_total{{dialect="{}",provider="",status="{status}"}}"#, api.dialect());
+            assert_eq!(value(&text, &series), Some(1.0), "{series} in\n{text}");
+        }
+    }
+    assert_eq!(value(&text, r#"requests_total{dialect="",provider="",status="404"}"#), Some(5.0), "{text}");
 }

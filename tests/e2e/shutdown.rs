@@ -43,9 +43,7 @@ async fn term_waits_for_drains_and_keeps_their_rows() {
     let provider = Provider::start().await;
     let gate = Gate::new();
     provider.always(Api::Chat.stream().gated_after(2, &gate));
-    let setup = Setup::new([provider.entry("upstream", &["openai_chat"])]);
-    let database = setup.folder().join("tollgate.db");
-    let mut gateway = setup.start().await;
+    let mut gateway = Gateway::start([provider.entry("upstream", &["openai_chat"])]).await;
     let mut wire = gateway.connect().await;
     wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
     let id = wire.head().await.unwrap().request_id().to_owned();
@@ -61,12 +59,7 @@ async fn term_waits_for_drains_and_keeps_their_rows() {
     assert!(gateway.is_running(), "it waits for the drain");
     gate.open_wide();
     assert_eq!(gateway.ended().await.code(), Some(0));
-    // A gateway on the same database tells what the first one knew.
-    let copy = Setup::new([provider.entry("upstream", &["openai_chat"])]);
-    let url = format!("sqlite://{}", database.display());
-    let mut second = copy.set("database.url", url).spawn();
-    second.ready().await;
-    let row = second.admin().row_of(&id).await;
+    let row = gateway.successor().await.admin().row_of(&id).await;
     assert_eq!((&row["outcome"], Tokens::of_row(&row)), (&json!("client_aborted"), Api::Chat.tokens()));
 }
 
@@ -77,7 +70,6 @@ async fn the_grace_ends() {
     provider.always(Api::Chat.stream().gated_after(2, &gate));
     for signal in ["TERM", "INT"] {
         let setup = Setup::new([provider.entry("upstream", &["openai_chat"])]).set("shutdown.grace", "500ms");
-        let database = setup.folder().join("tollgate.db");
         let mut gateway = setup.start().await;
         let mut wire = gateway.connect().await;
         wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
@@ -89,10 +81,7 @@ async fn the_grace_ends() {
         assert!(asked.elapsed() < Duration::from_secs(5), "{signal}: nothing is waited for: {:?}", asked.elapsed());
         wire.body().await.expect_err("cut off");
         // What was cut off has been paid as far as it was seen.
-        let copy = Setup::new([provider.entry("upstream", &["openai_chat"])]);
-        let mut second = copy.set("database.url", format!("sqlite://{}", database.display())).spawn();
-        second.ready().await;
-        let row = second.admin().row_of(head.request_id()).await;
+        let row = gateway.successor().await.admin().row_of(head.request_id()).await;
         assert_eq!((&row["outcome"], &row["estimated"]), (&json!("interrupted"), &json!(true)), "{signal}");
         assert!(row["costUsd"].as_f64().unwrap() > 0.0, "{signal}: {row}");
     }
@@ -136,6 +125,8 @@ fn exit_codes_tell_what_was_wrong() {
     assert_eq!(code(&["serve", "-c", "missing.yaml"]), Some(1), "no configuration");
     std::fs::write(&file, "providers: [{name: 1").unwrap();
     assert_eq!(code(&["serve", "-c", path]), Some(1), "a configuration that is none");
+    std::fs::write(&file, "# a save in progress\n").unwrap();
+    assert_eq!(code(&["serve", "-c", path]), Some(1), "a configuration that says nothing");
     std::fs::write(&file, "providers: []\nunheard_of: 1\n").unwrap();
     assert_eq!(code(&["check", "-c", path]), Some(1), "a configuration with an error");
     assert_eq!(code(&["serve", "--unheard-of"]), Some(2), "usage");

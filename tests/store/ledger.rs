@@ -309,3 +309,37 @@ async fn a_slot_that_is_never_used_does_not_hold_the_end_beyond_its_deadline() {
     ledger.flush_and_stop(Duration::from_millis(50)).await;
     slot.commit(record(1));
 }
+
+#[tokio::test]
+async fn nobody_is_admitted_from_the_moment_of_the_close() {
+    let db = TestDatabase::sqlite();
+    let ledger = Ledger::start(db.open().await, 1, LedgerOptions::default());
+    ledger.close();
+    // On one thread the writer has had no chance to see it.
+    assert!(ledger.reserve().is_none());
+}
+
+/// On one thread, so that the queue is full before the writer looks.
+#[tokio::test]
+async fn a_full_queue_is_written_at_once_although_a_batch_could_hold_more() {
+    let db = TestDatabase::sqlite();
+    let options = LedgerOptions { queue: 2, batch: 500, interval: LIMIT * 10 };
+    let ledger = Ledger::start(db.open().await, 1, options);
+    commit(&ledger, record(1));
+    commit(&ledger, record(2));
+    eventually("both are written", LIMIT, || async { ledger.stats().written() == 2 }).await;
+}
+
+#[tokio::test]
+async fn of_two_who_stop_it_the_one_with_less_time_decides() {
+    let db = TestDatabase::sqlite();
+    let ledger = Arc::new(Ledger::start(db.open().await, 1, LedgerOptions::default()));
+    let _slot = ledger.reserve().unwrap();
+    let patient = tokio::spawn({
+        let ledger = Arc::clone(&ledger);
+        async move { ledger.flush_and_stop(LIMIT * 10).await }
+    });
+    eventually("it stops", LIMIT, || async { ledger.reserve().is_none() }).await;
+    ledger.flush_and_stop(Duration::from_millis(50)).await;
+    tokio::time::timeout(LIMIT, patient).await.expect("the other does not wait any longer").unwrap();
+}

@@ -89,7 +89,10 @@ enum Unreadable {
     TooLarge,
     #[error("is not UTF-8 text: save it as UTF-8")]
     NotText,
-    #[error("is empty: either it is being written, or another file was meant; `{{}}` asks for the defaults alone")]
+    #[error(
+        "is empty, or holds comments alone: either it is being written, or another file was meant; `{{}}` asks for the \
+         defaults alone"
+    )]
     Empty,
 }
 
@@ -100,11 +103,19 @@ fn text_of(path: &FilePath) -> Result<String, Unreadable> {
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(Unreadable::TooLarge);
     }
-    // A reload must not take a file that was truncated to be saved for a wish to have no providers.
-    if bytes.trim_ascii().is_empty() {
+    let text = String::from_utf8(bytes).map_err(|_| Unreadable::NotText)?;
+    // A reload must not take a file that was truncated to be saved, or of which only the first lines are there, for a
+    // wish to have no providers.
+    if text.trim_start_matches('\u{feff}').lines().all(says_nothing) {
         return Err(Unreadable::Empty);
     }
-    String::from_utf8(bytes).map_err(|_| Unreadable::NotText)
+    Ok(text)
+}
+
+/// Whether a line of YAML at the beginning of a file is blank, a comment, or the mark before the first setting.
+fn says_nothing(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#') || line == "---"
 }
 
 /// The value at a path.

@@ -31,7 +31,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Result<Value, ConfigE
     let mut builder = Builder { problems, path: Path::default(), values: 0, text: 0 };
     let value = Node(&mut builder).deserialize(serde_yaml::Deserializer::from_str(text));
     let value = value.map_err(|error| explain(&error, text))?;
-    // A file of comments only is a configuration of defaults only.
+    // A text that says nothing leaves everything at its default; which files may say nothing is not decided here.
     Ok(if value.is_null() { Value::Object(Map::new()) } else { value })
 }
 

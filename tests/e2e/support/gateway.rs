@@ -162,6 +162,18 @@ impl Gateway {
         &self.caller().secret
     }
 
+    pub fn database_url(&self) -> String {
+        format!("sqlite://{}", self.folder.path().join("tollgate.db").display())
+    }
+
+    /// A gateway on the same database: it tells what this one knew when it ended.
+    pub async fn successor(&self) -> Self {
+        let nowhere = super::provider::entry("nowhere", &["openai_chat"], "http://127.0.0.1:9");
+        let mut successor = Setup::new([nowhere]).set("database.url", self.database_url()).spawn();
+        successor.ready().await;
+        successor
+    }
+
     pub fn config(&self) -> &Value {
         &self.config
     }

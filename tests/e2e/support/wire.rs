@@ -192,6 +192,12 @@ impl Wire {
         Ok(Reply { body: self.body().await?, head })
     }
 
+    /// Everything that comes until the other side ends the connection, in whatever way.
+    pub async fn to_the_end(&mut self) -> Bytes {
+        while self.fill().await.is_ok() {}
+        self.buffer.split().freeze()
+    }
+
     /// Whether the other side closes the connection, having sent nothing more.
     pub async fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && self.fill().await.is_err()

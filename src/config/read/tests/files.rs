@@ -40,11 +40,16 @@ fn a_file_that_cannot_be_a_configuration_is_refused() {
     };
     assert!(message(&vec![b'#'; (LARGEST_FILE + 1) as usize]).contains("larger than 1 MiB"));
     assert!(message(b"a: \xff\xfe").contains("not UTF-8"));
-    for nothing in [&b""[..], b" \n"] {
-        assert!(message(nothing).contains("is empty"));
+    let comments = "\u{feff}# yaml-language-server: $schema=x\r\n\n  # providers: []\n---\n# more";
+    for nothing in [&b""[..], b" \n", b"# a comment", comments.as_bytes(), &vec![b'#'; LARGEST_FILE as usize]] {
+        assert!(message(nothing).contains("is empty, or holds comments alone"));
     }
-    std::fs::write(&file, vec![b'#'; LARGEST_FILE as usize]).unwrap();
-    assert!(load(&file, &no_env).is_ok());
+    let mut largest = vec![b'#'; LARGEST_FILE as usize];
+    largest[..3].copy_from_slice(b"{}\n");
+    for something in [&largest[..], b"# the defaults alone\n{}", b"---\nproviders: []\n"] {
+        std::fs::write(&file, something).unwrap();
+        assert!(load(&file, &no_env).is_ok());
+    }
 
     let missing = load(&folder.path().join("missing.yaml"), &no_env).unwrap_err();
     assert!(missing[0].to_string().contains("missing.yaml: cannot be read"), "{missing:?}");
