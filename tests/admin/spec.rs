@@ -38,11 +38,22 @@ pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, media_
 fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let path = path.strip_prefix("/api/v1")?.replace("%3A", ":");
     let matches = |template: &str| {
-        let Some((before, rest)) = template.split_once('{') else { return template == path };
-        let after = rest.split_once('}').unwrap().1;
-        let Some(middle) = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { return false };
-        // Names of models may have slashes and colons in them.
-        !middle.is_empty() && (before == "/prices/" || !middle.contains(['/', ':']))
+        let mut rest = path.as_str();
+        let mut template = template;
+        loop {
+            let Some((before, after)) = template.split_once('{') else { return template == rest };
+            let Some(inside) = rest.strip_prefix(before) else { return false };
+            let (name, after) = after.split_once('}').unwrap();
+            // Names of models may have slashes and colons in them, and are last.
+            if name == "model" {
+                return !inside.is_empty();
+            }
+            let end = inside.find(['/', ':']).unwrap_or(inside.len());
+            if end == 0 {
+                return false;
+            }
+            (rest, template) = (&inside[end..], after);
+        }
     };
     let (_, item) = DOCUMENT["paths"].as_object().unwrap().iter().find(|(template, _)| matches(template))?;
     item.get(method.to_lowercase())
