@@ -20,29 +20,34 @@ macro_rules! run {
             async fn $name() {
                 crate::scenarios::$module::$name(crate::App::sqlite().await).await;
             })+
-        })+
 
-        /// Each in a box of its own: together they would not fit on a stack.
-        const SCENARIOS: &[(&str, fn(App) -> LocalBoxFuture<'static, ()>)] = &[$($((
-            concat!(stringify!($module), "::", stringify!($name)),
-            |app| Box::pin(crate::scenarios::$module::$name(app)),
-        )),+),+];
-
-        #[tokio::test]
-        async fn every_scenario_holds_on_postgresql() {
-            use sea_orm::ConnectionTrait;
-            let server = support::postgres::Postgres::start();
-            let root = sea_orm::Database::connect(server.url("postgres")).await.unwrap();
-            for (database, (name, scenario)) in SCENARIOS.iter().enumerate() {
-                println!("{name}");
-                root.execute_unprepared(&format!("CREATE DATABASE t{database}")).await.unwrap();
-                let app = App::new(&server.url(&format!("t{database}"))).await;
-                let db = app.db.clone();
-                scenario(app).await;
-                db.close().await.unwrap();
+            #[tokio::test]
+            async fn every_scenario_holds_on_postgresql() {
+                crate::on_postgresql(&[$((stringify!($name), |app| {
+                    Box::pin(crate::scenarios::$module::$name(app))
+                })),+])
+                .await;
             }
-        }
+        })+
     };
+}
+
+/// A scenario in a box of its own: together they would not fit on a stack.
+type Scenario = fn(App) -> LocalBoxFuture<'static, ()>;
+
+/// Runs each scenario on a database of its own, of one server.
+async fn on_postgresql(scenarios: &[(&str, Scenario)]) {
+    use sea_orm::ConnectionTrait;
+    let server = support::postgres::Postgres::start();
+    let root = sea_orm::Database::connect(server.url("postgres")).await.unwrap();
+    for (database, (name, scenario)) in scenarios.iter().enumerate() {
+        println!("{name}");
+        root.execute_unprepared(&format!("CREATE DATABASE t{database}")).await.unwrap();
+        let app = App::new(&server.url(&format!("t{database}"))).await;
+        let db = app.db.clone();
+        scenario(app).await;
+        db.close().await.unwrap();
+    }
 }
 
 run! {

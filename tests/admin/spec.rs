@@ -1,7 +1,10 @@
 //! Holds every exchange of every scenario against the OpenAPI document.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
+use jsonschema::Validator;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(tollgate::admin::openapi);
@@ -67,12 +70,21 @@ fn resolved(node: &'static Value) -> &'static Value {
 }
 
 fn conforms(schema: &Value, instance: &Value, what: &str) {
-    let schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "components": DOCUMENT["components"],
-        "allOf": [schema],
-    });
-    let validator = jsonschema::validator_for(&schema).unwrap();
+    let validator = validator(schema);
     let errors: Vec<_> = validator.iter_errors(instance).map(|e| format!("{}: {e}", e.instance_path())).collect();
     assert!(errors.is_empty(), "{what} is not as documented: {errors:#?}\n{instance}");
+}
+
+/// Made once for each schema: making one takes longer than all that it is used for.
+fn validator(schema: &Value) -> Arc<Validator> {
+    static MADE: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+    let make = || {
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "components": DOCUMENT["components"],
+            "allOf": [schema],
+        });
+        Arc::new(jsonschema::validator_for(&schema).unwrap())
+    };
+    Arc::clone(MADE.lock().entry(schema.to_string()).or_insert_with(make))
 }
