@@ -19,10 +19,10 @@ use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::limit::{BudgetId, Policy};
 use crate::money::Usd;
 
-/// A request waits at most so long to learn what is left of its budgets.
+/// A request waits at most so long to learn what is left of its budgets, and for what others have set aside.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// While nodes say what they hold, it asks again so often.
+/// While nodes say what they hold, or others end for which money was set aside, it looks again so often.
 const SETTLING: Duration = Duration::from_millis(10);
 
 /// Per budget of a request, in the order of its [`Targets`].
@@ -98,7 +98,8 @@ impl Budgets {
             Taking::Took(took) => Some(Ok(Reservation::new(Arc::clone(self), holds(targets, entries, took)))),
             Taking::Short(short) => {
                 let denied = self.known_denial(&entries, short, amount, now)?;
-                Some(Err(ReserveError::Denied(denied)))
+                let worth_waiting = denied.all().all(Denial::may_pass);
+                (!worth_waiting).then_some(Err(ReserveError::Denied(denied)))
             }
             Taking::Gone => None,
         }
@@ -188,7 +189,12 @@ impl Budgets {
                 Step::Deny(denials) => denials,
                 _ => Vec::new(),
             });
-            return Err(Denied::of(denials.collect()).map_or(ReserveError::Unavailable, ReserveError::Denied));
+            let denials: Vec<_> = denials.collect();
+            if !late && !denials.is_empty() && denials.iter().all(Denial::may_pass) {
+                tokio::time::sleep(SETTLING).await;
+                continue;
+            }
+            return Err(Denied::of(denials).map_or(ReserveError::Unavailable, ReserveError::Denied));
         }
     }
 

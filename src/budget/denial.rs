@@ -29,6 +29,14 @@ pub struct Denial {
     pub source: Source,
 }
 
+impl Denial {
+    /// Whether the money is there, and only set aside by requests that may turn out to cost less: worth a moment's wait.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.used + self.requested <= self.cap
+    }
+}
+
 /// All windows that cannot pay for a request.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the {} budget of this {} is used up: {} of {} USD used", self.first.window, self.first.budget.axis.as_str(), self.first.used, self.first.cap)]

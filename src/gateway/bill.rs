@@ -270,7 +270,7 @@ impl Tab {
         let mut charge = meter.charge(self.bill.request_bytes);
         if charge.estimated {
             // Text of long words looks like more tokens than were allowed.
-            charge.usage.output = charge.usage.output.min(self.reserved.map_or(u64::MAX, |r| r.most_output));
+            charge.usage.output = charge.usage.output.min(self.most_output());
         }
         if meter.saw_error() && charge == Charge::default() {
             // Not even the price per request.
@@ -284,13 +284,19 @@ impl Tab {
         Some(charge)
     }
 
+    fn most_output(&self) -> u64 {
+        self.reserved.map_or(u64::MAX, |reserved| reserved.most_output)
+    }
+
     /// What the answer has cost by now is set aside, should it be more than was expected.
     fn raise(&self, meter: &Meter) {
         let Some(price) = &self.priced.price else { return };
         let reservation = self.bill.reservation.lock();
         let Some(reservation) = reservation.as_ref().filter(|reservation| reservation.is_capped()) else { return };
         let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
-        reservation.raise_to(cost(price, &meter.running(self.bill.request_bytes), multiplier));
+        let mut usage = meter.running(self.bill.request_bytes);
+        usage.output = usage.output.min(self.most_output());
+        reservation.raise_to(cost(price, &usage, multiplier));
     }
 
     fn count(&self, usage: &Usage, cost: Usd) {

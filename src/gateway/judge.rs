@@ -13,7 +13,8 @@ impl Gateway {
     /// `upstream_response_filter`: an error that another attempt may not meet is not passed on while there is one.
     pub(super) fn judge_head(&self, session: &Session, head: &ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
         let status = head.status.as_u16();
-        if !is_retryable(status) || has_answered(session) || !Self::has_more(ctx) {
+        let more = Self::has_more(ctx);
+        if !is_retryable(status) || has_answered(session) || !(more || was_refused(ctx)) {
             return Ok(());
         }
         if let Some(current) = &ctx.current {
@@ -26,10 +27,9 @@ impl Gateway {
                 }
             }
         }
-        self.advance(ctx);
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "the provider's status");
         error.as_up();
-        error.set_retry(true);
+        self.try_elsewhere(ctx, &mut error);
         Err(error)
     }
 
@@ -53,9 +53,9 @@ impl Gateway {
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // In this order: an error of a socket has not decided yet, and Pingora panics when it is asked.
-        let decided = matches!(error.etype(), ErrorType::HTTPStatus(_)) && error.retry();
-        if decided {
+        let answered = ctx.current.as_ref().and_then(|current| current.tab.status());
+        if matches!(error.etype(), ErrorType::HTTPStatus(status) if Some(*status) == answered) {
+            // The head of the answer was judged, and what to do decided.
             return error;
         }
         let by_client = *error.esource() == ErrorSource::Downstream;
@@ -101,7 +101,8 @@ impl Gateway {
         }
         // Pingora closes the connection after this; say so, or the client's next request is lost.
         session.set_keepalive(None);
-        let refusal = ctx.refusal.take().unwrap_or_else(route::no_provider);
+        let skipped = ctx.admitted.as_mut().and_then(|admitted| admitted.refusal.take());
+        let refusal = ctx.refusal.take().or(skipped).unwrap_or_else(route::no_provider);
         // What a budget says is of more use than what a provider said.
         let sent = match ctx.last_answer.take().filter(|_| refusal.code == ErrorCode::NoProviderAvailable) {
             Some(answer) => reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await,
@@ -124,6 +125,12 @@ impl Gateway {
 /// Statuses that another attempt may not meet: 408, 429 and all 5xx, 529 ("overloaded") among them.
 const fn is_retryable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
+}
+
+/// Whether a budget has kept another provider from being asked: then that is what the client is told when all others
+/// fail.
+fn was_refused(ctx: &RequestContext) -> bool {
+    ctx.admitted.as_ref().is_some_and(|admitted| admitted.refusal.is_some())
 }
 
 /// Whether the client has been sent a final head; interim answers do not count.

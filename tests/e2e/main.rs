@@ -20,6 +20,7 @@ mod first_start;
 mod flood;
 mod guards;
 mod keepalive_race;
+mod limits;
 mod metrics;
 mod models;
 mod overspend;

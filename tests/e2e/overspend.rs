@@ -7,13 +7,10 @@ use serde_json::{Value, json};
 
 use crate::support::admin::Caller;
 use crate::support::gateway::Setup;
-use crate::support::provider::Received;
-use crate::support::{Admin, Answer, Api, Gateway, Provider, client, eventually};
+use crate::support::{Admin, Api, Gateway, Provider, client, spending};
 
 const WINDOWS: [&str; 5] = ["5h", "daily", "weekly", "monthly", "total"];
 
-/// USD per million tokens of [`MODEL`]. An answer of 990 tokens to a prompt of 500 costs 0.05.
-const PRICE: (f64, f64) = (1.0, 50.0);
 const MODEL: &str = "dear-model";
 const CAP: f64 = 1.0;
 
@@ -32,27 +29,13 @@ enum Whose {
 
 const WHOSE: [Whose; 5] = [Whose::User, Whose::Key, Whose::UserForGroup, Whose::UserGroupForGroup, Whose::KeyForGroup];
 
-/// Almost as much as was asked for: 0.05 USD for 1 000 tokens, 0.50 for 10 000.
-fn answer(request: &Received) -> Answer {
-    let output = request.json()["max_tokens"].as_u64().unwrap_or(1_000) - 10;
-    let usage = json!({"prompt_tokens": 500, "completion_tokens": output, "total_tokens": output + 500});
-    let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}});
-    let body = json!({"id": "1", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice], "usage": usage});
-    Answer::json(200, &body).after(Duration::from_millis(30))
-}
-
 async fn gateway(reservation: &str) -> (Provider, Gateway, i64) {
     let provider = Provider::start().await;
-    provider.decide(answer);
+    provider.decide(|request| spending::answer(request).after(Duration::from_millis(30)));
     let setup = Setup::new([provider.entry("slow", &["openai_chat"])]);
-    let gateway = setup.set("budgets", json!({"reservation": reservation})).start().await;
-    let admin = gateway.admin();
-    let price = json!({
-        "inputUsdPerMillion": PRICE.0, "outputUsdPerMillion": PRICE.1, "maxInputTokens": 100_000, "maxOutputTokens": 2_000,
-    });
-    admin.put(&format!("/prices/{MODEL}"), &price).await;
-    let group = admin.post("/model-groups", &json!({"name": "dear", "models": [MODEL]})).await;
-    (provider, gateway, group["id"].as_i64().unwrap())
+    let gateway = setup.start_spending(reservation, &[MODEL]).await;
+    let group = gateway.admin().model_group("dear", &[MODEL]).await;
+    (provider, gateway, group)
 }
 
 /// Somebody new, who may spend so much in one window.
@@ -65,24 +48,18 @@ async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd: f64
         Whose::UserForGroup => ("user", caller.user_id),
         Whose::KeyForGroup => ("key", caller.key_id),
         Whose::UserGroupForGroup => {
-            let name = format!("users {}", caller.user_id);
-            let id = admin.post("/user-groups", &json!({"name": name})).await["id"].as_i64().unwrap();
-            admin.put(&format!("/user-groups/{id}/members/{}", caller.user_id), &json!({})).await;
+            let id = admin.user_group(&format!("users {}", caller.user_id), &[caller.user_id]).await;
             ("user_group", id)
         }
     };
-    let limit = json!({"subjectType": kind, "subjectId": id, "modelGroupId": group, "limits": limits});
-    admin.put("/model-limits", &limit).await;
+    admin.limit(kind, id, group, limits).await;
     caller
 }
 
 /// Asks so often, so many at once; how many passed.
 async fn ask(gateway: &Gateway, caller: &Caller, max_tokens: Option<u64>, times: usize) -> usize {
     let http = client();
-    let mut body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Is it so?"}]});
-    if let Some(max_tokens) = max_tokens {
-        body["max_tokens"] = json!(max_tokens);
-    }
+    let body = spending::request(MODEL, max_tokens);
     let (url, body) = (format!("{}{}", gateway.url(), Api::Chat.path(MODEL, false)), &body);
     let asking = (0..times).map(|_| {
         let request = http.post(&url).bearer_auth(&caller.secret).json(body);
@@ -104,17 +81,6 @@ async fn ask(gateway: &Gateway, caller: &Caller, max_tokens: Option<u64>, times:
     passed.count().await
 }
 
-/// What the ledger says was spent, once it has so many rows.
-async fn spent(gateway: &Gateway, caller: &Caller, rows: usize) -> f64 {
-    let path = format!("/usage/summary?userId={}&groupBy=keyId", caller.user_id);
-    let summary = eventually("all rows are written", async || {
-        let summary = gateway.admin().get(&path).await;
-        (summary["requests"] == rows).then_some(summary)
-    })
-    .await;
-    summary["totalUsd"].as_f64().unwrap()
-}
-
 /// Every window of everybody's budget, one after the other on one node; `check` is told what each spent.
 async fn race(reservation: &str, max_tokens: Option<u64>, check: impl Fn(&str, f64)) {
     let (provider, gateway, group) = gateway(reservation).await;
@@ -123,7 +89,7 @@ async fn race(reservation: &str, max_tokens: Option<u64>, check: impl Fn(&str, f
         for window in WINDOWS {
             let caller = limited(gateway.admin(), whose, window, group, CAP).await;
             let passed = ask(&gateway, &caller, max_tokens, REQUESTS).await;
-            let usd = spent(&gateway, &caller, passed).await;
+            let usd = gateway.admin().spent(caller.user_id, "all", passed).await;
             let what = format!("{reservation}, {window} of {whose:?}, max_tokens {max_tokens:?}");
             println!("{what}: {usd:.2} USD, {passed} of {REQUESTS} passed");
             check(&what, usd);
@@ -155,7 +121,7 @@ async fn with_expected_a_cap_is_passed_by_no_more_than_the_estimates_were_wrong(
     for max_tokens in [None, Some(1_000)] {
         race("expected", max_tokens, |what, usd| {
             // The prompt was taken for fewer tokens than it had: in each of those in flight.
-            let error = AT_ONCE as f64 * 500.0 * PRICE.0 / 1e6;
+            let error = AT_ONCE as f64 * 500.0 / 1e6;
             println!("{what}: passed by {:.4} USD, estimates were wrong by {error:.4} at most", (usd - CAP).max(0.0));
             assert!(usd <= CAP + error, "{what}: {usd} USD");
             assert!(usd >= 0.9 - 1e-9, "{what}: only {usd} USD of {CAP} could be used");
@@ -175,7 +141,7 @@ async fn h08_nobody_is_refused_while_the_cap_can_pay() {
                 let asked = ask(&gateway, &caller, Some(10_000), burst).await;
                 assert_eq!(asked, burst, "{reservation}, {whose:?}");
             }
-            assert!((spent(&gateway, &caller, 174).await - 87.0).abs() < 1e-9);
+            assert!((gateway.admin().spent(caller.user_id, "all", 174).await - 87.0).abs() < 1e-9);
         }
     }
 }

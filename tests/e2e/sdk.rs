@@ -88,8 +88,10 @@ async fn run(gateway: &Gateway, program: &str) -> BTreeMap<String, Value> {
     };
     let confined = gateway.admin().caller(json!({}), json!({"allowedModels": ["another-model"]})).await;
     let slow = gateway.admin().caller(json!({}), json!({"rpm": 1})).await;
+    let broke = gateway.admin().caller(json!({}), json!({"limits": {"total": {"usd": 0.000_001}}})).await;
+    assert_eq!(gateway.ask_with(&broke.secret, Api::Chat, MODEL, false).await.head.status, 200);
     let keys = json!({
-        "good": gateway.key(), "confined": confined.secret, "slow": slow.secret, "wrong": format!("tg-{}", "x".repeat(43)),
+        "good": gateway.key(), "confined": confined.secret, "slow": slow.secret, "broke": broke.secret, "wrong": format!("tg-{}", "x".repeat(43)),
     });
     let mut command = Command::new(&interpreter);
     command.arg(&file).env("TOLLGATE_URL", gateway.url()).env("TOLLGATE_MODEL", MODEL);
@@ -102,6 +104,8 @@ async fn run(gateway: &Gateway, program: &str) -> BTreeMap<String, Value> {
         output.unwrap_or_else(|error| panic!("{}: {error}; run `make test`, which installs it", interpreter.display()));
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} failed; run `make test`, which installs the SDKs\n{stdout}\n{stderr}");
+    // A refusal that asking again does not change is not asked again.
+    gateway.metric_is("refusals_total{axis=\"key\",code=\"budget_exceeded\"", 1.0).await;
     let reports = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("a report"));
     reports.map(|report| (report["scenario"].as_str().unwrap().to_owned(), report)).collect()
 }
@@ -149,6 +153,7 @@ fn openai_facts(reports: &BTreeMap<String, Value>) {
         says(reports, scenario, &json!({"error": error, "status": status, "code": code, "type": kind}));
     }
     says(reports, "too_large", &json!({"status": 413, "code": "request_too_large", "type": bad}));
+    says(reports, "over_budget", &json!({"status": 402, "code": "budget_exceeded", "type": "insufficient_quota"}));
     assert!(reports["broken_stream"]["error"].is_string(), "a stream that breaks off is an error, not an end");
 }
 
@@ -174,6 +179,7 @@ fn anthropic_facts(reports: &BTreeMap<String, Value>) {
         says(reports, scenario, &json!({"error": error, "status": status, "code": code, "type": kind}));
     }
     says(reports, "too_large", &json!({"status": 413, "code": "request_too_large", "type": "request_too_large"}));
+    says(reports, "over_budget", &json!({"status": 402, "code": "budget_exceeded", "type": "billing_error"}));
     says(reports, "upstream_529", &json!({"status": 529}));
     says(
         reports,
@@ -225,6 +231,7 @@ async fn h27_the_google_sdk_for_python_works_unchanged() {
         ("unpriced", "ClientError", 400, Some("model_not_priced"), "INVALID_ARGUMENT"),
         ("missing_model", "ClientError", 404, Some("not_found"), "NOT_FOUND"),
         ("too_many", "ClientError", 429, Some("rate_limit_exceeded"), "RESOURCE_EXHAUSTED"),
+        ("over_budget", "ClientError", 402, Some("budget_exceeded"), "RESOURCE_EXHAUSTED"),
         ("too_large", "ClientError", 413, Some("request_too_large"), "INVALID_ARGUMENT"),
         ("upstream_400", "ClientError", 400, None, "INVALID_ARGUMENT"),
         ("upstream_404", "ClientError", 404, None, "NOT_FOUND"),

@@ -96,17 +96,8 @@ impl Setup {
     /// Writes the configuration and runs the program, without waiting for anything.
     pub fn spawn(self) -> Gateway {
         let Self { config, demo, folder, ports, .. } = self;
-        let file = write_config(folder.path(), &config);
-        let process = Process::start(BINARY, None, &folder.path().join("log"), |command| {
-            command.arg("serve").arg("-c").arg(file).current_dir(folder.path());
-            if demo {
-                command.arg("--demo");
-            }
-            for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
-                command.env_remove(name);
-            }
-            command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
-        });
+        write_config(folder.path(), &config);
+        let process = launch(folder.path(), demo);
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
         Gateway { process, folder, config, ports, admin, caller: None }
     }
@@ -128,6 +119,13 @@ impl Gateway {
     /// A gateway in front of these providers, ready to use.
     pub async fn start(providers: impl IntoIterator<Item = Value>) -> Self {
         Setup::new(providers).start().await
+    }
+
+    /// Starts the program anew on what it has left, once it has ended.
+    pub async fn restart(&mut self) {
+        self.ended().await;
+        self.process = launch(self.folder.path(), false);
+        self.ready().await;
     }
 
     /// Waits until `/readyz` answers 200.
@@ -244,6 +242,19 @@ impl Drop for Gateway {
             eprintln!("--- the gateway's log\n{}--- end of the gateway's log", self.log());
         }
     }
+}
+
+fn launch(folder: &Path, demo: bool) -> Process {
+    Process::start(BINARY, None, &folder.join("log"), |command| {
+        command.args(["serve", "-c"]).arg(folder.join("tollgate.yaml")).current_dir(folder);
+        if demo {
+            command.arg("--demo");
+        }
+        for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
+            command.env_remove(name);
+        }
+        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+    })
 }
 
 /// Runs the program to its end.

@@ -8,6 +8,7 @@ pub mod h2client;
 pub mod leaving;
 pub mod ports;
 pub mod provider;
+pub mod spending;
 pub mod wire;
 
 use std::time::{Duration, Instant};

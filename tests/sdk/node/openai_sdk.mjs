@@ -1,9 +1,9 @@
 // The official OpenAI SDK, unchanged but for its base URL and key.
 
 import OpenAI from "openai";
-import { failure, keys, model, question, report, url } from "./common.mjs";
+import { failure, keys, model, question, report, retries, url } from "./common.mjs";
 
-const client = (key = "good") => new OpenAI({ baseURL: `${url}/v1`, apiKey: keys[key], maxRetries: 0 });
+const client = (key = "good") => new OpenAI({ baseURL: `${url}/v1`, apiKey: keys[key], maxRetries: retries[key] ?? 0 });
 const messages = [{ role: "user", content: question }];
 
 async function chat() {
@@ -68,6 +68,7 @@ async function errors() {
   await failure("forbidden", ask("confined"), describe);
   await failure("unpriced", ask("good", { model: "no-price-for-this" }), describe);
   await failure("missing_model", () => client().models.retrieve("unheard-of"), describe);
+  await failure("over_budget", ask("broke"), describe);
   await ask("slow")();
   await failure("too_many", ask("slow"), describe);
   await failure("too_large", ask("good", { user: "x".repeat(300_000) }), describe);

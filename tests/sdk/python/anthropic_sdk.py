@@ -1,11 +1,11 @@
 """The official Anthropic SDK, unchanged but for its base URL and key."""
 
 from anthropic import Anthropic
-from common import KEYS, MODEL, QUESTION, URL, failure, report
+from common import KEYS, MODEL, QUESTION, RETRIES, URL, failure, report
 
 
 def client(key="good", **options):
-    return Anthropic(base_url=URL, api_key=KEYS[key], max_retries=0, **options)
+    return Anthropic(base_url=URL, api_key=KEYS[key], max_retries=RETRIES.get(key, 0), **options)
 
 
 MESSAGES = [{"role": "user", "content": QUESTION}]
@@ -59,6 +59,7 @@ def errors():
     failure("forbidden", ask("confined"), describe)
     failure("unpriced", ask(model="no-price-for-this"), describe)
     failure("missing_model", lambda: client().models.retrieve("unheard-of"), describe)
+    failure("over_budget", ask("broke"), describe)
     ask("slow")()
     failure("too_many", ask("slow"), describe)
     failure("too_large", ask(system="x" * 300_000), describe)

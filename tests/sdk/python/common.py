@@ -5,8 +5,11 @@ import os
 
 URL = os.environ["TOLLGATE_URL"]
 MODEL = os.environ["TOLLGATE_MODEL"]
-# Keys by what they are good for: good, confined (another model only), slow (one request per minute), wrong.
+# Keys by what they are good for: good, confined (another model only), slow (one request per minute), broke (no budget
+# left), wrong.
 KEYS = json.loads(os.environ["TOLLGATE_KEYS"])
+# As often as the SDK does by default where that must make no difference.
+RETRIES = {"broke": 2}
 QUESTION = "Will it rain in Zürich?"
 
 

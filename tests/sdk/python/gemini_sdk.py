@@ -68,6 +68,7 @@ def errors():
     failure("forbidden", ask("confined"), describe)
     failure("unpriced", ask(model="no-price-for-this"), describe)
     failure("missing_model", lambda: client().models.get(model="unheard-of"), describe)
+    failure("over_budget", ask("broke"), describe)
     ask("slow")()
     failure("too_many", ask("slow"), describe)
     failure("too_large", ask(contents="x" * 300_000), describe)

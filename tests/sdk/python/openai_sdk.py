@@ -1,11 +1,11 @@
 """The official OpenAI SDK, unchanged but for its base URL and key."""
 
-from common import KEYS, MODEL, QUESTION, URL, failure, report
+from common import KEYS, MODEL, QUESTION, RETRIES, URL, failure, report
 from openai import OpenAI
 
 
 def client(key="good"):
-    return OpenAI(base_url=f"{URL}/v1", api_key=KEYS[key], max_retries=0)
+    return OpenAI(base_url=f"{URL}/v1", api_key=KEYS[key], max_retries=RETRIES.get(key, 0))
 
 
 MESSAGES = [{"role": "user", "content": QUESTION}]
@@ -78,6 +78,7 @@ def errors():
     failure("forbidden", ask("confined"), describe)
     failure("unpriced", ask(model="no-price-for-this"), describe)
     failure("missing_model", lambda: client().models.retrieve("unheard-of"), describe)
+    failure("over_budget", ask("broke"), describe)
     ask("slow")()
     failure("too_many", ask("slow"), describe)
     failure("too_large", ask(user="x" * 300_000), describe)
