@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,11 +16,14 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::admin::{AdminState, Auth, Instant, Invalidate, ProviderError, ProviderStatus, ProviderView, router};
+use tollgate::clock::now_ms;
 use tollgate::dialect::Dialect;
+use tollgate::gateway::App as Node;
 use tollgate::pricing::{Price, PriceBook, Prices};
+use tollgate::server::BudgetDesk;
 use tower::ServiceExt;
 
-use crate::spec;
+use crate::{node, spec};
 
 /// The token that the environment gives.
 pub const TOKEN: &str = "an-admin-token-from-the-environment";
@@ -33,6 +36,10 @@ pub struct App {
     pub clock: Arc<AtomicI64>,
     pub zone: Arc<RwLock<TimeZone>>,
     pub seen: Arc<Seen>,
+    /// What requests would go through.
+    pub node: Arc<Node>,
+    /// How many statements the database was sent.
+    pub statements: Arc<AtomicUsize>,
     router: Router,
     _folder: Option<TempDir>,
 }
@@ -41,7 +48,7 @@ pub struct App {
 pub struct Seen {
     db: DatabaseConnection,
     pub told: Mutex<Vec<String>>,
-    book: RwLock<Arc<PriceBook>>,
+    node: Arc<Node>,
 }
 
 impl Seen {
@@ -68,11 +75,18 @@ impl Invalidate for Seen {
             .into_iter()
             .map(|row| (row.model, Arc::new(serde_json::from_str::<Price>(&row.price).unwrap())))
             .collect();
-        *self.book.write() = Arc::new(PriceBook::new(&BTreeMap::new(), &rest));
+        self.node.prices.store(Arc::new(PriceBook::new(&BTreeMap::new(), &rest)));
         self.told.lock().push("prices".to_owned());
     }
 
+    async fn owners(&self, users: &[i64], keys: &[(i64, String)]) {
+        assert!(keys.iter().all(|(_, hash)| hash.len() == 64));
+        let keys: Vec<i64> = keys.iter().map(|(id, _)| *id).collect();
+        self.told.lock().push(format!("owners {users:?} {keys:?}"));
+    }
+
     async fn limits(&self) {
+        self.node.limits.read(now_ms()).await.unwrap();
         self.told.lock().push("limits".to_owned());
     }
 }
@@ -164,19 +178,25 @@ impl App {
         options.map_sqlx_sqlite_opts(|options| {
             options.journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal).foreign_keys(true)
         });
-        let db = Box::pin(Database::connect(options)).await.unwrap();
+        let mut db = Box::pin(Database::connect(options)).await.unwrap();
+        let statements = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&statements);
+        db.set_metric_callback(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
         Migrator::up(&db, None).await.unwrap();
         let clock = Arc::new(AtomicI64::new(NOW));
         let zone = Arc::new(RwLock::new(TimeZone::UTC));
-        let book = Arc::new(PriceBook::new(&BTreeMap::new(), &BTreeMap::new()));
-        let seen = Arc::new(Seen { db: db.clone(), told: Mutex::default(), book: RwLock::new(book) });
+        let node = node::start(&db).await;
+        let seen = Arc::new(Seen { db: db.clone(), told: Mutex::default(), node: Arc::clone(&node) });
         let state = AdminState {
             db: db.clone(),
             invalidate: Arc::clone(&seen) as Arc<dyn Invalidate>,
             providers: Arc::new(Providers),
+            budgets: Arc::new(BudgetDesk::new(&node)),
             prices: {
-                let seen = Arc::clone(&seen);
-                Arc::new(move || Arc::clone(&seen.book.read()))
+                let node = Arc::clone(&node);
+                Arc::new(move || node.prices.load_full())
             },
             settings: Arc::new(|| json!({"server": {"listen": "0.0.0.0:8080"}})),
             ready: {
@@ -197,7 +217,7 @@ impl App {
             },
             auth: Arc::new(Auth::new(Some(TOKEN))),
         };
-        Self { router: router(state), db, clock, zone, seen, _folder: None }
+        Self { router: router(state), db, clock, zone, seen, node, statements, _folder: None }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
@@ -266,6 +286,39 @@ impl App {
     pub async fn key(&self, user: i64) -> (i64, String) {
         let key = self.post(&format!("/users/{user}/keys"), json!({"name": "k"})).await.ok(201);
         (key["id"].as_i64().unwrap(), key["secret"].as_str().unwrap().to_owned())
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.json("PUT", path, &[], &body).await
+    }
+
+    /// A new user group's id.
+    pub async fn user_group(&self, name: &str, members: &[i64]) -> i64 {
+        let id = self.post("/user-groups", json!({"name": name})).await.ok(201)["id"].as_i64().unwrap();
+        for member in members {
+            self.put(&format!("/user-groups/{id}/members/{member}"), Value::Null).await.ok(200);
+        }
+        id
+    }
+
+    /// A new model group's id.
+    pub async fn model_group(&self, name: &str, models: &[&str]) -> i64 {
+        self.post("/model-groups", json!({"name": name, "models": models})).await.ok(201)["id"].as_i64().unwrap()
+    }
+
+    /// A new limit's id.
+    pub async fn model_limit(&self, subject: &str, id: i64, model_group: i64, limits: Value) -> i64 {
+        let limit = json!({"subjectType": subject, "subjectId": id, "modelGroupId": model_group, "limits": limits});
+        let answer = self.put("/model-limits", limit).await;
+        assert!(answer.status == 200 || answer.status == 201, "{answer:?}");
+        answer.json()["id"].as_i64().unwrap()
+    }
+
+    /// A new boost's id: so many dollars a day, for years.
+    pub async fn boost(&self, user: i64, model_group: i64, usd: i64) -> i64 {
+        let boost = json!({"userId": user, "modelGroupId": model_group, "window": "daily", "usd": usd,
+            "expiresAt": "2100-01-01T00:00:00Z"});
+        self.post("/quota-boosts", boost).await.ok(201)["id"].as_i64().unwrap()
     }
 
     /// What the audit log says, oldest first.

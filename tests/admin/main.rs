@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
+mod node;
 mod openapi;
 mod scenarios;
 mod spec;
@@ -10,6 +11,7 @@ mod spec;
 mod support;
 
 use app::App;
+use futures::future::LocalBoxFuture;
 
 macro_rules! run {
     ($($module:ident: $($name:ident),+;)+) => {
@@ -18,25 +20,34 @@ macro_rules! run {
             async fn $name() {
                 crate::scenarios::$module::$name(crate::App::sqlite().await).await;
             })+
-        })+
 
-        #[tokio::test]
-        async fn every_scenario_holds_on_postgresql() {
-            use sea_orm::ConnectionTrait;
-            let server = support::postgres::Postgres::start();
-            let root = sea_orm::Database::connect(server.url("postgres")).await.unwrap();
-            let mut database = 0;
-            $($(
-                database += 1;
-                println!("{}", concat!(stringify!($module), "::", stringify!($name)));
-                root.execute_unprepared(&format!("CREATE DATABASE t{database}")).await.unwrap();
-                let app = App::new(&server.url(&format!("t{database}"))).await;
-                let db = app.db.clone();
-                crate::scenarios::$module::$name(app).await;
-                db.close().await.unwrap();
-            )+)+
-        }
+            #[tokio::test]
+            async fn every_scenario_holds_on_postgresql() {
+                crate::on_postgresql(&[$((stringify!($name), |app| {
+                    Box::pin(crate::scenarios::$module::$name(app))
+                })),+])
+                .await;
+            }
+        })+
     };
+}
+
+/// A scenario in a box of its own: together they would not fit on a stack.
+type Scenario = fn(App) -> LocalBoxFuture<'static, ()>;
+
+/// Runs each scenario on a database of its own, of one server.
+async fn on_postgresql(scenarios: &[(&str, Scenario)]) {
+    use sea_orm::ConnectionTrait;
+    let server = support::postgres::Postgres::start();
+    let root = sea_orm::Database::connect(server.url("postgres")).await.unwrap();
+    for (database, (name, scenario)) in scenarios.iter().enumerate() {
+        println!("{name}");
+        root.execute_unprepared(&format!("CREATE DATABASE t{database}")).await.unwrap();
+        let app = App::new(&server.url(&format!("t{database}"))).await;
+        let db = app.db.clone();
+        scenario(app).await;
+        db.close().await.unwrap();
+    }
 }
 
 run! {
@@ -105,4 +116,45 @@ run! {
         providers_are_listed_by_name,
         settings_are_shown,
         a_key_owner_sees_himself;
+    limits:
+        limits_are_merged_window_by_window,
+        wrong_limits_are_named_with_their_paths,
+        a_user_names_its_groups,
+        users_are_listed_with_their_groups_in_a_fixed_number_of_queries,
+        h23_a_users_reset_starts_all_its_budgets_anew_and_none_of_its_keys,
+        a_reset_that_makes_no_sense_is_refused,
+        a_new_cap_is_in_force_on_this_node_at_once;
+    groups:
+        a_user_group_is_created_read_changed_listed_and_deleted,
+        f05_a_group_that_does_not_exist_is_not_found,
+        f10_statuses_do_not_depend_on_words,
+        f11_members_are_counted_in_one_query_however_many_groups_there_are,
+        a_model_group_is_created_read_changed_listed_and_deleted,
+        f04_a_model_of_another_group_is_refused_and_the_group_named,
+        f04_of_several_creations_at_once_one_succeeds,
+        a_singleton_has_one_model,
+        what_is_deleted_leaves_a_later_stamp_with_whoever_had_it;
+    model_limits:
+        a_limit_is_set_replaced_changed_listed_and_deleted,
+        limits_are_filtered_by_subject_and_group,
+        f22_a_limit_has_at_least_one_cap,
+        a_limit_of_nobody_is_refused,
+        of_many_settings_of_one_limit_at_once_one_creates_it,
+        a_boost_is_granted_listed_and_revoked,
+        a_boost_that_makes_no_sense_is_refused,
+        f15_whoever_is_deleted_leaves_no_limit_boost_or_membership;
+    budgets:
+        budgets_tell_caps_sources_use_and_what_is_left,
+        what_running_requests_have_set_aside_is_told_apart,
+        a_provider_goes_by_its_name,
+        a_budget_that_cannot_be_found_out_is_unavailable,
+        f06_f19_f23_every_write_counts_on_this_node_before_it_is_answered,
+        h16_a_boost_without_a_cap_makes_no_budget,
+        a_key_owner_sees_his_budgets_and_no_others;
+    explain:
+        every_provider_is_named_with_what_speaks_against_it,
+        the_budget_that_pays_is_named_and_so_is_the_refusal,
+        f16_a_candidate_that_cannot_be_paid_for_is_passed_over,
+        a_user_or_key_that_may_not_is_told_so,
+        a_question_that_makes_no_sense_is_refused;
 }

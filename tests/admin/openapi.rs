@@ -44,10 +44,25 @@ fn it_is_openapi_3_1_below_api_v1() {
         "/admin-tokens/{id}",
         "/me",
         "/me/usage",
+        "/me/budgets",
+        "/users/{id}:resetLimits",
+        "/keys/{id}:resetLimits",
+        "/user-groups",
+        "/user-groups/{id}",
+        "/user-groups/{id}/members/{userId}",
+        "/model-groups",
+        "/model-groups/{id}",
+        "/model-groups/{id}/models/{model}",
+        "/model-limits",
+        "/model-limits/{id}",
+        "/quota-boosts",
+        "/quota-boosts/{id}",
+        "/budgets/{axis}/{id}",
+        "/explain",
     ] {
         assert!(paths.iter().any(|found| *found == path), "{path} is missing");
     }
-    assert_eq!(paths.len(), 18, "{paths:?}");
+    assert_eq!(paths.len(), 33, "{paths:?}");
 }
 
 #[test]
@@ -106,9 +121,31 @@ fn every_operation_documents_the_answers_of_the_framework() {
 #[test]
 fn what_is_written_has_no_unknown_fields() {
     let document = document();
-    for name in ["UserFields", "UserPatch", "KeyFields", "KeyPatch", "AdminTokenFields", "Price"] {
+    for name in [
+        "UserFields",
+        "UserPatch",
+        "KeyFields",
+        "KeyPatch",
+        "AdminTokenFields",
+        "Price",
+        "UserGroupFields",
+        "UserGroupPatch",
+        "ModelGroupFields",
+        "ModelGroupPatch",
+        "ModelLimitFields",
+        "ModelLimitCapsPatch",
+        "QuotaBoostFields",
+        "ResetFields",
+    ] {
         assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
     }
     assert_eq!(document["components"]["schemas"]["UserFields"]["required"], serde_json::json!(["name"]));
     assert_eq!(document["components"]["schemas"]["UserPatch"].get("required"), None);
+    let limits = |schema: &str| document["components"]["schemas"][schema]["properties"]["limits"].clone();
+    for window in ["5h", "daily", "weekly", "monthly", "total"] {
+        let cap = |schema: &str| limits(schema)["properties"][window].clone();
+        assert_eq!(cap("UserFields")["required"], serde_json::json!(["usd"]), "{window}");
+        assert_eq!(cap("KeyPatch").get("required"), None, "{window}: a patch may change the time of day alone");
+        assert_eq!(cap("ModelLimitFields")["additionalProperties"], false, "{window}");
+    }
 }

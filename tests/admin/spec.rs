@@ -1,7 +1,10 @@
 //! Holds every exchange of every scenario against the OpenAPI document.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
+use jsonschema::Validator;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(tollgate::admin::openapi);
@@ -38,11 +41,22 @@ pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, media_
 fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let path = path.strip_prefix("/api/v1")?.replace("%3A", ":");
     let matches = |template: &str| {
-        let Some((before, rest)) = template.split_once('{') else { return template == path };
-        let after = rest.split_once('}').unwrap().1;
-        let Some(middle) = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { return false };
-        // Names of models may have slashes and colons in them.
-        !middle.is_empty() && (before == "/prices/" || !middle.contains(['/', ':']))
+        let mut rest = path.as_str();
+        let mut template = template;
+        loop {
+            let Some((before, after)) = template.split_once('{') else { return template == rest };
+            let Some(inside) = rest.strip_prefix(before) else { return false };
+            let (name, after) = after.split_once('}').unwrap();
+            // Names of models may have slashes and colons in them, and are last.
+            if name == "model" {
+                return !inside.is_empty();
+            }
+            let end = inside.find(['/', ':']).unwrap_or(inside.len());
+            if end == 0 {
+                return false;
+            }
+            (rest, template) = (&inside[end..], after);
+        }
     };
     let (_, item) = DOCUMENT["paths"].as_object().unwrap().iter().find(|(template, _)| matches(template))?;
     item.get(method.to_lowercase())
@@ -56,12 +70,21 @@ fn resolved(node: &'static Value) -> &'static Value {
 }
 
 fn conforms(schema: &Value, instance: &Value, what: &str) {
-    let schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "components": DOCUMENT["components"],
-        "allOf": [schema],
-    });
-    let validator = jsonschema::validator_for(&schema).unwrap();
+    let validator = validator(schema);
     let errors: Vec<_> = validator.iter_errors(instance).map(|e| format!("{}: {e}", e.instance_path())).collect();
     assert!(errors.is_empty(), "{what} is not as documented: {errors:#?}\n{instance}");
+}
+
+/// Made once for each schema: making one takes longer than all that it is used for.
+fn validator(schema: &Value) -> Arc<Validator> {
+    static MADE: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+    let make = || {
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "components": DOCUMENT["components"],
+            "allOf": [schema],
+        });
+        Arc::new(jsonschema::validator_for(&schema).unwrap())
+    };
+    Arc::clone(MADE.lock().entry(schema.to_string()).or_insert_with(make))
 }

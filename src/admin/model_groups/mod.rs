@@ -78,6 +78,8 @@ pub(super) async fn create(
         claim => claim,
     };
     row.stamp = Set(stamps::next(&txn).await?);
+    // Before the name, which of a singleton is the model's: what stands in the way is the other group.
+    models::are_free(&txn, &models, None).await?;
     let row = row.insert(&txn).await.map_err(name_taken(NAME))?;
     let models = models::replace(&txn, row.id, &[], models).await?;
     let group = ModelGroup::show(row, models);
@@ -123,6 +125,7 @@ pub(super) async fn update(
     merge_patch(&mut fields, patch);
     let mut row = row.into_active_model();
     let models = object::<ModelGroupFields>(fields)?.apply(&mut row)?;
+    models::are_free(&txn, &models, Some(id)).await?;
     let models = models::replace(&txn, id, &before.models, models).await?;
     (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(now));
     let after = ModelGroup::show(row.update(&txn).await.map_err(name_taken(NAME))?, models);

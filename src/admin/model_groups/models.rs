@@ -6,7 +6,8 @@ use axum::response::Response;
 use entity::model_group_members::{ActiveModel, Column, Entity};
 use entity::model_groups;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    QueryFilter, QueryOrder,
 };
 
 use super::super::audit::{self, Entry};
@@ -47,10 +48,11 @@ pub(in super::super) async fn put_model(
     let before = ModelGroup::show(group.clone(), models);
     let mut wanted = before.models.clone();
     wanted.push(model);
-    let models = replace(&txn, id, &before.models, wanted).await?;
-    if group.singleton && models.len() > 1 {
+    if group.singleton && wanted.len() > 1 {
         return Err(no_second());
     }
+    are_free(&txn, &wanted, Some(id)).await?;
+    let models = replace(&txn, id, &before.models, wanted).await?;
     let after = ModelGroup::show(written(&txn, group, stamp, now).await?, models);
     let entry = Entry { action: "add_model", object_type: KIND, object_id: &id.to_string() };
     audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
@@ -89,11 +91,7 @@ pub(in super::super) async fn delete_model(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Puts these models into a group and no others; returns them in order. Whoever writes models has taken a stamp, so
-/// nobody else can put one of them elsewhere meanwhile.
-///
-/// # Errors
-/// One of them is in another group.
+/// Puts these models, which are in no other group, into a group and no others; returns them in order.
 pub(super) async fn replace(
     txn: &DatabaseTransaction,
     group: i64,
@@ -106,17 +104,26 @@ pub(super) async fn replace(
         let gone = Entity::delete_many().filter(Column::ModelGroupId.eq(group)).filter(Column::Model.is_in(old));
         gone.exec(txn).await?;
     }
-    let new: Vec<&String> = wanted.iter().filter(|model| !before.contains(model)).collect();
-    if new.is_empty() {
-        return Ok(wanted);
+    let new = wanted.iter().filter(|model| !before.contains(model));
+    let rows: Vec<_> = new.map(|model| ActiveModel { model: Set(model.clone()), model_group_id: Set(group) }).collect();
+    if !rows.is_empty() {
+        Entity::insert_many(rows).exec_without_returning(txn).await?;
     }
-    let taken = Entity::find().filter(Column::Model.is_in(new.iter().copied())).one(txn).await?;
-    if let Some(taken) = taken {
-        return Err(in_other_group(txn, &taken.model, taken.model_group_id).await?);
-    }
-    let rows = new.into_iter().map(|model| ActiveModel { model: Set(model.clone()), model_group_id: Set(group) });
-    Entity::insert_many(rows).exec_without_returning(txn).await?;
     Ok(wanted)
+}
+
+/// None of these models is in a group other than this one. Whoever writes models has taken a stamp, so it stays so
+/// until the transaction ends.
+///
+/// # Errors
+/// One is, and in which.
+pub(super) async fn are_free(txn: &DatabaseTransaction, models: &[String], group: Option<i64>) -> Result<(), Problem> {
+    let elsewhere =
+        Condition::all().add(Column::Model.is_in(models)).add_option(group.map(|group| Column::ModelGroupId.ne(group)));
+    match Entity::find().filter(elsewhere).order_by_asc(Column::Model).one(txn).await? {
+        None => Ok(()),
+        Some(taken) => Err(in_other_group(txn, &taken.model, taken.model_group_id).await?),
+    }
 }
 
 async fn in_other_group(txn: &DatabaseTransaction, model: &str, other: i64) -> Result<Problem, Problem> {

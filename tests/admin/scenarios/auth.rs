@@ -15,7 +15,12 @@ pub async fn every_operation_wants_a_credential(app: App) {
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         let mine = path.starts_with("/me");
-        let path = path.replace("{id}", "1").replace("{model}", "m").replace("{requestId}", "1");
+        let path = path
+            .replace("{axis}", "user")
+            .replace("{userId}", "1")
+            .replace("{id}", "1")
+            .replace("{model}", "m")
+            .replace("{requestId}", "1");
         for method in ["get", "put", "post", "patch", "delete"] {
             if item.get(method).is_none() {
                 continue;
@@ -54,7 +59,7 @@ pub async fn a_viewer_may_only_read(app: App) {
         if path.starts_with("/me") {
             continue;
         }
-        let path = path.replace("{id}", "1").replace("{model}", "m");
+        let path = path.replace("{axis}", "user").replace("{userId}", "1").replace("{id}", "1").replace("{model}", "m");
         for method in ["put", "post", "patch", "delete"] {
             if item.get(method).is_some() {
                 let headers = [("content-type", "application/json")];

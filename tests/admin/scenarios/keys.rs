@@ -33,7 +33,7 @@ pub async fn a_secret_is_shown_once_and_only_its_hash_is_kept(app: App) {
     assert!(!everything.contains(secret));
     assert!(!format!("{:?}", app.audit().await).contains(&hash), "not even the hash");
 
-    for field in ["secret", "secretHash", "prefix", "userId", "id", "version", "note", "limits"] {
+    for field in ["secret", "secretHash", "prefix", "userId", "id", "version", "note", "era", "userGroupIds"] {
         app.patch(&format!("/keys/{id}"), json!({field: "tg-mine"})).await.invalid(&[field]);
     }
     let changed = app.patch(&format!("/keys/{id}"), json!({"name": "desk", "rpm": null})).await.ok(200);
@@ -70,7 +70,10 @@ pub async fn keys_go_with_their_user(app: App) {
     let (other, _) = app.key(grace).await;
     app.seen.take();
     app.delete(&format!("/users/{ada}")).await.ok(204);
-    assert_eq!(app.seen.take(), [format!("user {ada}"), format!("key {first}"), format!("key {second}")]);
+    assert_eq!(
+        app.seen.take(),
+        ["limits".to_owned(), format!("user {ada}"), format!("key {first}"), format!("key {second}")]
+    );
     app.get(&format!("/keys/{first}")).await.problem(404, "not_found");
     app.get(&format!("/users/{ada}/keys")).await.problem(404, "not_found");
     app.call("GET", "/me", &secret, &[], Body::empty()).await.problem(401, "unauthorized");

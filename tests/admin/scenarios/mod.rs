@@ -1,9 +1,14 @@
 //! What the API does, one file per idea.
 
 pub mod auth;
+pub mod budgets;
 pub mod conventions;
+pub mod explain;
+pub mod groups;
 pub mod idempotency;
 pub mod keys;
+pub mod limits;
+pub mod model_limits;
 pub mod prices;
 pub mod reading;
 pub mod summary;

@@ -10,6 +10,7 @@ pub async fn a_user_is_created_read_changed_listed_and_deleted(app: App) {
     let fields = json!({
         "name": " Ada ", "note": "first\nline", "enabled": false, "expiresAt": "2026-01-31T13:30:00+01:30", "rpm": 60.0,
         "maxConcurrentRequests": 1_000_000, "allowedModels": ["claude-*", "claude-*", "gpt-[45]"], "providerGroups": ["eu"],
+        "limits": {"daily": {"usd": 2.5}}, "userGroupIds": [],
     });
     let created = app.post("/users", fields).await;
     assert_eq!((created.header("etag"), created.header("cache-control")), ("\"1\"", "no-store"));
@@ -22,7 +23,8 @@ pub async fn a_user_is_created_read_changed_listed_and_deleted(app: App) {
         json!({
             "id": id, "name": "Ada", "note": "first\nline", "enabled": false, "expiresAt": "2026-01-31T12:00:00.000Z",
             "rpm": 60, "maxConcurrentRequests": 1_000_000, "allowedModels": ["claude-*", "gpt-[45]"],
-            "providerGroups": ["eu"], "version": 1, "createdAt": "2026-09-21T14:13:20.000Z",
+            "providerGroups": ["eu"], "limits": {"daily": {"usd": 2.5, "reset": "fixed", "at": "00:00"}},
+            "userGroupIds": [], "version": 1, "createdAt": "2026-09-21T14:13:20.000Z",
             "updatedAt": "2026-09-21T14:13:20.000Z",
         })
     );
@@ -41,7 +43,7 @@ pub async fn a_user_is_created_read_changed_listed_and_deleted(app: App) {
 
     let deleted = app.delete(&location).await;
     assert_eq!((deleted.status.as_u16(), deleted.body.as_str()), (204, ""));
-    assert_eq!(app.seen.take(), [format!("user {id}")]);
+    assert_eq!(app.seen.take(), ["limits".to_owned(), format!("user {id}")]);
     app.get(&location).await.problem(404, "not_found");
     app.delete(&location).await.problem(404, "not_found");
     app.patch(&location, json!({})).await.problem(404, "not_found");
@@ -90,9 +92,19 @@ pub async fn every_wrong_field_is_named_at_once(app: App) {
 
 pub async fn unknown_fields_and_those_of_the_server_are_refused(app: App) {
     let id = app.user("ada").await;
-    for field in
-        ["id", "version", "createdAt", "limits", "userGroupIds", "boosts", "modelGroups", "isAdmin", "expires_at", ""]
-    {
+    for field in [
+        "id",
+        "version",
+        "createdAt",
+        "era",
+        "sinceEras",
+        "stamp",
+        "boosts",
+        "modelGroups",
+        "isAdmin",
+        "expires_at",
+        "",
+    ] {
         let mut body = json!({"name": "eve"});
         body[field] = Value::Null;
         app.post("/users", body.clone()).await.invalid(&[field]);

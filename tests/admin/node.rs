@@ -1,0 +1,97 @@
+//! The parts of a node that decide about requests, over the database of a test.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use entity::usage_rollup_minute;
+use pingora_limits::inflight::Inflight;
+use sea_orm::{ActiveValue::Set, DatabaseConnection, EntityTrait};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tollgate::budget::estimate::Learnt;
+use tollgate::budget::{BudgetSettings, Budgets, Clock, MemoryAuthority, Seeds};
+use tollgate::clock::now_ms;
+use tollgate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
+use tollgate::gateway::{App, InFlightCount, Live, OpenTabs};
+use tollgate::ledger::{self, Ledger, LedgerOptions, LedgerSeeds};
+use tollgate::limit::Counts;
+use tollgate::pricing::{AppliedJson, Price, PriceBook, Prices};
+use tollgate::provider::{Catalogue, ProviderEvents};
+use tollgate::telemetry::Metrics;
+use tollgate::upstream::{DrainLimits, Resolver};
+
+const CONFIG: &str = "
+providers:
+  - {name: first, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', models: ['m*'], redirects: {alias: m2},
+     limits: {daily: {usd: 50}}}
+  - {name: second, dialects: [openai_chat, anthropic], base_url: 'http://127.0.0.1:1', priority: 1, models: ['m1', free]}
+  - {name: far, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', priority: 2, groups: [far]}
+  - {name: other, dialects: [gemini], base_url: 'http://127.0.0.1:1', priority: 3}
+";
+
+/// Starts the parts; `m1` and `m2` have prices.
+pub async fn start(db: &DatabaseConnection) -> Arc<App> {
+    let config = tollgate::config::parse(CONFIG, Path::new("."), &|_| None).unwrap();
+    let catalogue = Catalogue::new(&config.providers).ok().unwrap();
+    let inc = ledger::begin_life(db, "test", true, now_ms()).await.unwrap();
+    let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
+    let clock: Clock = Arc::new(now_ms);
+    let seeds = Arc::new(LedgerSeeds::new(db.clone(), Arc::clone(&ledger)));
+    seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
+    let authority = Arc::new(MemoryAuthority::new(Arc::clone(&clock), 0));
+    let settings = BudgetSettings::from(&config.budgets);
+    let budgets = Budgets::new(inc, authority, Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
+    tokio::spawn(Arc::clone(&budgets).run(CancellationToken::new()));
+    let price: Price =
+        serde_json::from_value(serde_json::json!({"inputUsdPerMillion": 1000, "outputUsdPerMillion": 1000})).unwrap();
+    let price = Arc::new(price);
+    let prices: Prices = ["m1", "m2"].map(|model| (model.to_owned(), Arc::clone(&price))).into_iter().collect();
+    let directory = Directory::new(db.clone(), now_ms());
+    let drain = DrainLimits { time: Duration::from_secs(1), slots: Arc::new(Semaphore::new(1)) };
+    Arc::new(App {
+        prices: Arc::new(ArcSwap::from_pointee(PriceBook::new(&BTreeMap::new(), &prices))),
+        authenticator: Authenticator::new(directory.clone()),
+        directory,
+        limits: LimitKeeper::start(db.clone(), now_ms()).await,
+        no_groups: Arc::default(),
+        budgets,
+        seeds,
+        learnt: Learnt::new(16),
+        flood_guard: FloodGuard::new(),
+        applied_json: AppliedJson::default(),
+        open_tabs: OpenTabs::default(),
+        counts: Counts::new(),
+        ledger,
+        metrics: Arc::new(Metrics::default()),
+        provider_events: Arc::new(ProviderEvents::default()),
+        resolver: Resolver::default(),
+        provider_load: Inflight::new(),
+        large_bodies: Semaphore::new(1),
+        drain_load: Inflight::new(),
+        in_flight: InFlightCount::default(),
+        drain: Arc::new(ArcSwap::from_pointee(drain)),
+        live: ArcSwap::from_pointee(Live { catalogue, config }),
+    })
+}
+
+/// What was spent a moment ago, as the ledger adds it up: on a model group (by id; 0: none), so many dollars, counted
+/// by the mainline budgets of the user and of the key or not.
+pub async fn spent(db: &DatabaseConnection, user: i64, key: i64, model_group: i64, usd: i64, global: (bool, bool)) {
+    let row = usage_rollup_minute::ActiveModel {
+        minute: Set(now_ms() / 60_000),
+        user_id: Set(user),
+        key_id: Set(key),
+        provider: Set("first".to_owned()),
+        model_group_id: Set(model_group),
+        counted_in_user_global: Set(global.0),
+        counted_in_key_global: Set(global.1),
+        user_era: Set(0),
+        key_era: Set(0),
+        cost_nanos: Set(usd * 1_000_000_000),
+        requests: Set(1),
+    };
+    usage_rollup_minute::Entity::insert(row).exec_without_returning(db).await.unwrap();
+}
