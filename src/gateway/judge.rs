@@ -7,6 +7,7 @@ use pingora_proxy::{FailToProxy, Session};
 use super::Gateway;
 use super::context::{RequestContext, UpstreamAnswer};
 use super::{reply, route};
+use crate::ledger::Outcome;
 
 impl Gateway {
     /// `upstream_response_filter`: an error that another attempt may not meet is not passed on while there is one.
@@ -101,7 +102,13 @@ impl Gateway {
         // Pingora closes the connection after this; say so, or the client's next request is lost.
         session.set_keepalive(None);
         let sent = match (ctx.refusal.take(), ctx.last_answer.take()) {
-            (_, Some(answer)) => reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await,
+            (_, Some(answer)) => {
+                // Like any other answer it is settled before it is passed on.
+                if let Some(current) = &ctx.current {
+                    current.tab.settle(Outcome::UpstreamFailed, Some(answer.status));
+                }
+                reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await
+            }
             (refusal, None) => {
                 let refusal = refusal.unwrap_or_else(route::no_provider);
                 self.refused(&refusal);

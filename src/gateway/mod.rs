@@ -24,6 +24,8 @@ mod judge;
 mod meter;
 mod models;
 mod open_tabs;
+#[cfg(test)]
+mod panics;
 mod reply;
 mod route;
 mod send;

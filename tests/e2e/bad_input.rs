@@ -173,12 +173,14 @@ async fn paths_and_methods_are_checked() {
         ("/v1", Api::Chat, 404, "not_found"),
         ("/v1/chat", Api::Chat, 404, "not_found"),
         ("/v1/unheard-of", Api::Chat, 404, "not_found"),
-        ("/v1/chat/completions/", Api::Chat, 404, "not_found"),
+        // One trailing slash is nothing to quarrel about: it is the body that is refused.
+        ("/v1/chat/completions/", Api::Chat, 400, "invalid_request"),
+        ("/v1/chat/completions//", Api::Chat, 404, "not_found"),
         ("/v1/chat/completions/../completions", Api::Chat, 404, "not_found"),
         ("//v1/chat/completions", Api::Chat, 404, "not_found"),
         ("/v1/Chat/Completions", Api::Chat, 404, "not_found"),
         ("/v1/responses/resp_1", Api::Responses, 404, "not_found"),
-        ("/v1/embeddings/", Api::Embeddings, 404, "not_found"),
+        ("/v1/embeddings/x", Api::Embeddings, 404, "not_found"),
         ("/v1/messages/batches", Api::Anthropic, 404, "not_found"),
         ("/v1beta/models/test-model", Api::Gemini, 405, "method_not_allowed"),
         ("/v1beta/models/test-model:unheardOf", Api::Gemini, 404, "not_found"),
@@ -421,7 +423,9 @@ async fn requests_that_could_be_read_in_two_ways_are_refused_and_their_connectio
     let bench = Bench::new().await;
     for api in Api::ALL {
         for (what, bytes) in smuggling(api, &bench.key) {
-            bench.hangs_up(api, what, &bytes, 400, "invalid_request").await;
+            // Without a version the path does not end where it should, and tells no dialect.
+            let shape = if what == "no version" { Api::Chat } else { api };
+            bench.hangs_up(shape, what, &bytes, 400, "invalid_request").await;
             bench.provider_saw_nothing(what);
         }
     }

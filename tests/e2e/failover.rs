@@ -41,7 +41,8 @@ async fn attempts(gateway: &Gateway, id: &str) -> Vec<Value> {
 fn faults(api: Api, stream: bool) -> Vec<(&'static str, Answer, Option<u16>, &'static str)> {
     let good = api.answer_to(stream);
     // Each fault meets a fresh connection: a pooled one that breaks is tried again.
-    let status = |status| (error(status).header("connection", "close").end(End::Close), Some(status), "upstream_status");
+    let status =
+        |status| (error(status).header("connection", "close").end(End::Close), Some(status), "upstream_status");
     let broken = |answer| (answer, None, "broken");
     let late = |answer| (answer, None, "first_byte_timeout");
     let faults = [
