@@ -4,13 +4,16 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CONFIG ?= conf/tollgate.yaml
+# What is installed where it is missing: the versions that the tests and deny.toml were written for.
+NEXTEST := 0.9.143
+DENY := 0.20.2
 # `default` on a desk, `ci` in .ci/run.
 NEXTEST_PROFILE ?= default
 
 VENV := .venv/.stamp
 NODE := tests/sdk/node/node_modules/.stamp
 
-.PHONY: help run build test test-tools lint schema bench soak cargo
+.PHONY: help run build test test-tools lint audit schema bench soak cargo
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +32,10 @@ lint: cargo ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
+audit: cargo ## Licences, sources and known holes of what is built in; CHECKS="licenses bans sources" needs no network
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --version $(DENY) --locked
+	$(CARGO) deny --locked check $(CHECKS)
+
 schema: build ## Write the JSON Schema of the configuration, which editors check the examples with
 	$(TARGET)/release/tollgate schema > docs/config.schema.json
 
@@ -46,7 +53,7 @@ cargo:
 test-tools:
 	@scripts/need redis-server:redis-server initdb:postgresql python3:python3 node:nodejs npm:npm
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need no-venv:python3-venv
-	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --version $(NEXTEST) --locked
 
 $(VENV): tests/sdk/requirements.txt | test-tools
 	python3 -m venv --clear .venv

@@ -40,7 +40,7 @@ const REFUSED_BODY_TIME: Duration = Duration::from_secs(2);
 const LARGE_BODY: usize = 256 * 1024;
 
 /// Why a request goes no further.
-enum Stop {
+pub(super) enum Stop {
     /// The client is told this.
     Refuse(GatewayError),
     /// There is nobody to tell.
@@ -54,7 +54,7 @@ impl From<GatewayError> for Stop {
 }
 
 /// Where a request that was not refused goes.
-enum Next {
+pub(super) enum Next {
     /// To a provider.
     Forward,
     /// Nowhere: it has its answer.
@@ -71,6 +71,16 @@ impl Gateway {
         session.set_total_drain_timeout(Some(REFUSED_BODY_TIME));
         // A panic is one request's affair: it is answered, and the connection goes on.
         let outcome = unpanicked(self.examine(session, ctx)).await;
+        self.conclude(session, ctx, outcome).await
+    }
+
+    /// Answers what was refused, or panicked; returns whether the request has been answered.
+    pub(super) async fn conclude(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        outcome: Option<Result<Next, Stop>>,
+    ) -> Result<bool> {
         if !matches!(outcome, Some(Ok(_)))
             && let Some(counted) = ctx.counted.take()
         {
@@ -98,7 +108,7 @@ impl Gateway {
         Ok(true)
     }
 
-    async fn examine(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Next, Stop> {
+    pub(super) async fn examine(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Next, Stop> {
         let app = &self.app;
         let live = app.live.load_full();
         let address = client::address(session, &live.config.server.trusted_proxies);
@@ -321,7 +331,7 @@ impl Gateway {
 
 /// The work's result; none when it panicked. Later stages run in the task of their connection (of their stream, on
 /// HTTP/2), which is all that ends with a panic there.
-async fn unpanicked<T>(work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn unpanicked<T>(work: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(work).catch_unwind().await.ok()
 }
 

@@ -93,6 +93,19 @@ impl RequestContext {
     }
 }
 
+impl Drop for RequestContext {
+    /// The last stage takes the attempt along. Where one is left a stage has panicked, and the answer was whole: what
+    /// was not whole is read on, and settled by whoever does that.
+    fn drop(&mut self) {
+        if let Some(current) = self.current.take()
+            && !current.tab.is_draining()
+            && current.tab.is_complete()
+        {
+            current.tab.settle(current.tab.outcome(), self.status);
+        }
+    }
+}
+
 /// A request that may go to a provider.
 pub struct Admitted {
     /// What it asks for.

@@ -25,6 +25,8 @@ mod judge;
 mod meter;
 mod models;
 mod open_tabs;
+#[cfg(test)]
+mod panics;
 mod payers;
 mod reply;
 mod route;

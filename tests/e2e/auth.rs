@@ -18,8 +18,13 @@ async fn gateway() -> (Provider, Gateway) {
 
 /// Posts a chat request with these headers.
 async fn post(gateway: &Gateway, target: &str, headers: &[(&str, &str)]) -> Reply {
+    post_to(gateway, Api::Chat, target, headers).await
+}
+
+/// Posts a request of this API with these headers.
+async fn post_to(gateway: &Gateway, api: Api, target: &str, headers: &[(&str, &str)]) -> Reply {
     let mut wire = gateway.connect().await;
-    let body = Api::Chat.request(MODEL, false).to_string();
+    let body = api.request(MODEL, false).to_string();
     wire.send(request("POST", target, headers, body.as_bytes())).await.unwrap();
     wire.reply().await.unwrap()
 }
@@ -49,36 +54,57 @@ async fn a_key_may_come_in_each_of_four_ways() {
     assert!(!gateway.log().contains(key), "never logged");
 }
 
+/// A gateway behind a proxy that names each API's client by an address of its own: none of them fails so often that it
+/// is slowed down.
+async fn gateway_behind_a_proxy() -> (Provider, Gateway) {
+    let provider = Provider::start().await;
+    let entry = provider.entry("upstream", &DIALECTS);
+    let gateway = Setup::new([entry]).set("server.trusted_proxies", json!(["127.0.0.1/32"])).start().await;
+    (provider, gateway)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_do_not_agree_are_refused() {
-    let (provider, gateway) = gateway().await;
+    let (provider, gateway) = gateway_behind_a_proxy().await;
     let (_, other) = gateway.admin().key(gateway.caller().user_id, json!({})).await;
     let key = gateway.key();
     let bearer = format!("Bearer {key}");
-    let target = format!("{CHAT}?key={other}");
-    for (target, headers) in [
-        (CHAT, vec![("authorization", &*bearer), ("x-api-key", &*other)]),
-        (CHAT, vec![("x-goog-api-key", key), ("x-api-key", &*other)]),
-        (CHAT, vec![("x-api-key", key), ("x-api-key", &*other)]),
-        (&*target, vec![("x-api-key", key)]),
-        (CHAT, vec![("authorization", &*bearer), ("x-api-key", "tg-unknown")]),
-    ] {
-        Api::Chat.refuses(&post(&gateway, target, &headers).await, 401, "invalid_api_key");
+    for (number, api) in Api::ALL.into_iter().enumerate() {
+        let address = format!("203.0.113.{number}");
+        let path = api.path(MODEL, false);
+        let with_key = format!("{path}?key={other}");
+        for (target, mut headers) in [
+            (&path, vec![("authorization", &*bearer), ("x-api-key", &*other)]),
+            (&path, vec![("x-goog-api-key", key), ("x-api-key", &*other)]),
+            (&path, vec![("x-api-key", key), ("x-api-key", &*other)]),
+            (&with_key, vec![("x-api-key", key)]),
+            (&path, vec![("authorization", &*bearer), ("x-api-key", "tg-unknown")]),
+        ] {
+            headers.push(("x-forwarded-for", &address));
+            api.refuses(&post_to(&gateway, api, target, &headers).await, 401, "invalid_api_key");
+        }
     }
     assert_eq!(provider.requests().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_refused_in_every_dialect() {
-    let (provider, gateway) = gateway().await;
+    let (provider, gateway) = gateway_behind_a_proxy().await;
     let unknown = format!("tg-{}", "A".repeat(43));
-    for api in Api::ALL {
-        for key in [&*unknown, "nonsense", "sk-ant-something"] {
-            api.refuses(&gateway.ask_with(key, api, MODEL, false).await, 401, "invalid_api_key");
+    for (number, api) in Api::ALL.into_iter().enumerate() {
+        let address = format!("203.0.113.{number}");
+        for mut headers in [
+            vec![("x-api-key", &*unknown)],
+            vec![("x-api-key", "nonsense")],
+            vec![("authorization", "Bearer sk-ant-something")],
+            vec![("authorization", "Basic dGc6dGc=")],
+            vec![("authorization", "Bearer ")],
+            vec![],
+        ] {
+            headers.push(("x-forwarded-for", &address));
+            let reply = post_to(&gateway, api, &api.path(MODEL, false), &headers).await;
+            api.refuses(&reply, 401, "invalid_api_key");
         }
-    }
-    for headers in [vec![], vec![("authorization", "Basic dGc6dGc=")], vec![("authorization", "Bearer ")]] {
-        Api::Chat.refuses(&post(&gateway, CHAT, &headers).await, 401, "invalid_api_key");
     }
     assert_eq!(provider.requests().len(), 0);
     assert_eq!(gateway.admin().usage().await, Vec::<Value>::new());
@@ -86,29 +112,36 @@ async fn strangers_are_refused_in_every_dialect() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn switches_and_dates_of_keys_and_users_act_at_once() {
-    let (_provider, gateway) = gateway().await;
+    let (provider, gateway) = gateway().await;
     let admin = gateway.admin();
     let (user, key) = (gateway.caller().user_id, gateway.caller().key_id);
     let (user, key) = (format!("/users/{user}"), format!("/keys/{key}"));
     let ask = async || gateway.ask(Api::Anthropic, false).await;
+    // In every dialect, and without a provider hearing of it.
+    let is_refused = async |code: &str| {
+        let heard = provider.requests().len();
+        for api in Api::ALL {
+            api.refuses(&gateway.ask(api, false).await, 401, code);
+        }
+        assert_eq!(provider.requests().len(), heard, "{code}");
+    };
     for (path, code) in [(&key, "key_disabled"), (&user, "user_disabled")] {
         admin.patch(path, &json!({"enabled": false})).await;
-        Api::Anthropic.refuses(&ask().await, 401, code);
+        is_refused(code).await;
         admin.patch(path, &json!({"enabled": true})).await;
         assert_eq!(ask().await.head.status, 200, "{code} is over");
     }
     for (path, code) in [(&key, "key_expired"), (&user, "user_expired")] {
         let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(700);
         admin.patch(path, &json!({"expiresAt": soon.to_string()})).await;
-        let refused =
-            eventually("it expires", async || Some(ask().await).filter(|reply| reply.head.status != 200)).await;
+        eventually("it expires", async || (ask().await.head.status != 200).then_some(())).await;
         assert!(jiff::Timestamp::now() >= soon, "not too early");
-        Api::Anthropic.refuses(&refused, 401, code);
+        is_refused(code).await;
         admin.patch(path, &json!({"expiresAt": null})).await;
         assert_eq!(ask().await.head.status, 200, "{code} is over");
     }
     admin.delete(&key).await;
-    Api::Anthropic.refuses(&ask().await, 401, "invalid_api_key");
+    is_refused("invalid_api_key").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,11 +235,12 @@ async fn guessing_keys_is_slowed_down_and_known_keys_always_pass() {
     for number in 0..20 {
         Api::Chat.refuses(&guess(number).await, 401, "invalid_api_key");
     }
-    let refused = guess(21).await;
-    Api::Chat.refuses(&refused, 429, "too_many_auth_failures");
-    assert!(
-        refused.head.get("retry-after").is_some_and(|seconds| (1..=300).contains(&seconds.parse::<u32>().unwrap()))
-    );
+    for (api, number) in Api::ALL.into_iter().zip(21..) {
+        let refused = gateway.ask_with(&format!("tg-{number:0>43}"), api, MODEL, false).await;
+        api.refuses(&refused, 429, "too_many_auth_failures");
+        let seconds = refused.head.get("retry-after").unwrap();
+        assert!((1..=300).contains(&seconds.parse::<u32>().unwrap()), "{api:?}: {seconds}");
+    }
     assert_eq!(gateway.ask(Api::Chat, false).await.head.status, 200, "from the same address");
     let (_, fresh) = gateway.admin().key(gateway.caller().user_id, json!({})).await;
     assert_eq!(gateway.ask_with(&fresh, Api::Chat, MODEL, false).await.head.status, 200, "one made meanwhile");

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::gateway::{MODEL, Setup};
-use crate::support::h2client::H2Client;
+use crate::support::h2client::{H2Answer, H2Client};
+use crate::support::leaving::leave;
 use crate::support::wire::{Reply, Wire, request};
-use crate::support::{Answer, Api, Gateway, Provider, SOON, eventually};
+use crate::support::{Api, Gateway, Provider, eventually, soon};
 
 const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
 
@@ -43,9 +44,24 @@ impl Bench {
         wire.reply().await.unwrap()
     }
 
+    /// Sends bytes over a connection of their own: exactly one answer comes, this refusal, and the connection ends.
+    async fn hangs_up(&self, api: Api, what: &str, bytes: impl AsRef<[u8]>, status: u16, code: &str) {
+        let mut wire = self.gateway.connect().await;
+        // The gateway may answer and close before it has read everything.
+        let _ = wire.send(bytes).await;
+        let reply = wire.reply().await.unwrap_or_else(|error| panic!("{what}, {api:?}: no answer: {error}"));
+        assert_eq!(reply.head.status, status, "{what}, {api:?}: {}", String::from_utf8_lossy(&reply.body));
+        api.refuses(&reply, status, code);
+        assert!(wire.is_closed().await, "{what}, {api:?}: the connection ends");
+    }
+
+    fn provider_saw_nothing(&self, what: &str) {
+        assert_eq!(self.provider.requests().len(), 0, "{what} reached the provider");
+    }
+
     /// The process still serves, and nothing of what was tried has reached the provider or the ledger.
     async fn serves(&self) {
-        assert_eq!(self.provider.requests().len(), 0, "nothing reached the provider");
+        self.provider_saw_nothing("something");
         self.provider.then(Api::Chat.answer());
         assert_eq!(self.gateway.ask(Api::Chat, false).await.head.status, 200, "it goes on serving");
         self.gateway.admin().newest_of(1).await;
@@ -108,12 +124,18 @@ async fn a_model_must_be_named_exactly_once() {
     }
     for stream in [r#""stream":"yes""#, r#""stream":true,"stream":false"#] {
         let body = format!(r#"{{"model":"{MODEL}",{stream}}}"#);
-        Api::Chat.refuses(&bench.post("/v1/chat/completions", body.as_bytes()).await, 400, "invalid_request");
+        for api in [Api::Anthropic, Api::Chat, Api::Responses] {
+            api.refuses(&bench.post(&api.path(MODEL, false), body.as_bytes()).await, 400, "invalid_request");
+        }
     }
-    let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(100_000));
-    let reply = bench.post("/v1/chat/completions", long.as_bytes()).await;
-    assert_eq!(reply.head.status, 400);
-    assert!(reply.body.len() < 2_000, "a message does not repeat what it was sent without a bound");
+    // Gemini has its model in the path, and a head is at most 64 KiB.
+    for (api, length) in Api::ALL.map(|api| (api, if api == Api::Gemini { 10_000 } else { 100_000 })) {
+        let model = "m".repeat(length);
+        let body = format!(r#"{{"model":"{model}"}}"#);
+        let reply = bench.post(&api.path(&model, false), body.as_bytes()).await;
+        api.refuses(&reply, 400, "invalid_request");
+        assert!(reply.body.len() < 2_000, "a message does not repeat what it was sent without a bound");
+    }
     bench.serves().await;
 }
 
@@ -146,32 +168,34 @@ async fn an_unpriced_model_is_free_when_the_configuration_says_so() {
 async fn paths_and_methods_are_checked() {
     let bench = Bench::new().await;
     let key = [("authorization", &*bench.key)];
-    for (path, api) in [
-        ("/", Api::Chat),
-        ("/v1", Api::Chat),
-        ("/v1/chat", Api::Chat),
-        ("/v1/chat/completions/", Api::Chat),
-        ("/v1/chat/completions/../completions", Api::Chat),
-        ("//v1/chat/completions", Api::Chat),
-        ("/v1/Chat/Completions", Api::Chat),
-        ("/v1/messages/batches", Api::Anthropic),
-        ("/v1beta/models/test-model", Api::Gemini),
-        ("/v1beta/models/test-model:unheardOf", Api::Gemini),
-        ("/v1beta/models/:generateContent", Api::Gemini),
-        ("/v1beta/models/a/b:generateContent", Api::Gemini),
+    for (path, api, status, code) in [
+        ("/", Api::Chat, 404, "not_found"),
+        ("/v1", Api::Chat, 404, "not_found"),
+        ("/v1/chat", Api::Chat, 404, "not_found"),
+        ("/v1/unheard-of", Api::Chat, 404, "not_found"),
+        // One trailing slash is nothing to quarrel about: it is the body that is refused.
+        ("/v1/chat/completions/", Api::Chat, 400, "invalid_request"),
+        ("/v1/chat/completions//", Api::Chat, 404, "not_found"),
+        ("/v1/chat/completions/../completions", Api::Chat, 404, "not_found"),
+        ("//v1/chat/completions", Api::Chat, 404, "not_found"),
+        ("/v1/Chat/Completions", Api::Chat, 404, "not_found"),
+        ("/v1/responses/resp_1", Api::Responses, 404, "not_found"),
+        ("/v1/embeddings/x", Api::Embeddings, 404, "not_found"),
+        ("/v1/messages/batches", Api::Anthropic, 404, "not_found"),
+        ("/v1beta/models/test-model", Api::Gemini, 405, "method_not_allowed"),
+        ("/v1beta/models/test-model:unheardOf", Api::Gemini, 404, "not_found"),
+        ("/v1beta/models/:generateContent", Api::Gemini, 400, "invalid_request"),
+        ("/v1beta/models/a/b:generateContent", Api::Gemini, 404, "not_found"),
     ] {
         let reply = bench.raw(request("POST", path, &key, b"{}")).await;
-        assert!([404, 405, 400].contains(&reply.head.status), "{path}: {}", reply.head.status);
-        let code = api.code(&reply);
-        assert!(["not_found", "method_not_allowed", "invalid_request"].contains(&&*code), "{path}: {code}");
+        assert_eq!(reply.head.status, status, "{path}: {}", String::from_utf8_lossy(&reply.body));
+        api.refuses(&reply, status, code);
     }
-    let known = bench.raw(request("POST", "/v1/unheard-of", &key, b"{}")).await;
-    Api::Chat.refuses(&known, 404, "not_found");
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
-        for api in [Api::Anthropic, Api::Chat, Api::Gemini] {
+        for api in Api::ALL {
             let reply = bench.raw(request(method, &api.path(MODEL, false), &key, b"")).await;
             api.refuses(&reply, 405, "method_not_allowed");
-            assert!(reply.head.get("allow").is_some_and(|allowed| allowed.contains("POST")), "{method}");
+            assert_eq!(reply.head.get("allow"), Some("POST"), "{method}");
         }
     }
     Api::Chat.refuses(&bench.raw(request("POST", "/v1/models", &key, b"{}")).await, 405, "method_not_allowed");
@@ -179,15 +203,45 @@ async fn paths_and_methods_are_checked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_request_is_refused_without_a_body() {
+    let bench = Bench::new().await;
+    let key = [("authorization", &*bench.key)];
+    for api in Api::ALL {
+        let path = api.path(MODEL, false);
+        let mut wire = bench.gateway.connect().await;
+        wire.send(request("HEAD", &path, &key, b"")).await.unwrap();
+        let head = wire.head().await.unwrap();
+        assert_eq!((head.status, head.get("allow")), (405, Some("POST")), "{api:?}");
+        head.request_id();
+        // A body would be taken for the beginning of the next answer.
+        wire.send(request("POST", &path, &key, b"hello")).await.unwrap();
+        api.refuses(&wire.reply().await.unwrap(), 400, "invalid_request");
+    }
+    bench.serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_in_a_path_is_taken_as_a_name_and_never_as_a_path() {
     let bench = Bench::new().await;
     let key = [("authorization", &*bench.key)];
-    for model in ["..%2f..%2fadmin", "%2e%2e", "a%2fb", "a%00b", "a%0d%0ax-evil:%201", "%zz", "a%3fkey=1", "caf%c3%a9"]
-    {
+    let no_name = (400, "invalid_request");
+    let no_price = (400, "model_not_priced");
+    for (model, (status, code)) in [
+        ("..%2f..%2fadmin", no_name),
+        ("%2e%2e", no_name),
+        ("a%2fb", no_name),
+        ("a%5cb", no_name),
+        ("a%00b", no_name),
+        ("a%0d%0ax-evil:%201", no_name),
+        ("%ff", no_name),
+        ("%zz", no_price),
+        ("a%3fkey=1", no_price),
+        ("caf%c3%a9", no_price),
+    ] {
         let path = format!("/v1beta/models/{model}:generateContent");
         let reply = bench.raw(request("POST", &path, &key, br#"{"contents":[]}"#)).await;
-        assert!(reply.head.status >= 400, "{model}: {}", reply.head.status);
-        Api::Gemini.code(&reply);
+        assert_eq!(reply.head.status, status, "{model}: {}", String::from_utf8_lossy(&reply.body));
+        Api::Gemini.refuses(&reply, status, code);
     }
     bench.serves().await;
 }
@@ -202,12 +256,13 @@ async fn a_body_that_is_too_large_is_refused_by_its_header_and_by_its_bytes() {
         let headers = [("authorization", &*bench.key), ("content-length", "65537")];
         api.refuses(&bench.raw(request("POST", &path, &headers, b"")).await, 413, "request_too_large");
         let headers = [("authorization", &*bench.key), ("content-length", "18446744073709551615")];
-        let reply = bench.raw(request("POST", &path, &headers, b"")).await;
-        assert!([400, 413].contains(&reply.head.status));
+        api.refuses(&bench.raw(request("POST", &path, &headers, b"")).await, 413, "request_too_large");
         let headers = [("authorization", &*bench.key), ("content-length", "65537"), ("expect", "100-continue")];
         let mut wire = bench.gateway.connect().await;
         wire.send(request("POST", &path, &headers, b"")).await.unwrap();
-        assert_eq!(wire.head().await.unwrap().status, 413, "it is not asked for first");
+        let head = wire.head().await.unwrap();
+        assert_eq!(head.status, 413, "it is not asked for first");
+        api.refuses(&Reply { body: wire.body().await.unwrap(), head }, 413, "request_too_large");
         // Sent, but not said.
         let chunk = format!("{just:x}\r\n{}\r\n1\r\n \r\n0\r\n\r\n", " ".repeat(just));
         let headers = [("authorization", &*bench.key), ("transfer-encoding", "chunked")];
@@ -215,115 +270,123 @@ async fn a_body_that_is_too_large_is_refused_by_its_header_and_by_its_bytes() {
     }
     let mut client = H2Client::connect(bench.gateway.address()).await;
     let body = vec![b' '; just + 1];
-    for length in [None, Some(body.len())] {
-        let reply = client.post("/v1/messages", bench.gateway.key(), length, &body).await;
-        Api::Anthropic.refuses(&reply, 413, "request_too_large");
+    for api in Api::ALL {
+        for length in [None, Some(body.len())] {
+            let reply = client.post(&api.path(MODEL, false), bench.gateway.key(), length, &body).await;
+            api.refuses(&reply, 413, "request_too_large");
+        }
     }
-    bench.provider.then(Answer::json(200, &json!({})));
-    let mut exact = Api::Chat.request(MODEL, false).to_string();
-    exact += &" ".repeat(just - exact.len());
-    assert_eq!(bench.post("/v1/chat/completions", exact.as_bytes()).await.head.status, 200, "what just fits, passes");
+    bench.provider_saw_nothing("what is too large");
+    for (index, api) in Api::ALL.into_iter().enumerate() {
+        bench.provider.then(api.answer());
+        let mut exact = api.request(MODEL, false).to_string();
+        exact += &" ".repeat(just - exact.len());
+        let reply = bench.post(&api.path(MODEL, false), exact.as_bytes()).await;
+        assert_eq!(reply.head.status, 200, "{api:?}: what just fits, passes");
+        assert!(bench.provider.request(index).await.body == exact.as_bytes(), "{api:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_cut_off_reaches_nobody() {
     let bench = Bench::new().await;
-    let body = Api::Chat.request(MODEL, false).to_string();
-    let length = body.len().to_string();
-    let by_length = [("authorization", &*bench.key), ("content-length", &*length)];
-    let in_chunks = [("authorization", &*bench.key), ("transfer-encoding", "chunked")];
-    let half = &body.as_bytes()[..body.len() / 2];
-    let chunk = [format!("{:x}\r\n", body.len()).as_bytes(), half].concat();
-    let unfinished = [format!("{:x}\r\n", body.len()).as_bytes(), body.as_bytes(), b"\r\n"].concat();
-    let cases = [(&by_length, half.to_vec()), (&in_chunks, chunk), (&in_chunks, unfinished)];
-    for (headers, sent) in cases {
-        for polite in [true, false] {
-            let mut wire = bench.gateway.connect().await;
-            wire.send(request("POST", "/v1/chat/completions", headers, &sent)).await.unwrap();
-            if polite {
-                wire.finish().await;
-                // Whether it is told or just left, it is not served.
-                if let Ok(reply) = wire.reply().await {
-                    assert!(reply.head.status >= 400);
-                }
-            } else {
-                wire.reset();
-            }
+    for api in Api::ALL {
+        let body = api.request(MODEL, false).to_string();
+        let length = body.len().to_string();
+        let by_length = [("authorization", &*bench.key), ("content-length", &*length)];
+        let in_chunks = [("authorization", &*bench.key), ("transfer-encoding", "chunked")];
+        let half = &body.as_bytes()[..body.len() / 2];
+        let chunk = [format!("{:x}\r\n", body.len()).as_bytes(), half].concat();
+        let unfinished = [format!("{:x}\r\n", body.len()).as_bytes(), body.as_bytes(), b"\r\n"].concat();
+        for (what, headers, sent) in [
+            ("half of what was announced", &by_length, half.to_vec()),
+            ("half a chunk", &in_chunks, chunk),
+            ("no last chunk", &in_chunks, unfinished),
+        ] {
+            let bytes = request("POST", &api.path(MODEL, false), headers, &sent);
+            let mut polite = bench.gateway.connect().await;
+            polite.send(&bytes).await.unwrap();
+            polite.finish().await;
+            assert!(polite.is_closed().await, "{what}, {api:?}: hung up on without an answer");
+            let mut rude = bench.gateway.connect().await;
+            rude.send(&bytes).await.unwrap();
+            leave(&bench.gateway, rude, true).await;
+            bench.provider_saw_nothing(what);
         }
     }
     bench.serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_never_finishes_is_told_so_and_left() {
-    let limits = json!({"header": "400ms", "body": "600ms"});
+async fn a_client_that_never_finishes_its_body_is_told_so_and_left() {
+    let limits = json!({"header": "10s", "body": "600ms"});
     let bench = Bench::with(|setup| setup.set("server.timeouts", limits)).await;
-    let body = [("authorization", &*bench.key), ("content-length", "100")];
-    let mut stuck = bench.gateway.connect().await;
-    stuck.send(request("POST", "/v1/chat/completions", &body, b"{\"model\"")).await.unwrap();
-    let mut dripping = bench.gateway.connect().await;
-    dripping.send(request("POST", "/v1/messages", &body, b"{")).await.unwrap();
-    let mut in_head = bench.gateway.connect().await;
-    in_head.send("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n").await.unwrap();
-    let mut in_line = bench.gateway.connect().await;
-    in_line.send("POST /v1/ch").await.unwrap();
+    let headers = [("authorization", &*bench.key), ("content-length", "100")];
     let started = Instant::now();
-    // A byte now and then does not buy more time: the limit is for the whole body.
-    let mut drips = 0;
-    while dripping.is_silent_for(Duration::from_millis(100)).await {
-        drips += 1;
-        assert!(drips < 90, "a dripping client is not left");
-        if dripping.send(" ").await.is_err() {
-            break;
+    futures::future::join_all(Api::ALL.map(async |api| {
+        let path = api.path(MODEL, false);
+        bench
+            .hangs_up(api, "half a body", request("POST", &path, &headers, b"{\"model\""), 408, "request_timeout")
+            .await;
+        let mut dripping = bench.gateway.connect().await;
+        dripping.send(request("POST", &path, &headers, b"{")).await.unwrap();
+        // A byte now and then does not buy more time: the limit is for the whole body.
+        let mut drips = 0;
+        while dripping.is_silent_for(Duration::from_millis(100)).await {
+            drips += 1;
+            assert!(drips < 90, "{api:?}: a dripping client is not left");
+            if dripping.send(" ").await.is_err() {
+                break;
+            }
         }
-    }
-    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
-    Api::Anthropic.refuses(&dripping.reply().await.unwrap(), 408, "request_timeout");
-    Api::Chat.refuses(&stuck.reply().await.unwrap(), 408, "request_timeout");
-    for mut wire in [in_head, in_line] {
-        if let Ok(head) = wire.head().await {
-            assert!([400, 408].contains(&head.status), "{}", head.status);
-            wire.body().await.unwrap();
-        }
-        assert!(wire.is_closed().await);
-    }
-    let mut client = H2Client::connect(bench.gateway.address()).await;
-    let (response, mut stream) = client.open("/v1/responses", &[("authorization", &*bench.key)]).await;
-    stream.send_data("{".into(), false).unwrap();
-    let answer = crate::support::soon("an answer", response).await.unwrap();
-    assert_eq!(answer.status(), 408, "over HTTP/2 too");
+        api.refuses(&dripping.reply().await.unwrap(), 408, "request_timeout");
+        let mut client = H2Client::connect(bench.gateway.address()).await;
+        let (response, mut stream) = client.open(&path, &[("authorization", &*bench.key)]).await;
+        stream.send_data("{".into(), false).unwrap();
+        let answer = H2Answer::from(soon("an answer", response).await.unwrap());
+        api.refuses(&answer.finish().await, 408, "request_timeout");
+    }))
+    .await;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     bench.serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn header_bombs_are_refused() {
     let bench = Bench::new().await;
-    let many: String = (0..20_000).map(|number| format!("x-{number}: y\r\n")).collect();
-    let long = format!("x-long: {}\r\n", "y".repeat(4 << 20));
-    let endless_name = format!("{}: y\r\n", "n".repeat(1 << 20));
-    let line = format!("POST /{} HTTP/1.1\r\nhost: x\r\n\r\n", "p".repeat(4 << 20));
-    let heads = [many, long, endless_name].map(|bomb| format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\n{bomb}\r\n"));
-    for bytes in heads.into_iter().chain([line]) {
-        let mut wire = bench.gateway.connect().await;
-        let _ = wire.send(&bytes).await;
-        // It is refused or hung up on; it is never served and never hangs.
-        if let Ok(head) = wire.head().await {
-            assert!((400..500).contains(&head.status), "{}", head.status);
+    for api in Api::ALL {
+        let line = format!("POST {} HTTP/1.1\r\nhost: x\r\n", api.path(MODEL, false));
+        let many: String = (0..20_000).map(|number| format!("x-{number}: y\r\n")).collect();
+        // More than is ever read: whoever goes on sending may be reset before the answer has reached him.
+        let endless = [
+            format!("{line}x-long: {}\r\n\r\n", "y".repeat(4 << 20)),
+            format!("{line}{}: y\r\n\r\n", "n".repeat(4 << 20)),
+            format!("POST /{} HTTP/1.1\r\nhost: x\r\n\r\n", "p".repeat(4 << 20)),
+        ];
+        // Just more than is read: all of it has been read when it is refused, and nothing gets lost.
+        for bomb in &endless[..2] {
+            bench.hangs_up(api, "a MiB of one header", &bomb[..1 << 20], 400, "invalid_request").await;
+        }
+        for bytes in endless.into_iter().chain([format!("{line}{many}\r\n")]) {
+            let mut wire = bench.gateway.connect().await;
+            let _ = wire.send(&bytes).await;
+            match wire.reply().await {
+                Ok(reply) => {
+                    assert_eq!(reply.head.status, 400, "{api:?}");
+                    assert!(wire.is_closed().await, "{api:?}");
+                }
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{api:?}"),
+            }
         }
     }
     bench.serves().await;
 }
 
 /// Requests that two readers could understand differently; each is followed by one that must never be seen.
-fn smuggling(key: &str) -> Vec<(&'static str, String)> {
-    let body = Api::Chat.request(MODEL, false).to_string();
-    let hidden = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {key}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let head = |framing: &str| {
-        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {key}\r\n{framing}\r\n\r\n")
-    };
+fn smuggling(api: Api, key: &str) -> Vec<(&'static str, String)> {
+    let (path, body) = (api.path(MODEL, false), api.request(MODEL, false).to_string());
+    let head = |framing: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: {key}\r\n{framing}\r\n\r\n");
+    let hidden = head(&format!("content-length: {}", body.len())) + &body;
     let chunked =
         |size: &str, data: &str| format!("{}{size}\r\n{data}\r\n0\r\n\r\n", head("transfer-encoding: chunked"));
     vec![
@@ -350,7 +413,7 @@ fn smuggling(key: &str) -> Vec<(&'static str, String)> {
         ("a chunk size with a prefix", chunked("0x1", "a") + &hidden),
         ("a chunk size beyond all bounds", chunked("ffffffffffffffffff", "a") + &hidden),
         ("a chunk longer than it says", chunked("1", "abc") + &hidden),
-        ("no version", format!("POST /v1/chat/completions\r\nauthorization: {key}\r\n\r\n{hidden}")),
+        ("no version", format!("POST {path}\r\nauthorization: {key}\r\n\r\n{hidden}")),
         ("a version of its own", head("x: y").replace("HTTP/1.1", "HTTP/9.9") + &hidden),
     ]
 }
@@ -358,19 +421,13 @@ fn smuggling(key: &str) -> Vec<(&'static str, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_could_be_read_in_two_ways_are_refused_and_their_connection_ends() {
     let bench = Bench::new().await;
-    for (what, bytes) in smuggling(&bench.key) {
-        let mut wire = bench.gateway.connect().await;
-        let _ = wire.send(&bytes).await;
-        // Every answer that comes, until the connection ends, must be a refusal.
-        let mut answers = 0;
-        loop {
-            let reply = tokio::time::timeout(SOON, wire.reply()).await;
-            let Ok(reply) = reply.unwrap_or_else(|_| panic!("{what}: neither refused nor left")) else { break };
-            answers += 1;
-            assert!((400..=505).contains(&reply.head.status), "{what}: answered {}", reply.head.status);
-            assert!(answers < 3, "{what}: the hidden request was answered");
+    for api in Api::ALL {
+        for (what, bytes) in smuggling(api, &bench.key) {
+            // Without a version the path does not end where it should: this one then tells no dialect.
+            let shape = if (what, api) == ("no version", Api::Anthropic) { Api::Chat } else { api };
+            bench.hangs_up(shape, what, &bytes, 400, "invalid_request").await;
+            bench.provider_saw_nothing(what);
         }
-        assert_eq!(bench.provider.requests().len(), 0, "{what}: it reached the provider");
     }
     bench.serves().await;
 }

@@ -74,17 +74,6 @@ async fn streams_pass_byte_for_byte_and_are_charged_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_is_there_when_the_client_has_the_last_byte() {
-    let (provider, gateway) = gateway().await;
-    provider.then(Api::Chat.answer());
-    let reply = gateway.ask(Api::Chat, false).await;
-    let asked = std::time::Instant::now();
-    gateway.admin().row_of(reply.head.request_id()).await;
-    // 400 ms by contract; the rest is for the machine that runs this.
-    assert!(asked.elapsed().as_millis() < 2_000, "{:?}", asked.elapsed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_changes_the_model_and_nothing_else() {
     let provider = Provider::start().await;
     let mut entry = provider.entry("upstream", &EVERY);
@@ -308,29 +297,37 @@ async fn packed_request_bodies_are_unpacked_within_the_limit() {
     let bomb = format!(r#"{{"model":"{MODEL}","pad":"{}"}}"#, " ".repeat(1 << 20));
     let mut served = 0;
     for coding in ["gzip", "zstd"] {
-        let reply = send_packed(&gateway, coding, &pack(coding, body.as_bytes())).await;
+        let reply = send_packed(&gateway, Api::Chat, coding, &pack(coding, body.as_bytes())).await;
         assert_eq!(reply.head.status, 200, "{coding}: {}", String::from_utf8_lossy(&reply.body));
         let sent = provider.request(served).await;
         served += 1;
         assert_eq!((&*sent.body, sent.header("content-encoding")), (body.as_bytes(), None));
-        Api::Chat.refuses(
-            &send_packed(&gateway, coding, &pack(coding, bomb.as_bytes())).await,
-            413,
-            "request_too_large",
-        );
-        let half = &pack(coding, body.as_bytes())[..20];
-        Api::Chat.refuses(&send_packed(&gateway, coding, half).await, 400, "invalid_request");
-        Api::Chat.refuses(&send_packed(&gateway, coding, b"not packed at all").await, 400, "invalid_request");
+        for api in Api::ALL {
+            let half = &pack(coding, body.as_bytes())[..20];
+            for (what, sent, status, code) in [
+                ("a bomb", &*pack(coding, bomb.as_bytes()), 413, "request_too_large"),
+                ("half of it", half, 400, "invalid_request"),
+                ("not packed at all", b"not packed at all", 400, "invalid_request"),
+            ] {
+                let reply = send_packed(&gateway, api, coding, sent).await;
+                assert_eq!(reply.head.status, status, "{what}, {coding}, {api:?}");
+                api.refuses(&reply, status, code);
+            }
+        }
     }
-    Api::Chat.refuses(&send_packed(&gateway, "br", b"x").await, 415, "unsupported_encoding");
+    for api in Api::ALL {
+        for coding in ["br", "deflate", "gzip, gzip"] {
+            api.refuses(&send_packed(&gateway, api, coding, b"x").await, 415, "unsupported_encoding");
+        }
+    }
     assert_eq!(provider.requests().len(), served);
 }
 
-async fn send_packed(gateway: &Gateway, coding: &str, body: &[u8]) -> Reply {
+async fn send_packed(gateway: &Gateway, api: Api, coding: &str, body: &[u8]) -> Reply {
     let authorization = format!("Bearer {}", gateway.key());
     let headers = [("authorization", &*authorization), ("content-encoding", coding)];
     let mut wire = gateway.connect().await;
-    wire.send(request("POST", "/v1/chat/completions", &headers, body)).await.unwrap();
+    wire.send(request("POST", &api.path(MODEL, false), &headers, body)).await.unwrap();
     wire.reply().await.unwrap()
 }
 

@@ -1,14 +1,10 @@
 //! More reasons to ask another provider, and what a client is told when that one has nothing to say.
 
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
 
 use crate::support::certs::Authority;
 use crate::support::gateway::MODEL;
-use crate::support::provider::{entry, refusing};
+use crate::support::provider::refusing;
 use crate::support::{Answer, Api, Gate, Gateway, Provider, eventually};
 
 const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
@@ -28,35 +24,6 @@ fn behind(good: &Provider) -> Value {
     let mut entry = good.entry("good", &DIALECTS);
     entry["priority"] = json!(1);
     entry
-}
-
-/// An address at which nobody accepts and whose queue is full: the system does not answer those who knock.
-fn deaf() -> (Socket, Vec<TcpStream>, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut waiting = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
-        waiting.push(stream);
-        assert!(waiting.len() < 100, "the queue is never full");
-    }
-    (socket, waiting, address)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_takes_too_long_fails_over() {
-    let good = Provider::start().await;
-    let (_socket, _waiting, address) = tokio::task::spawn_blocking(deaf).await.unwrap();
-    let mut first = entry("deaf", &DIALECTS, &format!("http://{address}"));
-    first["timeouts"]["connect"] = json!("300ms");
-    let gateway = Gateway::start([first, behind(&good)]).await;
-    for api in Api::ALL {
-        good.then(api.answer());
-        let reply = gateway.ask(api, false).await;
-        assert_eq!((reply.head.status, reply.body), (200, api.answer().body()), "{api:?}");
-        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["connect_timeout", "ok"], "{api:?}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +87,15 @@ async fn the_last_answer_is_passed_on_byte_for_byte_however_it_was_framed() {
             assert_eq!(reply.head.get("retry-after"), Some("17"), "{api:?}, {framing}");
             assert_eq!(reply.head.get("x-ratelimit-reset-requests"), Some("1s"), "{api:?}, {framing}");
             assert_eq!(reply.head.get("content-type"), Some("application/json"), "{api:?}, {framing}");
-            reply.head.request_id();
+            // The row is the last attempt's, with the status that the client got.
+            let row = gateway.admin().row_of(reply.head.request_id()).await;
+            let facts = json!({"provider": "refused", "attempt": 2, "status": 429, "outcome": "upstream_failed",
+                "estimated": false, "costUsd": 0});
+            for (name, value) in facts.as_object().unwrap() {
+                assert_eq!(&row[name], value, "{name} of {row}");
+            }
+            let told = reasons(&gateway, reply.head.request_id()).await;
+            assert_eq!(told, ["upstream_status", "connect_failed"], "{api:?}, {framing}");
         }
     }
     assert_eq!(first.requests().len(), 2 * Api::ALL.len());

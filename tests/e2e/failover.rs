@@ -1,12 +1,16 @@
 //! What a provider may do before its first byte, and who answers instead.
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
+use crate::support::dialects::cost_of_row;
 use crate::support::gateway::{MODEL, Setup};
-use crate::support::provider::{End, refusing};
-use crate::support::{Answer, Api, Gateway, Provider, eventually};
+use crate::support::leaving::DIALECTS;
+use crate::support::provider::{End, entry, refusing};
+use crate::support::{Answer, Api, Gateway, Provider, Tokens, eventually};
 
 /// Two providers, the second of which is good.
 async fn pair(first: &Provider) -> (Provider, Gateway) {
@@ -33,78 +37,162 @@ async fn attempts(gateway: &Gateway, id: &str) -> Vec<Value> {
     .await
 }
 
+/// What a provider may do instead of answering: its name, the status and the reason that are reported.
+fn faults(api: Api, stream: bool) -> Vec<(&'static str, Answer, Option<u16>, &'static str)> {
+    let good = api.answer_to(stream);
+    // Each fault meets a fresh connection: a pooled one that breaks is tried again.
+    let status =
+        |status| (error(status).header("connection", "close").end(End::Close), Some(status), "upstream_status");
+    let broken = |answer| (answer, None, "broken");
+    let late = |answer| (answer, None, "first_byte_timeout");
+    let faults = [
+        ("closes without a word", broken(Answer::silence(End::Close))),
+        ("resets", broken(Answer::silence(End::Reset))),
+        ("closes in mid-header", broken(good.clone().cut(30, End::Close))),
+        ("resets in mid-header", broken(good.clone().cut(30, End::Reset))),
+        ("never answers", late(Answer::silence(End::Hang))),
+        ("stops in mid-header", late(good.clone().cut(30, End::Hang))),
+        ("has a header without a name", broken(good.header("bad header", "x"))),
+        ("is no HTTP server", broken(Answer::raw("220 mail.example ESMTP\r\n", End::Hang))),
+        ("is no text", broken(Answer::raw("\0\u{1}\u{2}\u{7f}\r\n\r\n", End::Hang))),
+        ("switches protocols", broken(Answer::raw("HTTP/1.1 101 \r\nupgrade: x\r\n\r\n", End::Hang))),
+        ("408", status(408)),
+        ("429", status(429)),
+        ("500", status(500)),
+        ("502", status(502)),
+        ("503", status(503)),
+        ("529", status(529)),
+    ];
+    faults.into_iter().map(|(fault, (answer, status, reason))| (fault, answer, status, reason)).collect()
+}
+
+/// Two providers for one API, of which the first is tried first.
+struct Pair {
+    api: Api,
+    first: Provider,
+    second: Provider,
+}
+
+impl Pair {
+    async fn new(api: Api) -> Self {
+        Self { api, first: Provider::start().await, second: Provider::start().await }
+    }
+
+    fn name(&self, which: &str) -> String {
+        format!("{which}-{}", self.api.dialect())
+    }
+
+    fn entries(&self) -> [Value; 2] {
+        let dialects = [self.api.dialect()];
+        let mut first = self.first.entry(&self.name("first"), &dialects);
+        first["timeouts"]["first_byte"] = json!("800ms");
+        let mut second = self.second.entry(&self.name("second"), &dialects);
+        second["priority"] = json!(1);
+        [first, second]
+    }
+
+    async fn fails_over(&self, gateway: &Gateway, stream: bool) {
+        let api = self.api;
+        for (fault, answer, status, reason) in faults(api, stream) {
+            let context = format!("{api:?}, streamed: {stream}, the first provider: {fault}");
+            let (tried, served) = (self.first.requests().len(), self.second.requests().len());
+            self.first.then(answer);
+            self.second.then(api.answer_to(stream));
+            let reply = gateway.ask(api, stream).await;
+            assert_eq!(reply.head.status, 200, "{context}: {}", String::from_utf8_lossy(&reply.body));
+            assert_eq!(reply.body, api.answer_to(stream).body(), "{context}");
+            assert_eq!(self.first.requests().len(), tried + 1, "{context}: tried once");
+            assert_eq!(self.second.requests().len(), served + 1, "{context}");
+            assert_eq!(self.first.requests()[tried].body, self.second.requests()[served].body, "{context}");
+            let id = reply.head.request_id();
+            let row = gateway.admin().row_of(id).await;
+            assert_eq!((&row["provider"], &row["attempt"]), (&json!(self.name("second")), &json!(2)), "{context}");
+            assert_eq!((Tokens::of_row(&row), cost_of_row(&row)), (api.tokens(), api.tokens().cost()), "{context}");
+            let attempts = attempts(gateway, id).await;
+            let [failed, good] = attempts.as_slice() else { panic!("{context}: not two attempts: {attempts:#?}") };
+            assert_eq!(failed["provider"], self.name("first"), "{context}: {failed}");
+            assert_eq!((&failed["reason"], &failed["status"]), (&json!(reason), &json!(status)), "{context}: {failed}");
+            assert_eq!(good["provider"], self.name("second"), "{context}: {good}");
+            assert_eq!((&good["reason"], &good["status"]), (&json!("ok"), &json!(200)), "{context}: {good}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_before_the_first_byte_the_next_provider_answers() {
-    let first = Provider::start().await;
-    let (second, gateway) = pair(&first).await;
-    let hang = Answer::silence(End::Hang);
-    let faults = [
-        ("closes without a word", Answer::silence(End::Close), None, "broken"),
-        ("resets", Answer::silence(End::Reset), None, "broken"),
-        ("closes in mid-header", Api::Chat.answer().cut(30, End::Close), None, "broken"),
-        ("resets in mid-header", Api::Chat.answer().cut(30, End::Reset), None, "broken"),
-        ("never answers", hang.clone(), None, "first_byte_timeout"),
-        ("stops in mid-header", Api::Chat.answer().cut(30, End::Hang), None, "first_byte_timeout"),
-        ("talks nonsense", Answer::json(200, &json!({})).header("bad header", "x"), None, "broken"),
-        ("408", error(408), Some(408), "upstream_status"),
-        ("429", error(429), Some(429), "upstream_status"),
-        ("500", error(500), Some(500), "upstream_status"),
-        ("502", error(502), Some(502), "upstream_status"),
-        ("503", error(503), Some(503), "upstream_status"),
-        ("529", error(529), Some(529), "upstream_status"),
-    ];
-    for (index, (fault, answer, status, reason)) in faults.into_iter().enumerate() {
-        first.then(answer);
-        let reply = gateway.ask(Api::Chat, false).await;
-        assert_eq!(reply.head.status, 200, "{fault}: {}", String::from_utf8_lossy(&reply.body));
-        assert_eq!(reply.body, Api::Chat.whole(&Api::Chat.tokens()).as_bytes(), "{fault}");
-        assert_eq!(second.requests().len(), index + 1, "{fault}");
-        assert_eq!(first.requests().len(), index + 1, "{fault}: tried once");
-        let row = gateway.admin().row_of(reply.head.request_id()).await;
-        assert_eq!((&row["provider"], &row["attempt"]), (&json!("second"), &json!(2)), "{fault}");
+    let pairs = futures::future::join_all(Api::ALL.map(Pair::new)).await;
+    let gateway = Gateway::start(pairs.iter().flat_map(Pair::entries)).await;
+    futures::future::join_all(pairs.iter().map(async |pair| {
+        pair.fails_over(&gateway, false).await;
+        if Api::STREAMING.contains(&pair.api) {
+            pair.fails_over(&gateway, true).await;
+        }
+    }))
+    .await;
+}
+
+/// A provider that cannot be reached is passed over, for this reason.
+async fn is_passed_over(unreachable: Value, reason: &str) {
+    let good = Provider::start().await;
+    let mut other = good.entry("good", &DIALECTS);
+    other["priority"] = json!(1);
+    let gateway = Gateway::start([unreachable, other]).await;
+    for (api, stream) in Api::every_way() {
+        good.then(api.answer_to(stream));
+        let reply = gateway.ask(api, stream).await;
+        assert_eq!((reply.head.status, reply.body), (200, api.answer_to(stream).body()), "{api:?}, streamed: {stream}");
         let attempts = attempts(&gateway, reply.head.request_id()).await;
-        let [failed, served] = attempts.as_slice() else { panic!("{fault}: two attempts, not {attempts:#?}") };
-        assert_eq!((&failed["provider"], &failed["reason"]), (&json!("first"), &json!(reason)), "{fault}: {failed}");
-        assert_eq!(failed["status"], status.map_or(Value::Null, |status: u16| json!(status)), "{fault}: {failed}");
-        assert_eq!((&served["provider"], &served["reason"]), (&json!("second"), &json!("ok")), "{fault}: {served}");
+        let reasons: Vec<_> = attempts.iter().map(|attempt| &attempt["reason"]).collect();
+        assert_eq!(reasons, [reason, "ok"], "{api:?}, streamed: {stream}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection_fails_over() {
-    let good = Provider::start().await;
-    good.then(Api::Chat.answer());
-    let (_port, refused) = refusing("refused", &["openai_chat"]);
-    let mut other = good.entry("good", &["openai_chat"]);
-    other["priority"] = json!(1);
-    let gateway = Gateway::start([refused, other]).await;
-    let reply = gateway.ask(Api::Chat, false).await;
-    assert_eq!(reply.head.status, 200);
-    let attempts = attempts(&gateway, reply.head.request_id()).await;
-    assert_eq!((&attempts[0]["reason"], &attempts[1]["reason"]), (&json!("connect_failed"), &json!("ok")));
+    let (_port, refused) = refusing("refused", &DIALECTS);
+    is_passed_over(refused, "connect_failed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_does_not_resolve_fails_over() {
-    let good = Provider::start().await;
-    good.then(Api::Chat.answer());
-    let nowhere = crate::support::provider::entry("nowhere", &["openai_chat"], "http://nowhere.invalid:1");
-    let mut other = good.entry("good", &["openai_chat"]);
-    other["priority"] = json!(1);
-    let gateway = Gateway::start([nowhere, other]).await;
-    assert_eq!(gateway.ask(Api::Chat, false).await.head.status, 200);
+    is_passed_over(entry("nowhere", &DIALECTS, "http://nowhere.invalid:1"), "resolve_failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_too_long_fails_over() {
+    let (_socket, _waiting, address) = tokio::task::spawn_blocking(deaf).await.unwrap();
+    let mut deaf = entry("deaf", &DIALECTS, &format!("http://{address}"));
+    deaf["timeouts"]["connect"] = json!("300ms");
+    is_passed_over(deaf, "connect_timeout").await;
+}
+
+/// An address at which nobody accepts and whose queue is full: the system does not answer those who knock.
+fn deaf() -> (Socket, Vec<TcpStream>, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 100, "the queue is never full");
+    }
+    (socket, waiting, address)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_answers_pass_as_they_are() {
-    let first = Provider::start().await;
-    let (second, gateway) = pair(&first).await;
-    for status in [400, 401, 403, 404, 409, 413, 422, 451] {
-        first.then(error(status).header("x-request-id", "up-1"));
-        let reply = gateway.ask(Api::Chat, false).await;
-        assert_eq!((reply.head.status, &reply.body), (status, &error(status).body()));
+    let pairs = futures::future::join_all(Api::ALL.map(Pair::new)).await;
+    let gateway = Gateway::start(pairs.iter().flat_map(Pair::entries)).await;
+    for Pair { api, first, second } in &pairs {
+        for status in [400, 401, 403, 404, 409, 413, 422, 451] {
+            first.then(error(status).header("x-request-id", "up-1"));
+            let reply = gateway.ask(*api, false).await;
+            assert_eq!((reply.head.status, &reply.body), (status, &error(status).body()), "{api:?}");
+            assert_eq!(reply.head.get("x-request-id"), Some("up-1"), "{api:?}");
+        }
+        assert_eq!(second.requests().len(), 0, "{api:?}");
     }
-    assert_eq!(second.requests().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,6 +310,22 @@ async fn a_connection_with_bytes_after_the_answer_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn interim_answers_of_a_provider_are_skipped() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::start([provider.entry("upstream", &DIALECTS)]).await;
+    for (api, stream) in Api::every_way() {
+        for interim in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 \r\nlink: </x>\r\n\r\nHTTP/1.1 103 \r\n\r\n"] {
+            let answer = api.answer_to(stream);
+            provider.then(answer.clone().after_bytes(interim));
+            let mut wire = gateway.connect().await;
+            wire.post(&api.path(MODEL, stream), gateway.key(), &api.request(MODEL, stream)).await;
+            assert_eq!(wire.head().await.unwrap().status, 200, "{api:?}, streamed: {stream}: {interim}");
+            assert_eq!(wire.body().await.unwrap(), answer.body(), "{api:?}, streamed: {stream}: {interim}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_the_first_byte_nobody_else_is_asked() {
     let first = Provider::start().await;
     let (second, gateway) = pair(&first).await;
@@ -234,35 +338,12 @@ async fn after_the_first_byte_nobody_else_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_stream_is_cut_off_and_a_slow_first_byte_is_not() {
+async fn the_idle_time_of_a_stream_begins_with_its_first_byte() {
     let provider = Provider::start().await;
     let mut entry = provider.entry("upstream", &["openai_chat"]);
     entry["timeouts"] = json!({"connect": "5s", "first_byte": "30s", "idle": "400ms"});
     let gateway = Setup::new([entry]).start().await;
     provider.then(Api::Chat.stream().after(Duration::from_millis(900)));
     let reply = gateway.ask(Api::Chat, true).await;
-    assert_eq!((reply.head.status, reply.body), (200, Api::Chat.stream().body()), "the idle time begins later");
-    provider.then(Api::Chat.stream().only(3, End::Hang));
-    let mut wire = gateway.connect().await;
-    wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
-    let head = wire.head().await.unwrap();
-    wire.body().await.expect_err("the client sees that the answer is cut off");
-    let row = gateway.admin().row_of(head.request_id()).await;
-    assert_eq!((&row["outcome"], &row["estimated"]), (&json!("upstream_failed"), &json!(true)), "{row}");
-    assert_eq!(attempts(&gateway, head.request_id()).await[0]["reason"], "idle_timeout");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_total_time_limit_ends_a_stream_that_never_does() {
-    let provider = Provider::start().await;
-    let mut entry = provider.entry("upstream", &["openai_chat"]);
-    entry["timeouts"] = json!({"connect": "5s", "first_byte": "30s", "idle": "30s", "total": "700ms"});
-    let gateway = Setup::new([entry]).start().await;
-    let events = Api::Chat.events(&Api::Chat.tokens());
-    let endless = std::iter::repeat_n(events[1].clone(), 1_000);
-    provider.then(Answer::sse(endless).paced(Duration::from_millis(50)));
-    let mut wire = gateway.connect().await;
-    wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, true)).await;
-    assert_eq!(wire.head().await.unwrap().status, 200);
-    wire.body().await.expect_err("cut off");
+    assert_eq!((reply.head.status, reply.body), (200, Api::Chat.stream().body()), "not cut off");
 }

@@ -170,3 +170,32 @@ fn no_lock_file_names_a_registry_host() {
         assert!(line.contains("=="), "{line} is pinned");
     }
 }
+
+#[test]
+fn every_test_that_the_list_of_regressions_names_exists() {
+    let mut sources = String::new();
+    let mut folders = vec![root().join("tests"), root().join("src"), root().join("migration")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("node_modules") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &std::fs::read_to_string(&path).unwrap();
+            }
+        }
+    }
+    let list = read("docs/regressions.md");
+    // In the last column: names of tests, some after their module, some with a star for what follows.
+    let rows = list.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.rsplit(" | ").next());
+    let names: Vec<&str> = rows.flat_map(|cell| cell.split('`')).filter(|name| name.contains('_')).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        let function = name.rsplit("::").next().unwrap();
+        let found = match function.strip_suffix('*') {
+            Some(beginning) => sources.contains(&format!("fn {beginning}")),
+            None => sources.contains(&format!("fn {function}(")),
+        };
+        assert!(found, "docs/regressions.md names {name}, which is no test");
+    }
+}

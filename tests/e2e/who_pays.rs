@@ -1,5 +1,7 @@
 //! The table "Who pays when it does not end well" of the README, to the token, where `aborts` looks at the ways to leave.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::dialects::cost_of_row;
@@ -163,9 +165,7 @@ fn unfinished(api: Api) -> std::ops::Range<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_never_says_its_usage_is_charged_by_its_size() {
     let (provider, gateway) = gateway("30s").await;
-    let whole = Api::ALL.map(|api| (api, false));
-    let streams = Api::STREAMING.map(|api| (api, true));
-    for (api, stream) in whole.into_iter().chain(streams) {
+    for (api, stream) in Api::every_way() {
         let answer = silent_about_usage(api, stream);
         let text: usize = if api == Api::Embeddings {
             0
@@ -184,9 +184,7 @@ async fn an_answer_that_never_says_its_usage_is_charged_by_its_size() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_a_silent_provider_pays_for_its_prompt_when_the_drain_runs_out() {
     let (provider, gateway) = gateway("300ms").await;
-    let whole = Api::ALL.map(|api| (api, false));
-    let streams = Api::STREAMING.map(|api| (api, true));
-    for (index, (api, stream)) in whole.into_iter().chain(streams).enumerate() {
+    for (index, (api, stream)) in Api::every_way().enumerate() {
         let context = format!("{api:?}, streamed: {stream}");
         provider.then(Answer::silence(End::Hang));
         let mut wire = gateway.connect().await;
@@ -230,6 +228,92 @@ async fn a_responses_stream_that_outlasts_the_drain_is_charged_for_what_was_seen
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gemini_stream_that_outlasts_the_drain_is_charged_for_what_was_seen() {
     the_drain_runs_out_at_every_event_boundary(Api::Gemini).await;
+}
+
+async fn the_provider_breaks_off_at_every_event_boundary(api: Api) {
+    let (provider, gateway) = gateway("30s").await;
+    let all = api.events(&api.tokens()).len();
+    for end in [End::Close, End::Reset] {
+        for seen in 0..=all {
+            let context = format!("{api:?}, {end:?} after {seen} of {all} events");
+            let gate = Gate::new();
+            provider.then(api.stream().only(seen, end).held(&gate));
+            let (mut wire, id) = begin(&gateway, api, seen).await;
+            gate.open_wide();
+            wire.body().await.expect_err("the client sees that the answer is cut off");
+            let row = gateway.admin().row_of(&id).await;
+            // The closing event ends an answer, whatever its connection does then.
+            let outcome = if unfinished(api).contains(&seen) { "upstream_failed" } else { "completed" };
+            // Of an answer without a byte nothing is billed.
+            let charge = if seen == 0 { Charge::NOTHING } else { Charge::after(api, seen) };
+            charge.is(&row, outcome, &context);
+            assert_eq!((&row["status"], &row["provider"]), (&json!(200), &json!("upstream")), "{context}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_breaks_off_an_anthropic_stream_is_paid_for_what_was_seen() {
+    the_provider_breaks_off_at_every_event_boundary(Api::Anthropic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_breaks_off_a_chat_stream_is_paid_for_what_was_seen() {
+    the_provider_breaks_off_at_every_event_boundary(Api::Chat).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_breaks_off_a_responses_stream_is_paid_for_what_was_seen() {
+    the_provider_breaks_off_at_every_event_boundary(Api::Responses).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_breaks_off_a_gemini_stream_is_paid_for_what_was_seen() {
+    the_provider_breaks_off_at_every_event_boundary(Api::Gemini).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_falls_silent_is_cut_off_and_charged_for_what_was_seen() {
+    let each = async |api: Api| {
+        let provider = Provider::start().await;
+        let mut entry = provider.entry("upstream", &DIALECTS);
+        entry["timeouts"]["idle"] = json!("500ms");
+        let gateway = Setup::new([entry]).start().await;
+        // At the first event, and around the usage and the closing event.
+        let last = unfinished(api).end - 1;
+        for seen in [1, last - 1, last] {
+            let context = format!("{api:?}, silence after {seen} events");
+            provider.then(api.stream().only(seen, End::Hang));
+            let (mut wire, id) = begin(&gateway, api, seen).await;
+            wire.body().await.expect_err("the client sees that the answer is cut off");
+            let row = gateway.admin().row_of(&id).await;
+            Charge::after(api, seen).is(&row, "upstream_failed", &context);
+            let detail = gateway.admin().get(&format!("/requests/{id}")).await;
+            assert_eq!(detail["detail"]["attempts"][0]["reason"], "idle_timeout", "{context}: {detail}");
+        }
+    };
+    futures::future::join_all(Api::STREAMING.map(each)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_never_ends_is_cut_off_and_charged_for_what_was_seen() {
+    let each = async |api: Api| {
+        let provider = Provider::start().await;
+        let mut entry = provider.entry("upstream", &DIALECTS);
+        entry["timeouts"]["total"] = json!("700ms");
+        let gateway = Setup::new([entry]).start().await;
+        let events = first_events(api, 3);
+        let endless = std::iter::repeat_n(events[2].clone(), 1_000);
+        provider.then(Answer::sse(events[..2].iter().cloned().chain(endless)).paced(Duration::from_millis(50)));
+        let (mut wire, id) = begin(&gateway, api, 1).await;
+        wire.body().await.expect_err("the client sees that the answer is cut off");
+        let row = gateway.admin().row_of(&id).await;
+        assert_eq!((&row["outcome"], &row["estimated"]), (&json!("upstream_failed"), &json!(true)), "{api:?}: {row}");
+        let (tokens, known) = (Tokens::of_row(&row), Charge::after(api, 1).tokens);
+        assert_eq!((tokens.input, tokens.cache_read), (known.input, known.cache_read), "{api:?}: {row}");
+        assert_eq!(cost_of_row(&row), tokens.cost(), "{api:?}: {row}");
+    };
+    futures::future::join_all(Api::STREAMING.map(each)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,7 +388,8 @@ async fn an_error_and_nothing_else_costs_nothing_not_even_the_price_of_a_request
     assert_eq!(cost_of_row(&row), Api::Chat.tokens().cost() + 500_000_000, "each request has its price: {row}");
 
     for api in Api::ALL {
-        for (status, stream) in [(400, false), (400, true), (422, false), (200, false), (200, true)] {
+        let statuses = [200, 400, 401, 408, 422, 429, 500, 503, 529];
+        for (status, stream) in statuses.into_iter().flat_map(|status| [(status, false), (status, true)]) {
             if stream && api == Api::Embeddings {
                 continue;
             }
@@ -319,7 +404,7 @@ async fn an_error_and_nothing_else_costs_nothing_not_even_the_price_of_a_request
             assert_eq!((reply.head.status, reply.body), (status, answer.body()), "{context}: it is passed on");
             let row = gateway.admin().row_of(reply.head.request_id()).await;
             Charge::NOTHING.is(&row, "upstream_failed", &context);
-            assert_eq!(row["status"], status, "{context}");
+            assert_eq!((&row["status"], &row["attempt"]), (&json!(status), &json!(1)), "{context}");
         }
     }
 }

@@ -176,9 +176,11 @@ proptest! {
     fn a_multiplier_scales_the_cost_and_one_changes_nothing(price in any_price(), usage in any_usage(0..10_000_u64), times in 1..100_u32) {
         let once = cost(&price, &usage, MULTIPLIER_ONE);
         let many = cost(&price, &usage, MULTIPLIER_ONE * times);
-        // Rounded up after the multiplication, not before it.
-        let most = once.nanos().saturating_mul(i64::from(times));
-        prop_assert!(many.nanos() <= most && many.nanos() > most - i64::from(times));
+        // Rounded up after the multiplication, not before it; and never more than fits.
+        let (most, times) = (i128::from(once.nanos()) * i128::from(times), i128::from(times));
+        let fits = |nanos: i128| nanos.min(i64::MAX.into());
+        let many = i128::from(many.nanos());
+        prop_assert!(many <= fits(most) && many >= fits(most - times + 1));
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Api {
     /// Those that stream.
     pub const STREAMING: [Self; 4] = [Self::Anthropic, Self::Chat, Self::Responses, Self::Gemini];
 
+    /// Every API, whole and, where it can, streamed.
+    pub fn every_way() -> impl Iterator<Item = (Self, bool)> {
+        Self::ALL.into_iter().map(|api| (api, false)).chain(Self::STREAMING.map(|api| (api, true)))
+    }
+
     /// The name in the configuration and the ledger.
     pub fn dialect(self) -> &'static str {
         match self {
@@ -96,6 +101,11 @@ impl Api {
     /// The same, streamed.
     pub fn stream(self) -> Answer {
         Answer::sse(self.events(&self.tokens()))
+    }
+
+    /// A provider's answer to either kind of request.
+    pub fn answer_to(self, stream: bool) -> Answer {
+        if stream { self.stream() } else { self.answer() }
     }
 
     /// The code of a refusal in this API's shape; checks the shape.
@@ -339,6 +349,11 @@ impl Tokens {
             + self.cache_write_5m * 3_750
             + self.cache_write_1h * 6_000
             + self.reasoning * 17_000
+    }
+
+    /// How many there are.
+    pub fn sum(&self) -> i64 {
+        self.input + self.output + self.cache_read + self.cache_write_5m + self.cache_write_1h + self.reasoning
     }
 
     /// What a ledger row says.

@@ -113,6 +113,17 @@ impl Answer {
         Self { end, cut: Some(0), ..Self::bytes(200, "application/json", "") }
     }
 
+    /// Reads the request and sends these bytes, which need not be HTTP.
+    pub fn raw(bytes: &'static str, end: End) -> Self {
+        Self::silence(end).after_bytes(bytes)
+    }
+
+    /// Sends these bytes before the head.
+    pub fn after_bytes(mut self, bytes: &'static str) -> Self {
+        self.before.push(Part::Bytes(Bytes::from_static(bytes.as_bytes())));
+        self
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(given, _)| given != name);
         self.headers.push((name.to_owned(), value.to_owned()));

@@ -121,7 +121,10 @@ async fn fill(stream: &mut impl Stream, buffer: &mut BytesMut) -> Option<()> {
 /// Writes an answer; none when the gateway went away meanwhile.
 async fn write(stream: &mut impl Stream, answer: &Answer) -> Option<()> {
     for part in &answer.before {
-        wait(stream, part).await?;
+        match part {
+            Part::Bytes(bytes) => write_some(stream, bytes, &mut bytes.len()).await?,
+            other => wait(stream, other).await?,
+        }
     }
     let mut left = answer.cut.unwrap_or(usize::MAX);
     write_some(stream, head(answer).as_bytes(), &mut left).await?;
