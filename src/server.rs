@@ -1,6 +1,6 @@
 //! Puts the parts together: database, prices, directory, ledger, Pingora's server, admin, metrics, signals.
 
-mod budgets;
+pub(crate) mod budgets;
 mod demo;
 mod desk;
 mod listeners;
@@ -175,7 +175,7 @@ async fn start(
     let alone = config.redis.is_none();
     let inc = ledger::begin_life(&db, &config.node.name, alone, now_ms()).await.map_err(StoreError::from)?;
     let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
-    let (seeds, budgets) = budgets::start(&db, inc, &ledger, &config, life);
+    let (seeds, budgets) = budgets::start(&db, inc, &ledger, &config, life.stop.clone());
     let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;

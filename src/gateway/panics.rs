@@ -21,17 +21,20 @@ use sea_orm::{DatabaseConnection, EntityTrait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::admit::unpanicked;
 use super::app::{App, InFlightCount, Live};
 use super::context::RequestContext;
 use super::{Gateway, OpenTabs};
+use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
-use crate::directory::{Authenticator, Directory, FloodGuard, NewKey, NewUser, create_key, create_user};
-use crate::ledger::{Ledger, LedgerOptions};
+use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper, NewKey, NewUser, create_key, create_user};
+use crate::ledger::{self, Ledger, LedgerOptions};
 use crate::limit::Counts;
 use crate::pricing::{AppliedJson, PriceBook, Prices};
 use crate::provider::{Catalogue, ProviderEvents};
+use crate::server::budgets;
 use crate::telemetry::Metrics;
 use crate::upstream::{Connector, DrainLimits, Resolver};
 
@@ -208,6 +211,9 @@ impl Node {
         let (_, secret) = create_key(&db, user.id, key, now_ms()).await.unwrap();
         let directory = Directory::new(db.clone(), now_ms());
         let drain = DrainLimits { time: SOON, slots: Arc::new(Semaphore::new(8)) };
+        let inc = ledger::begin_life(&db, "test", true, now_ms()).await.unwrap();
+        let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
+        let (seeds, budgets) = budgets::start(&db, inc, &ledger, &config, CancellationToken::new());
         let app = Arc::new(App {
             prices: Arc::new(ArcSwap::from_pointee(PriceBook::new(&Prices::new(), &Prices::new()))),
             authenticator: Authenticator::new(directory.clone()),
@@ -216,7 +222,12 @@ impl Node {
             applied_json: AppliedJson::default(),
             open_tabs: OpenTabs::default(),
             counts: Counts::new(),
-            ledger: Ledger::start(db.clone(), LedgerOptions::default()),
+            ledger,
+            limits: LimitKeeper::start(db.clone(), now_ms()).await,
+            no_groups: Arc::default(),
+            budgets,
+            seeds,
+            learnt: Learnt::new(8),
             metrics: Arc::new(Metrics::default()),
             provider_events: Arc::new(ProviderEvents::default()),
             resolver: Resolver::default(),

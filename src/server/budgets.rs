@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
+use tokio_util::sync::CancellationToken;
 
-use super::Lifecycle;
 use crate::budget::{BudgetSettings, Budgets, Clock, Incarnation, MemoryAuthority, Seeds};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerSeeds};
 
 /// Starts with nothing known: each budget is read from the ledger when it is first used.
-pub(super) fn start(
+pub(crate) fn start(
     db: &DatabaseConnection,
     inc: Incarnation,
     ledger: &Arc<Ledger>,
     config: &Config,
-    life: &Lifecycle,
+    stop: CancellationToken,
 ) -> (Arc<LedgerSeeds>, Arc<Budgets>) {
     let clock: Clock = Arc::new(now_ms);
     let seeds = Arc::new(LedgerSeeds::new(db.clone(), Arc::clone(ledger)));
@@ -25,7 +25,7 @@ pub(super) fn start(
     let authority = Arc::new(MemoryAuthority::new(Arc::clone(&clock), 0));
     let budgets = Budgets::new(inc, authority, Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
     seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
-    tokio::spawn(Arc::clone(&budgets).run(life.stop.clone()));
+    tokio::spawn(Arc::clone(&budgets).run(stop));
     (seeds, budgets)
 }
 
