@@ -48,7 +48,7 @@ pub enum Axis {
 }
 
 /// Which of the two limits it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CountKind {
     /// Requests per minute.
     Rpm,

@@ -60,6 +60,7 @@ impl<T: Authority> Talk<'_, T> {
             need_sum: Usd::ZERO,
             slice: Usd::ZERO,
             slice_min: Usd::ZERO,
+            ends_after: i64::MAX,
             last: false,
             report: false,
             terms: Arc::clone(&self.terms),
