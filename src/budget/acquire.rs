@@ -20,10 +20,10 @@ use crate::limit::{BudgetId, Policy};
 use crate::money::Usd;
 
 /// A request waits at most so long to learn what is left of its budgets.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// While nodes say what they hold, it asks again so often.
-const SETTLING: Duration = Duration::from_millis(10);
+pub(super) const SETTLING: Duration = Duration::from_millis(10);
 
 /// Per budget of a request, in the order of its [`Targets`].
 type Each<T> = [T; 3];
@@ -50,15 +50,15 @@ struct Waiter {
     forced: Each<bool>,
 }
 
-struct Ticket {
-    entry: Arc<Entry>,
-    number: u64,
+pub(super) struct Ticket {
+    pub entry: Arc<Entry>,
+    pub number: u64,
     /// How many answers there had been when it began to wait.
-    since: u64,
+    pub since: u64,
 }
 
 /// What a short budget needs.
-enum Step {
+pub(super) enum Step {
     Ask(Occasion),
     Settle,
     Deny(Vec<Denial>),
@@ -262,7 +262,7 @@ impl Budgets {
         }
     }
 
-    fn ask_of<'a>(
+    pub(super) fn ask_of<'a>(
         &'a self,
         entry: &'a Option<Arc<Entry>>,
         occasion: Option<Occasion>,

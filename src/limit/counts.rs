@@ -1,4 +1,5 @@
 //! How often and how many at once: requests per minute and concurrent requests of a key and its user, on this node.
+//! What several nodes admit together is decided in [`crate::budget::Counts`].
 //!
 //! Both are exact. A minute is sixty slots of one second: a request counts from its second until the same second of
 //! the next minute. Each key and user has a lock of its own, so that they only ever wait for themselves.
@@ -21,6 +22,8 @@ pub struct CountLimits {
     pub rpm: Option<u32>,
     /// Requests in flight at once.
     pub max_concurrent: Option<u32>,
+    /// Of two states of these limits the one with the higher stamp is the later.
+    pub stamp: i64,
 }
 
 /// Who makes a request, and how often that may happen.
@@ -142,18 +145,40 @@ impl Counts {
     /// The limit in the way; the key's before the user's.
     pub fn admit(&self, subject: &CountSubject, now: i64) -> Result<CountGuard, CountRefusal> {
         let second = now.div_euclid(1000);
-        let key = self.count(Axis::Key, subject.key_id, second);
-        let user = self.count(Axis::User, subject.user_id, second);
+        let (key, user) = self.both(subject, second);
         {
             // Always the key first: two requests can then never wait for each other.
             let mut key = key.lock();
             let mut user = user.lock();
-            key.fits(Axis::Key, subject.key, second)?;
-            user.fits(Axis::User, subject.user, second)?;
+            fit(&mut key, &mut user, subject, second)?;
             key.add(second);
             user.add(second);
         }
         Ok(CountGuard { key, user, second })
+    }
+
+    /// Whether [`Self::admit`] would admit a request; counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::admit`].
+    pub fn check(&self, subject: &CountSubject, now: i64) -> Result<(), CountRefusal> {
+        let second = now.div_euclid(1000);
+        let (key, user) = self.both(subject, second);
+        fit(&mut key.lock(), &mut user.lock(), subject, second)
+    }
+
+    /// Counts a request that was admitted elsewhere, whatever the limits say.
+    pub fn record(&self, subject: &CountSubject, now: i64) -> CountGuard {
+        let second = now.div_euclid(1000);
+        let (key, user) = self.both(subject, second);
+        key.lock().add(second);
+        user.lock().add(second);
+        CountGuard { key, user, second }
+    }
+
+    fn both(&self, subject: &CountSubject, second: i64) -> (Arc<Mutex<Count>>, Arc<Mutex<Count>>) {
+        (self.count(Axis::Key, subject.key_id, second), self.count(Axis::User, subject.user_id, second))
     }
 
     fn count(&self, axis: Axis, id: i64, second: i64) -> Arc<Mutex<Count>> {
@@ -284,6 +309,11 @@ impl Count {
     fn is_idle(&self, second: i64) -> bool {
         self.in_flight == 0 && second.saturating_sub(self.newest).saturating_abs() >= MINUTE
     }
+}
+
+fn fit(key: &mut Count, user: &mut Count, subject: &CountSubject, second: i64) -> Result<(), CountRefusal> {
+    key.fits(Axis::Key, subject.key, second)?;
+    user.fits(Axis::User, subject.user, second)
 }
 
 fn slot(second: i64) -> usize {

@@ -427,6 +427,11 @@ impl Lease {
         now + if self.charges.is_empty() { settings.idle_return } else { remember }
     }
 
+    /// Whether the last statement was not answered, or not yet.
+    pub const fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
     /// Whether near the cap, where every change is told at once.
     pub const fn is_tight(&self) -> bool {
         self.tight
