@@ -57,8 +57,11 @@ pub enum ProviderGroups {
 
 impl Principal {
     pub(super) fn new(key: keys::Model, user: Arc<UserRecord>) -> Self {
-        let access = Access::new(&key.allowed_models, &key.provider_groups, key.enabled, key.expires_at)
-            .with_counts(key.rpm, key.max_concurrent_requests, key.stamp);
+        let access = Access::new(&key.allowed_models, &key.provider_groups, key.enabled, key.expires_at).with_counts(
+            key.rpm,
+            key.max_concurrent_requests,
+            key.stamp,
+        );
         let provider_groups = user.access.provider_groups.intersection(&access.provider_groups);
         let key = KeyRecord { id: key.id, owner: owner::of_key(&key), name: key.name, prefix: key.prefix, access };
         Self { user, key, provider_groups }

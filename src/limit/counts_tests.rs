@@ -101,7 +101,8 @@ fn the_keys_limit_is_reported_before_the_users() {
     let counts = Counts::new();
     let refusal = counts.admit(&subject(at_once(0), rpm(0)), 0).unwrap_err();
     assert_eq!((refusal.axis, refusal.kind), (Axis::Key, CountKind::Concurrency));
-    let refusal = counts.admit(&subject(NONE, CountLimits { rpm: Some(0), max_concurrent: Some(0), ..NONE }), 0).unwrap_err();
+    let refusal =
+        counts.admit(&subject(NONE, CountLimits { rpm: Some(0), max_concurrent: Some(0), ..NONE }), 0).unwrap_err();
     assert_eq!((refusal.axis, refusal.kind), (Axis::User, CountKind::Rpm));
 }
 

@@ -1,5 +1,6 @@
 //! What an admitted request has set aside of each limit.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::ask::{Each, ONE};
@@ -33,6 +34,13 @@ impl Held {
                 self.budgets.tell_later(&entry, &mut lease, (self.budgets.clock)());
             }
         }
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.entries.iter().flatten().map(|entry| entry.id);
+        f.debug_struct("Held").field("limits", &ids.collect::<Vec<_>>()).finish_non_exhaustive()
     }
 }
 

@@ -24,8 +24,8 @@ use crate::limit::{self, CountRefusal, CountSubject};
 
 use ask::Wants;
 use held::Held;
-pub use seeds::Living;
 use seeds::CountSeeds;
+pub use seeds::Living;
 
 /// Who counts, and who is asked.
 pub struct Counts {
@@ -35,6 +35,7 @@ pub struct Counts {
 }
 
 /// A request that may go on; it is in flight until this is dropped.
+#[derive(Debug)]
 #[must_use = "the request is in flight only as long as this lives"]
 pub struct CountGuard {
     own: limit::CountGuard,

@@ -12,9 +12,7 @@ use super::world::*;
 use crate::budget::denial::Need;
 use crate::budget::lease::{Context, Heard, Lease, Occasion};
 use crate::budget::rules::{Rule, Rules};
-use crate::budget::{
-    Answer, Incarnation, LeaseSettings, MemoryAuthority, Seed, SeedStatement, Statement, WindowSeed,
-};
+use crate::budget::{Answer, Incarnation, LeaseSettings, MemoryAuthority, Seed, SeedStatement, Statement, WindowSeed};
 use crate::limit::{BudgetId, CountKind, Policy};
 use crate::money::Usd;
 
@@ -239,8 +237,7 @@ impl Sim {
         if node.asked.is_some() || node.seeding_until > now {
             return;
         }
-        let with =
-            Context { inc: node.inc, settings: &self.settings, zone: &TimeZone::UTC, written: 0, now };
+        let with = Context { inc: node.inc, settings: &self.settings, zone: &TimeZone::UTC, written: 0, now };
         let mut statement = node.lease.state(Occasion::default(), &with);
         statement.ends_after = self.faults.ends_after.unwrap_or(statement.ends_after);
         node.asked = Some((statement.seq, now + TIMEOUT));
@@ -362,31 +359,31 @@ fn hold(kind: CountKind, faults: Faults, seeds: std::ops::Range<u64>, least: usi
 
 /// A run that would pass without the rule proves nothing about it.
 fn must_fail(kind: CountKind, faults: Faults) {
-    let caught = (0..40).any(|seed| Sim::new(seed, kind, 2, faults).run().is_err());
+    let caught = (0..100).any(|seed| Sim::new(seed, kind, 2, faults).run().is_err());
     assert!(caught, "nothing notices: {faults:?}");
 }
 
 #[test]
 fn no_more_are_at_once_than_the_limit_whatever_goes_wrong() {
-    hold(CountKind::Concurrency, ALL, 0..10, 1);
+    hold(CountKind::Concurrency, ALL, 0..10, 4);
 }
 
 #[test]
 fn a_quiet_network_and_living_nodes_use_the_limit_up() {
     let none = Faults { network: false, pauses: false, crashes: false, flushes: false, ..ALL };
-    // Requests last 20 s on average.
-    hold(CountKind::Concurrency, none, 50..53, 5);
-    hold(CountKind::Rpm, none, 50..53, 2);
+    // In three minutes, with requests of 20 s on average and a minute that begins four times.
+    hold(CountKind::Concurrency, none, 50..53, 6);
+    hold(CountKind::Rpm, none, 50..53, 4);
 }
 
 #[test]
 fn no_more_are_in_any_minute_than_the_limit_while_nodes_pause_and_crash() {
-    hold(CountKind::Rpm, Faults { flushes: false, ..ALL }, 100..110, 1);
+    hold(CountKind::Rpm, Faults { flushes: false, ..ALL }, 100..110, 3);
 }
 
 #[test]
 fn no_more_are_in_any_minute_than_the_limit_while_the_authority_forgets() {
-    hold(CountKind::Rpm, Faults { crashes: false, ..ALL }, 200..210, 1);
+    hold(CountKind::Rpm, Faults { crashes: false, ..ALL }, 200..210, 3);
 }
 
 #[test]
