@@ -155,6 +155,11 @@ impl Budgets {
                 tokio::time::sleep(SETTLING).await;
             } else if let Some(refusal) = refusal {
                 self.stats.waited(began.elapsed());
+                drop(waiter);
+                // What was granted of the other limits is of no use here.
+                for entry in entries.iter().flatten() {
+                    self.tell_later(entry, &mut entry.lease.lock(), now);
+                }
                 return Err(refusal);
             }
         }

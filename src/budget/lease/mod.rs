@@ -23,6 +23,9 @@ use jiff::tz::TimeZone;
 /// What was learnt about a budget without money is trusted for so long.
 const DENIAL_LIFE: i64 = 250;
 
+/// The same of requests, whose places are freed one by one and asked for again at once.
+const COUNT_DENIAL_LIFE: i64 = 10;
+
 /// A node stops spending so long before others may think it dead.
 const MARGIN: i64 = 2_000;
 
@@ -475,9 +478,10 @@ impl Lease {
         if let Some(policy) = taken.policy {
             self.terms = Arc::new(Terms { policy, bounds: Vec::new() });
         }
+        let memory = if self.is_count() { COUNT_DENIAL_LIFE } else { DENIAL_LIFE };
         self.known = Some(Known {
             free: taken.free,
-            until: now.saturating_add(DENIAL_LIFE).min(taken.steady_until),
+            until: now.saturating_add(memory).min(taken.steady_until),
             blocked: taken.unknown || taken.settling,
             windows: taken.windows.into(),
         });

@@ -93,6 +93,12 @@ impl Cluster {
         }
     }
 
+    /// As long as a refusal is remembered.
+    async fn moment(&self) {
+        self.time.pass(10);
+        self.tick().await;
+    }
+
     async fn pass(&self, ms: i64) {
         for _ in 0..ms / 500 {
             self.time.pass(500);
@@ -140,6 +146,7 @@ async fn a_place_that_one_node_frees_is_free_for_the_others_at_once() {
         let guard = cluster.admit(n % 3, &subject).await.unwrap_or_else(|refusal| panic!("{n}: {refusal}"));
         let refusal = cluster.admit((n + 1) % 3, &subject).await.unwrap_err();
         assert_eq!((refusal.kind, refusal.retry_after), (CountKind::Concurrency, 1));
+        cluster.time.pass(10);
         drop(guard);
         // The same node need not wait for anything; the others for its driver, which was woken.
         if n % 2 == 0 {
@@ -177,7 +184,7 @@ async fn a_request_that_is_refused_after_all_counts_for_nothing() {
         // Until it is decided it has its place in the minute.
         assert!(cluster.admit((node + 1) % 3, &subject).await.is_err());
         guard.take_back();
-        cluster.tick().await;
+        cluster.moment().await;
     }
     cluster.pass_through(1, &subject).await.unwrap();
     cluster.tick().await;
@@ -192,11 +199,12 @@ async fn all_limits_of_key_and_user_are_taken_or_none() {
     for node in 0..3 {
         assert_eq!(cluster.admit(node, &both(2, rpm(1))).await.unwrap_err().axis, Axis::User);
         assert_eq!(cluster.admit(node, &both(3, at_once(1))).await.unwrap_err().axis, Axis::User);
+        cluster.moment().await;
     }
     drop(held);
-    cluster.tick().await;
+    cluster.moment().await;
     cluster.pass_through(1, &both(2, rpm(1))).await.unwrap();
-    cluster.tick().await;
+    cluster.moment().await;
     let held = cluster.admit(2, &both(3, at_once(1))).await.unwrap();
     // Both are in the way now.
     let refusal = cluster.admit(0, &both(2, rpm(1))).await.unwrap_err();
