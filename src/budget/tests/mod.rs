@@ -10,6 +10,7 @@ mod one_node;
 mod protocol;
 mod race;
 mod suite;
+mod suite_counts;
 mod trouble;
 mod windows;
 mod world;
