@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::money::Usd;
 
-use super::counts::{Axis, CountKind};
+use super::count_limits::{Axis, CountKind};
 use super::window::{Mode, Window};
 
 /// The most that a cap may be, boosts included: up to it a double, which is what Redis calculates in, is exact.

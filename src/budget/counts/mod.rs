@@ -8,8 +8,10 @@
 //! then admits as if it were alone.
 //!
 //! Counts are in no ledger. An authority that has forgotten them hears from each node what it holds and what it
-//! admitted within the last minute; what a dead node held ends by itself, and nobody knows any more what it admitted
-//! in its last minute. Requests that were admitted while there was no limit are known to their own node only.
+//! admitted within the last minute; what a dead node held ends by itself. Three things are therefore not exact: an
+//! authority that forgets while a node dies (that node's last minute), a node that is cut off for longer than
+//! `dead_after` while its requests run (others may take their places), and requests that were admitted while there was
+//! no limit (they are known to their own node only).
 
 mod ask;
 mod held;
