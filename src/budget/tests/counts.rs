@@ -71,7 +71,7 @@ impl Cluster {
             let authority = Arc::<Reached>::clone(&authority);
             Counts::shared(inc, authority, Arc::new(|| vec![1, 2, 3]), BudgetSettings::default(), time.clock())
         });
-        *authority.nodes.lock() = nodes.iter().map(|node| Arc::clone(node.leases())).collect();
+        *authority.nodes.lock() = nodes.iter().map(|node| Arc::clone(node.leases().unwrap())).collect();
         Self { time, authority, nodes }
     }
 
@@ -89,7 +89,7 @@ impl Cluster {
     /// The nodes do what is due.
     async fn tick(&self) {
         for node in &self.nodes {
-            node.leases().tick(self.time.now()).await;
+            node.leases().unwrap().tick(self.time.now()).await;
         }
     }
 
@@ -217,7 +217,7 @@ async fn without_limits_nobody_is_asked() {
     let cluster = Cluster::new();
     cluster.authority.away.store(true, Ordering::SeqCst);
     let guard = cluster.admit(0, &of_user(NONE)).await.unwrap();
-    assert_eq!(cluster.nodes[0].leases().known(), 0);
+    assert_eq!(cluster.nodes[0].leases().unwrap().known(), 0);
     drop(guard);
 }
 
