@@ -27,13 +27,13 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Counts;
 use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, Authenticator, Directory, FloodGuard, LimitKeeper, ProvisionError};
 use crate::gateway::{App, Gateway, InFlightCount, Live, OpenTabs, door};
 use crate::ledger::{self, Ledger, LedgerOptions};
-use crate::limit::Counts;
 use crate::pricing::AppliedJson;
 use crate::provider::{Catalogue, CatalogueError, ProviderEvents};
 use crate::store::{self, StoreError};
@@ -192,7 +192,7 @@ async fn start(
         flood_guard: FloodGuard::new(),
         applied_json: AppliedJson::default(),
         open_tabs: OpenTabs::default(),
-        counts: Counts::new(),
+        counts: Counts::alone(),
         ledger,
         metrics: Arc::clone(&metrics),
         provider_events: Arc::new(ProviderEvents::default()),

@@ -180,7 +180,7 @@ fn read_cap(check: &mut Check, path: &str, window: Window, mut fields: Map<Strin
         check.wrong(&format!("{path}.{name}"), "unknown", "there is no such option of this window".to_owned());
     }
     let mode = match window {
-        Window::Total => Mode::Forever,
+        Window::Total | Window::Minute | Window::AtOnce => Mode::Forever,
         Window::FiveHours | Window::Daily if rolling => Mode::Rolling,
         Window::FiveHours => Mode::FromFirstCharge,
         Window::Daily | Window::Weekly | Window::Monthly => Mode::Calendar { at },

@@ -20,10 +20,10 @@ use crate::limit::{BudgetId, Policy};
 use crate::money::Usd;
 
 /// A request waits at most so long to learn what is left of its budgets, and for what others have set aside.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// While nodes say what they hold, or others end for which money was set aside, it looks again so often.
-const SETTLING: Duration = Duration::from_millis(10);
+pub(super) const SETTLING: Duration = Duration::from_millis(10);
 
 /// Per budget of a request, in the order of its [`Targets`].
 type Each<T> = [T; 3];
@@ -50,15 +50,15 @@ struct Waiter {
     forced: Each<bool>,
 }
 
-struct Ticket {
-    entry: Arc<Entry>,
-    number: u64,
+pub(super) struct Ticket {
+    pub entry: Arc<Entry>,
+    pub number: u64,
     /// How many answers there had been when it began to wait.
-    since: u64,
+    pub since: u64,
 }
 
 /// What a short budget needs.
-enum Step {
+pub(super) enum Step {
     Ask(Occasion),
     Settle,
     Deny(Vec<Denial>),
@@ -177,8 +177,13 @@ impl Budgets {
                     OptionFuture::from(self.ask_of(&entries[1], asks[1])),
                     OptionFuture::from(self.ask_of(&entries[2], asks[2])),
                 );
+                let heard = answers(&entries);
                 // One that is given up is asked for again by the driver.
                 let _ = tokio::time::timeout_at(deadline, flights).await;
+                if answers(&entries) == heard {
+                    // Whoever fails at once would be asked again at once.
+                    tokio::time::sleep(SETTLING).await;
+                }
                 continue;
             }
             if steps.iter().flatten().any(|step| matches!(step, Step::Settle)) {
@@ -265,7 +270,7 @@ impl Budgets {
         }
     }
 
-    fn ask_of<'a>(
+    pub(super) fn ask_of<'a>(
         &'a self,
         entry: &'a Option<Arc<Entry>>,
         occasion: Option<Occasion>,
@@ -352,6 +357,11 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.entry.lease.lock().wait_no_longer(self.number);
     }
+}
+
+/// How many statements about these budgets were taken so far.
+fn answers(entries: &Entries) -> Each<u64> {
+    entries.each_ref().map(|entry| entry.as_ref().map_or(0, |entry| entry.lease.lock().heard()))
 }
 
 /// A request that has set nothing aside yet.

@@ -111,7 +111,7 @@ impl Budgets {
         if lease.is_tight() || lease.in_debt() {
             self.queue.schedule(entry.id, lease, now);
             self.queue.urgent.notify_one();
-        } else if lease.due == i64::MAX {
+        } else if lease.due == i64::MAX || lease.is_count() {
             let lease_settings = settings.lease_of(entry.id);
             let wait = lease_settings.idle_return.min(lease_settings.life / 2);
             self.queue.schedule(entry.id, lease, now.saturating_add(wait));
@@ -127,7 +127,7 @@ impl Budgets {
             lease.due = i64::MAX;
             lease.trim(settled);
             let last = lease.is_spent();
-            let speak = (lease.has_news() || last) && !std::mem::replace(&mut lease.flying, true);
+            let speak = (lease.has_news(now) || last) && !std::mem::replace(&mut lease.flying, true);
             (speak, last)
         };
         if speak {

@@ -40,6 +40,9 @@ impl Slot {
 
     /// Packs what is idle. False when it is to be forgotten.
     fn age(&mut self, now: i64) -> bool {
+        if let Self::Active(account) = self {
+            account.end_silent(now);
+        }
         let last_contact = match self {
             Self::Resting(resting) => resting.last_contact(),
             Self::Active(account) if account.is_idle() => account.last_contact(),

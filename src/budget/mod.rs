@@ -8,6 +8,7 @@
 mod account;
 mod acquire;
 mod authority;
+mod counts;
 mod denial;
 mod driver;
 pub mod estimate;
@@ -35,6 +36,7 @@ use std::sync::atomic::AtomicI64;
 use arc_swap::ArcSwap;
 
 pub use authority::{Authority, AuthorityError};
+pub use counts::{CountGuard, Counts, Living};
 pub use denial::{Denial, Denied, ReserveError};
 pub use memory::MemoryAuthority;
 pub use plan::{AxisPlan, Plan, Uncapped};

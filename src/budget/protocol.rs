@@ -29,10 +29,10 @@ pub enum Position {
     At(u64),
 }
 
-/// Charges of one minute and era.
+/// Charges of one minute and era; of counts, of one second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Start of the minute, Unix milliseconds.
+    /// Start of the minute (of the second), Unix milliseconds.
     pub minute: i64,
     /// The owner's era that they were made in.
     pub era: i64,
@@ -89,6 +89,8 @@ pub struct Statement {
     pub slice: Usd,
     /// The least size of a lease.
     pub slice_min: Usd,
+    /// What it holds ends when it says nothing for so long (milliseconds). `i64::MAX`, as for all money: never.
+    pub ends_after: i64,
     /// The node is about to forget this budget.
     pub last: bool,
     /// The state of the windows is wanted.
@@ -178,7 +180,8 @@ pub struct SeedStatement {
 pub enum Seeded {
     /// The budget counts from it.
     Taken,
-    /// It was too old, or made for other caps or an ended window: ask the ledger again.
+    /// It was too old, or made for other caps or an ended window: ask the ledger again. Or it is a count that lives
+    /// already.
     Refused,
 }
 

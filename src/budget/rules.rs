@@ -17,6 +17,8 @@ pub enum Rule {
     Forced,
     /// What was told but not written is held over a seeding.
     Pending,
+    /// What a dead node held of a count ends.
+    Ends,
 }
 
 /// Which rules are in force: all of them, outside of tests.

@@ -57,7 +57,7 @@ impl BudgetSettings {
     #[must_use]
     pub const fn lease_of(&self, budget: BudgetId) -> &LeaseSettings {
         match budget.scope {
-            Scope::Mainline => &self.lease,
+            Scope::Mainline | Scope::Count(_) => &self.lease,
             Scope::ModelGroup(_) => &self.model_group_lease,
         }
     }

@@ -57,8 +57,11 @@ pub enum ProviderGroups {
 
 impl Principal {
     pub(super) fn new(key: keys::Model, user: Arc<UserRecord>) -> Self {
-        let access = Access::new(&key.allowed_models, &key.provider_groups, key.enabled, key.expires_at)
-            .with_counts(key.rpm, key.max_concurrent_requests);
+        let access = Access::new(&key.allowed_models, &key.provider_groups, key.enabled, key.expires_at).with_counts(
+            key.rpm,
+            key.max_concurrent_requests,
+            key.stamp,
+        );
         let provider_groups = user.access.provider_groups.intersection(&access.provider_groups);
         let key = KeyRecord { id: key.id, owner: owner::of_key(&key), name: key.name, prefix: key.prefix, access };
         Self { user, key, provider_groups }
@@ -96,7 +99,7 @@ impl Principal {
         &self.provider_groups
     }
 
-    /// The limits on the number of requests, for [`crate::limit::Counts::admit`].
+    /// The limits on the number of requests, for [`crate::budget::Counts::admit`].
     #[must_use]
     pub fn count_subject(&self) -> CountSubject {
         CountSubject {
@@ -111,7 +114,7 @@ impl Principal {
 impl UserRecord {
     pub(super) fn new(user: users::Model) -> Self {
         let access = Access::new(&user.allowed_models, &user.provider_groups, user.enabled, user.expires_at)
-            .with_counts(user.rpm, user.max_concurrent_requests);
+            .with_counts(user.rpm, user.max_concurrent_requests, user.stamp);
         Self { id: user.id, owner: owner::of_user(&user), name: user.name, access }
     }
 }
@@ -162,10 +165,10 @@ impl Access {
         }
     }
 
-    fn with_counts(mut self, rpm: Option<i32>, max_concurrent: Option<i32>) -> Self {
+    fn with_counts(mut self, rpm: Option<i32>, max_concurrent: Option<i32>, stamp: i64) -> Self {
         // A negative limit cannot be set; if one is there all the same, it admits as little as zero does.
         let limit = |value: Option<i32>| value.map(|value| u32::try_from(value).unwrap_or(0));
-        self.counts = CountLimits { rpm: limit(rpm), max_concurrent: limit(max_concurrent) };
+        self.counts = CountLimits { rpm: limit(rpm), max_concurrent: limit(max_concurrent), stamp };
         self
     }
 

@@ -78,8 +78,8 @@ fn the_refusal_names_the_keys_reason_first_and_expiry_is_to_the_millisecond() {
 fn a_negative_limit_admits_as_little_as_zero() {
     let user = users::Model { rpm: Some(-1), max_concurrent_requests: Some(i32::MIN), ..user_row(1) };
     let subject = principal_of(keys::Model { rpm: Some(3), ..key_row(1, 2) }, user).count_subject();
-    assert_eq!(subject.user, CountLimits { rpm: Some(0), max_concurrent: Some(0) });
-    assert_eq!(subject.key, CountLimits { rpm: Some(3), max_concurrent: None });
+    assert_eq!(subject.user, CountLimits { rpm: Some(0), max_concurrent: Some(0), ..subject.user });
+    assert_eq!(subject.key, CountLimits { rpm: Some(3), max_concurrent: None, ..subject.key });
     assert_eq!((subject.user_id, subject.key_id), (1, 2));
 }
 

@@ -18,13 +18,14 @@ use super::bill::{self, Bill};
 use super::context::{Admitted, Priced, RequestContext};
 use super::credentials::{self, CredentialError};
 use super::{Gateway, body, client, door, models, reply};
+use crate::budget::CountGuard;
 use crate::clock::now_ms;
 use crate::config::Unpriced;
 use crate::dialect::{
     ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, LimitHeaders, Route, RouteProblem, inspect, route,
 };
 use crate::directory::{Principal, Refusal};
-use crate::limit::{CountGuard, CountKind};
+use crate::limit::CountKind;
 use crate::provider::{Candidate, NoCandidate};
 
 /// The most bytes of header names and values that are read into meaning; real clients send a few kilobytes.
@@ -90,6 +91,9 @@ impl Gateway {
             Some(Ok(Next::Forward)) => {
                 let own = ctx.arrived.elapsed().saturating_sub(ctx.waited);
                 self.app.metrics.overhead.observe(own.as_secs_f64());
+                if let Some(counted) = &mut ctx.counted {
+                    counted.decide();
+                }
                 return Ok(false);
             }
             Some(Ok(Next::Answered)) => return Ok(true),
@@ -121,7 +125,7 @@ impl Gateway {
             return Ok(Next::Answered);
         }
         // First of all a place among the others: whoever is over his limits does not get to send a body.
-        ctx.counted = Some(self.take_place(&principal)?);
+        ctx.counted = Some(self.take_place(&principal).await?);
         let timeouts = &live.config.server.timeouts;
         let max = live.config.server.max_request_body;
         let reading = Instant::now();
@@ -302,8 +306,8 @@ impl Gateway {
     }
 
     /// Counts the request for its key and its user, or refuses it.
-    fn take_place(&self, principal: &Principal) -> Result<CountGuard, GatewayError> {
-        self.app.counts.admit(&principal.count_subject(), now_ms()).map_err(|refusal| {
+    async fn take_place(&self, principal: &Principal) -> Result<CountGuard, GatewayError> {
+        self.app.counts.admit(&principal.count_subject(), now_ms()).await.map_err(|refusal| {
             GatewayError::new(ErrorCode::RateLimitExceeded, refusal.to_string())
                 .with_retry_after(refusal.retry_after.into())
                 .with_details(serde_json::json!({

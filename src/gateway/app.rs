@@ -8,12 +8,12 @@ use pingora_limits::inflight::Inflight;
 use tokio::sync::Semaphore;
 
 use super::OpenTabs;
-use crate::budget::Budgets;
 use crate::budget::estimate::Learnt;
+use crate::budget::{Budgets, Counts};
 use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::ledger::{Ledger, LedgerSeeds};
-use crate::limit::{Counts, Snapshot};
+use crate::limit::Snapshot;
 use crate::pricing::{AppliedJson, PriceBook};
 use crate::provider::{Catalogue, ProviderEvents};
 use crate::telemetry::Metrics;

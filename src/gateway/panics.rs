@@ -27,11 +27,11 @@ use super::admit::unpanicked;
 use super::app::{App, InFlightCount, Live};
 use super::context::RequestContext;
 use super::{Gateway, OpenTabs};
+use crate::budget::Counts;
 use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper, NewKey, NewUser, create_key, create_user};
 use crate::ledger::{self, Ledger, LedgerOptions};
-use crate::limit::Counts;
 use crate::pricing::{AppliedJson, PriceBook, Prices};
 use crate::provider::{Catalogue, ProviderEvents};
 use crate::server::budgets;
@@ -221,7 +221,7 @@ impl Node {
             flood_guard: FloodGuard::new(),
             applied_json: AppliedJson::default(),
             open_tabs: OpenTabs::default(),
-            counts: Counts::new(),
+            counts: Counts::alone(),
             ledger,
             limits: LimitKeeper::start(db.clone(), now_ms()).await,
             no_groups: Arc::default(),

@@ -165,6 +165,8 @@ fn owned(text: &mut Text, budget: BudgetId, window: &WindowQuery, [owner, counte
             text.sql(&format!(" AND NOT {counted} AND model_group_id = "));
             text.value(id);
         }
+        // The ledger knows what was spent, not how often.
+        Scope::Count(_) => text.sql(" AND 1 = 0"),
     }
     text.sql(&format!(" AND {era} >= "));
     text.value(window.since_era);

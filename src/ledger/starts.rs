@@ -69,5 +69,7 @@ pub(super) const fn scope_column(scope: Scope) -> i64 {
     match scope {
         Scope::Mainline => 0,
         Scope::ModelGroup(id) => id,
+        // Never stored: counts do not begin with a first charge.
+        Scope::Count(_) => -1,
     }
 }

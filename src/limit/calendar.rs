@@ -25,7 +25,7 @@ pub fn span(window: Window, at: u16, zone: &TimeZone, now: i64) -> Option<Span> 
         Window::Daily => (today, at),
         Window::Weekly => (monday(today)?, 0),
         Window::Monthly => (today.first_of_month(), 0),
-        Window::Total | Window::FiveHours => return None,
+        Window::Total | Window::FiveHours | Window::Minute | Window::AtOnce => return None,
     };
     let mut start = instant(first, at, zone)?;
     // It has not begun yet today, nor yesterday when yesterday was a date that the zone skipped.

@@ -1,4 +1,5 @@
 //! How often and how many at once: requests per minute and concurrent requests of a key and its user, on this node.
+//! What several nodes admit together is decided in [`crate::budget::Counts`].
 //!
 //! Both are exact. A minute is sixty slots of one second: a request counts from its second until the same second of
 //! the next minute. Each key and user has a lock of its own, so that they only ever wait for themselves.
@@ -8,69 +9,13 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::count_limits::{Axis, CountKind, CountLimits, CountRefusal, CountSubject};
+
 const SLOTS: usize = 60;
 const MINUTE: i64 = 60;
 
 /// A power of two well above the number of cores.
 const SHARDS: usize = 64;
-
-/// The limits of one key or user; what is none is not limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CountLimits {
-    /// Requests per minute.
-    pub rpm: Option<u32>,
-    /// Requests in flight at once.
-    pub max_concurrent: Option<u32>,
-}
-
-/// Who makes a request, and how often that may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CountSubject {
-    /// The key.
-    pub key_id: i64,
-    /// Its limits.
-    pub key: CountLimits,
-    /// The user of the key.
-    pub user_id: i64,
-    /// The user's limits.
-    pub user: CountLimits,
-}
-
-/// Whose limit it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Axis {
-    /// The key's.
-    Key,
-    /// The user's.
-    User,
-    /// The provider's.
-    Provider,
-}
-
-/// Which of the two limits it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CountKind {
-    /// Requests per minute.
-    Rpm,
-    /// Requests in flight at once.
-    Concurrency,
-}
-
-/// The limit that a request does not fit into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} of this {} is used up: {current} of {limit}; try again in {retry_after} s", self.what(), self.axis.as_str())]
-pub struct CountRefusal {
-    /// Whose limit.
-    pub axis: Axis,
-    /// Which.
-    pub kind: CountKind,
-    /// The limit.
-    pub limit: u32,
-    /// What has been used of it.
-    pub current: u32,
-    /// Seconds until it makes sense to try again, at least 1.
-    pub retry_after: u32,
-}
 
 /// Counts the requests of every key and user.
 #[derive(Debug)]
@@ -96,38 +41,6 @@ impl CountGuard {
     }
 }
 
-impl Axis {
-    /// The name in answers and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::User => "user",
-            Self::Provider => "provider",
-        }
-    }
-}
-
-impl CountKind {
-    /// The name in answers and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rpm => "rpm",
-            Self::Concurrency => "concurrency",
-        }
-    }
-}
-
-impl CountRefusal {
-    const fn what(&self) -> &'static str {
-        match self.kind {
-            CountKind::Rpm => "the rate limit (requests per minute)",
-            CountKind::Concurrency => "the limit on concurrent requests",
-        }
-    }
-}
-
 impl Counts {
     /// Nothing counted yet.
     #[must_use]
@@ -142,18 +55,40 @@ impl Counts {
     /// The limit in the way; the key's before the user's.
     pub fn admit(&self, subject: &CountSubject, now: i64) -> Result<CountGuard, CountRefusal> {
         let second = now.div_euclid(1000);
-        let key = self.count(Axis::Key, subject.key_id, second);
-        let user = self.count(Axis::User, subject.user_id, second);
+        let (key, user) = self.both(subject, second);
         {
             // Always the key first: two requests can then never wait for each other.
             let mut key = key.lock();
             let mut user = user.lock();
-            key.fits(Axis::Key, subject.key, second)?;
-            user.fits(Axis::User, subject.user, second)?;
+            fit(&mut key, &mut user, subject, second)?;
             key.add(second);
             user.add(second);
         }
         Ok(CountGuard { key, user, second })
+    }
+
+    /// Whether [`Self::admit`] would admit a request; counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::admit`].
+    pub fn check(&self, subject: &CountSubject, now: i64) -> Result<(), CountRefusal> {
+        let second = now.div_euclid(1000);
+        let (key, user) = self.both(subject, second);
+        fit(&mut key.lock(), &mut user.lock(), subject, second)
+    }
+
+    /// Counts a request that was admitted elsewhere, whatever the limits say.
+    pub fn record(&self, subject: &CountSubject, now: i64) -> CountGuard {
+        let second = now.div_euclid(1000);
+        let (key, user) = self.both(subject, second);
+        key.lock().add(second);
+        user.lock().add(second);
+        CountGuard { key, user, second }
+    }
+
+    fn both(&self, subject: &CountSubject, second: i64) -> (Arc<Mutex<Count>>, Arc<Mutex<Count>>) {
+        (self.count(Axis::Key, subject.key_id, second), self.count(Axis::User, subject.user_id, second))
     }
 
     fn count(&self, axis: Axis, id: i64, second: i64) -> Arc<Mutex<Count>> {
@@ -284,6 +219,11 @@ impl Count {
     fn is_idle(&self, second: i64) -> bool {
         self.in_flight == 0 && second.saturating_sub(self.newest).saturating_abs() >= MINUTE
     }
+}
+
+fn fit(key: &mut Count, user: &mut Count, subject: &CountSubject, second: i64) -> Result<(), CountRefusal> {
+    key.fits(Axis::Key, subject.key, second)?;
+    user.fits(Axis::User, subject.user, second)
 }
 
 fn slot(second: i64) -> usize {

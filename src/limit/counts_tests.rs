@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const NONE: CountLimits = CountLimits { rpm: None, max_concurrent: None };
+const NONE: CountLimits = CountLimits { rpm: None, max_concurrent: None, stamp: 0 };
 
 fn rpm(limit: u32) -> CountLimits {
     CountLimits { rpm: Some(limit), ..NONE }
@@ -101,7 +101,8 @@ fn the_keys_limit_is_reported_before_the_users() {
     let counts = Counts::new();
     let refusal = counts.admit(&subject(at_once(0), rpm(0)), 0).unwrap_err();
     assert_eq!((refusal.axis, refusal.kind), (Axis::Key, CountKind::Concurrency));
-    let refusal = counts.admit(&subject(NONE, CountLimits { rpm: Some(0), max_concurrent: Some(0) }), 0).unwrap_err();
+    let refusal =
+        counts.admit(&subject(NONE, CountLimits { rpm: Some(0), max_concurrent: Some(0), ..NONE }), 0).unwrap_err();
     assert_eq!((refusal.axis, refusal.kind), (Axis::User, CountKind::Rpm));
 }
 
@@ -137,7 +138,7 @@ fn sixty_four_threads_admit_exactly_the_limit() {
             let (counts, admitted, in_flight, most, start) = (&counts, &admitted, &in_flight, &most, &start);
             scope.spawn(move || {
                 // 16 keys share a user: both axes are fought for.
-                let user = CountLimits { rpm: Some(1_500), max_concurrent: Some(5) };
+                let user = CountLimits { rpm: Some(1_500), max_concurrent: Some(5), ..NONE };
                 let subject = CountSubject { key_id: thread % 16, key: rpm(1_000), user_id: 1, user };
                 start.wait();
                 for n in 0..500 {
@@ -234,7 +235,7 @@ fn a_request_that_is_taken_back_counts_for_nothing() {
     let counts = Counts::new();
     let subject = CountSubject {
         key_id: 1,
-        key: CountLimits { rpm: Some(1), max_concurrent: Some(1) },
+        key: CountLimits { rpm: Some(1), max_concurrent: Some(1), ..NONE },
         user_id: 1,
         user: CountLimits::default(),
     };
@@ -242,7 +243,7 @@ fn a_request_that_is_taken_back_counts_for_nothing() {
     let second = counts.admit(&subject, 30_000).unwrap();
     assert_eq!(counts.admit(&subject, 30_000).unwrap_err().kind, CountKind::Rpm);
     // Its second has left the minute: what others counted since stays.
-    let mut later = CountSubject { key: CountLimits { rpm: Some(5), max_concurrent: None }, ..subject };
+    let mut later = CountSubject { key: CountLimits { rpm: Some(5), ..NONE }, ..subject };
     later.user_id = 2;
     let third = counts.admit(&later, 90_000).unwrap();
     second.take_back();

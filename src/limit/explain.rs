@@ -74,6 +74,7 @@ impl Snapshot {
         match scope {
             Scope::Mainline => Some(MAINLINE),
             Scope::ModelGroup(id) => self.model_group_by_id(id).map(|group| group.name.as_str()),
+            Scope::Count(kind) => Some(kind.as_str()),
         }
     }
 

@@ -77,7 +77,7 @@ impl Shard {
 
 fn shard(id: BudgetId) -> usize {
     let group = match id.scope {
-        Scope::Mainline => 0,
+        Scope::Mainline | Scope::Count(_) => 0,
         Scope::ModelGroup(group) => group,
     };
     // Ids are handed out one after the other, so their low bits differ.

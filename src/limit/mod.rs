@@ -1,6 +1,7 @@
 //! Who may spend how much, and how often.
 
 mod calendar;
+mod count_limits;
 mod counts;
 mod data;
 mod explain;
@@ -14,7 +15,8 @@ mod test_data;
 mod window;
 
 pub use calendar::{Span, span};
-pub use counts::{Axis, CountGuard, CountKind, CountLimits, CountRefusal, CountSubject, Counts};
+pub use count_limits::{Axis, CountKind, CountLimits, CountRefusal, CountSubject};
+pub use counts::{CountGuard, Counts};
 pub use data::{BoostRow, LimitData, LimitRow, ModelGroupRow, Owner, Subject, UserGroupRow, WindowCap};
 pub use explain::CapExplanation;
 pub use policy::{BudgetId, CapStep, LARGEST_CAP, Policy, Scope, Source, WindowPolicy, provider_owner};

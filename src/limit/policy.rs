@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::money::Usd;
 
-use super::counts::Axis;
+use super::count_limits::{Axis, CountKind};
 use super::window::{Mode, Window};
 
 /// The most that a cap may be, boosts included: up to it a double, which is what Redis calculates in, is exact.
@@ -25,6 +25,8 @@ pub enum Scope {
     Mainline,
     /// Spend on the models of one group.
     ModelGroup(i64),
+    /// Not spend but requests, whatever they cost: a budget whose unit is one.
+    Count(CountKind),
 }
 
 /// One budget. The order is the one in which several are locked and asked for.

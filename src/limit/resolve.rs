@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::counts::Axis;
+use super::count_limits::Axis;
 use super::data::{Owner, WindowCap};
 use super::merge::{self, Facts, Row};
 use super::policy::{BudgetId, Policy, Scope, Source, provider_owner};

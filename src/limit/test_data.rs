@@ -67,8 +67,8 @@ pub fn usd(dollars: i64) -> Usd {
 
 pub fn cap(window: Window, dollars: i64) -> WindowCap {
     let mode = match window {
-        Window::Total => Mode::Forever,
-        Window::FiveHours => Mode::Rolling,
+        Window::Total | Window::AtOnce => Mode::Forever,
+        Window::FiveHours | Window::Minute => Mode::Rolling,
         Window::Daily | Window::Weekly | Window::Monthly => Mode::Calendar { at: 0 },
     };
     WindowCap { window, usd: usd(dollars), mode }

@@ -22,10 +22,16 @@ pub enum Window {
     /// A month, from day 1.
     #[serde(rename = "monthly")]
     Monthly,
+    /// The last sixty seconds. Of requests, never of money.
+    #[serde(rename = "rpm", skip_deserializing)]
+    Minute,
+    /// Now: nothing is ever spent in it, only set aside. Of requests, never of money.
+    #[serde(rename = "concurrency", skip_deserializing)]
+    AtOnce,
 }
 
 impl Window {
-    /// All, in the order in which refusals name them.
+    /// Those of money, in the order in which refusals name them.
     pub const ALL: [Self; 5] = [Self::Total, Self::FiveHours, Self::Daily, Self::Weekly, Self::Monthly];
 
     /// The name in configuration, answers and the database.
@@ -37,7 +43,15 @@ impl Window {
             Self::Daily => "daily",
             Self::Weekly => "weekly",
             Self::Monthly => "monthly",
+            Self::Minute => "rpm",
+            Self::AtOnce => "concurrency",
         }
+    }
+
+    /// Whether requests are counted in it, not money.
+    #[must_use]
+    pub const fn is_count(self) -> bool {
+        matches!(self, Self::Minute | Self::AtOnce)
     }
 
     /// The window of this name.
@@ -56,7 +70,8 @@ impl fmt::Display for Window {
 /// How a window starts anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// It moves along: the last 5 hours in slots of a minute, the last 24 hours in slots of five.
+    /// It moves along: the last 5 hours in slots of a minute, the last 24 hours in slots of five, the last minute in
+    /// slots of a second.
     Rolling,
     /// 5h only: five hours from the minute of the first charge after the previous window ended.
     FromFirstCharge,
@@ -66,6 +81,6 @@ pub enum Mode {
         /// Minutes after midnight.
         at: u16,
     },
-    /// `total` only.
+    /// `total`, and what happens at once.
     Forever,
 }

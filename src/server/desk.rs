@@ -171,7 +171,7 @@ fn scope(groups: &Snapshot, scope: Scope) -> String {
 
 const fn model_group_id(scope: Scope) -> Option<i64> {
     match scope {
-        Scope::Mainline => None,
+        Scope::Mainline | Scope::Count(_) => None,
         Scope::ModelGroup(id) => Some(id),
     }
 }

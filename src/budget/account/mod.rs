@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use resting::Resting;
 use window::WindowState;
-pub use window::{MINUTE, query};
+pub use window::{MINUTE, SECOND, query};
 
 use super::protocol::{
     Answer, Audit, Holding, Incarnation, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
@@ -43,6 +43,8 @@ struct Holder {
     closed: bool,
     /// It has stated something since the budget was created.
     heard: bool,
+    /// When what it holds ends if it says nothing; of money never.
+    ends_at: i64,
 }
 
 /// One budget.
@@ -92,6 +94,7 @@ impl Account {
         let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= clock + STALE_AFTER).max();
         self.now = self.now.max(clock).max(ahead.unwrap_or(clock));
         let now = self.now;
+        self.end_silent(clock);
         if clock - said.sent > STALE_AFTER {
             return Answer::Stale;
         }
@@ -111,7 +114,7 @@ impl Account {
             return Answer::Resend(position);
         }
         self.take_items(said, now);
-        self.take_holdings(index, said);
+        self.take_holdings(index, said, clock);
         let taken = self.grant(index, said, newer, now);
         self.forget(index, said);
         Answer::Ok(Box::new(taken))
@@ -122,6 +125,10 @@ impl Account {
         let now = self.now.max(clock);
         let seed = &said.seed;
         let policy = &said.terms.policy;
+        // The ledger knows nothing of counts: what the nodes have told is all there is.
+        if self.is_count() && !self.windows.is_empty() {
+            return Seeded::Refused;
+        }
         let old = clock - seed.query_started > SEED_LIFE || seed.query_started < self.seeded_at;
         if old || policy.version < self.policy.version || policy.windows.len() != said.terms.bounds.len() {
             return Seeded::Refused;
@@ -164,7 +171,15 @@ impl Account {
         // Nobody waits for it any more once the next seed has told what it spent.
         if let Some(holder) = self.holders.iter_mut().find(|holder| holder.inc == inc) {
             holder.closed = true;
-            self.reseed = true;
+            self.reseed = !self.is_count();
+        }
+    }
+
+    /// Of counts, what a node held that was not heard of for so long that it must be dead ends: no ledger will ever
+    /// say what became of it.
+    pub fn end_silent(&mut self, clock: i64) {
+        if self.rules.hold(Rule::Ends) {
+            self.holders.retain(|holder| holder.ends_at > clock);
         }
     }
 
@@ -218,6 +233,7 @@ impl Account {
             pending: Usd::ZERO,
             closed: false,
             heard: false,
+            ends_at: i64::MAX,
         });
         self.holders.len() - 1
     }
@@ -237,7 +253,8 @@ impl Account {
             self.windows = windows
                 .map(|(policy, &bounds)| keep(policy).unwrap_or_else(|| WindowState::unknown(policy, bounds)))
                 .collect();
-            self.reseed = true;
+            // The minute of a count is the same whatever its cap.
+            self.reseed |= !self.is_count();
         }
         self.policy = Arc::clone(theirs);
         None
@@ -261,7 +278,7 @@ impl Account {
     }
 
     /// What is reserved is honoured, also as a debt; what is kept is never more than what was granted.
-    fn take_holdings(&mut self, index: usize, said: &Statement) {
+    fn take_holdings(&mut self, index: usize, said: &Statement, clock: i64) {
         let sum: Usd = said.items.iter().map(|item| item.amount).sum();
         let joins = self.join.contains(&said.inc);
         self.join.retain(|&inc| inc != said.inc);
@@ -282,6 +299,7 @@ impl Account {
         holder.unwritten = said.unwritten;
         holder.pending = Usd::ZERO;
         holder.heard = true;
+        holder.ends_at = clock.saturating_add(said.ends_after);
     }
 
     fn grant(&mut self, index: usize, said: &Statement, newer: Option<Arc<Policy>>, now: i64) -> Taken {
@@ -354,11 +372,21 @@ impl Account {
         }
     }
 
-    /// Near the cap every node takes what it needs and no more.
+    /// Near the cap every node takes what it needs and no more; where there are few places for each node, always.
     fn is_tight(&self, free: Usd, said: &Statement, nodes: i64, caps: &[Usd]) -> bool {
-        let least = caps.iter().min().map_or(0, |cap| cap.nanos() / 100);
-        let two_each = said.need_min.saturating_mul(2).saturating_mul(nodes);
-        free < Usd::from_nanos(least).max(two_each)
+        let cap = caps.iter().min().map_or(0, |cap| cap.nanos());
+        let mut need = said.need_min;
+        if self.is_count() {
+            if cap < nodes.saturating_mul(4) {
+                return true;
+            }
+            need = need.max(Usd::from_nanos(1));
+        }
+        free < Usd::from_nanos(cap / 100).max(need.saturating_mul(2).saturating_mul(nodes))
+    }
+
+    fn is_count(&self) -> bool {
+        self.policy.windows.iter().any(|policy| policy.window.is_count())
     }
 
     fn held(&self) -> Usd {

@@ -89,5 +89,6 @@ fn holder(numbers: &[i64]) -> Holder {
         pending: Usd::ZERO,
         closed: false,
         heard: false,
+        ends_at: i64::MAX,
     }
 }

@@ -7,6 +7,7 @@ use crate::limit::{Mode, Window, WindowPolicy};
 use crate::money::Usd;
 
 pub const MINUTE: i64 = 60_000;
+pub const SECOND: i64 = 1_000;
 pub const FIVE_HOURS: i64 = 5 * 60 * MINUTE;
 const DAY: i64 = 24 * 60 * MINUTE;
 
@@ -33,10 +34,13 @@ pub struct WindowState {
 /// How long a rolling window is, and how long its slots.
 const fn rolling(window: Window) -> (i64, i64) {
     match window {
-        Window::FiveHours | Window::Total => (FIVE_HOURS, MINUTE),
+        Window::FiveHours | Window::Total | Window::AtOnce => (FIVE_HOURS, MINUTE),
         Window::Daily => (DAY, 5 * MINUTE),
         Window::Weekly => (7 * DAY, 5 * MINUTE),
         Window::Monthly => (30 * DAY, 5 * MINUTE),
+        // Clients are told that a request counts from its second until the same second of the next minute: the second
+        // itself is one of the sixty.
+        Window::Minute => (MINUTE - SECOND, SECOND),
     }
 }
 

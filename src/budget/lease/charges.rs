@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::account::MINUTE;
+use super::super::account::{MINUTE, SECOND};
 use super::super::protocol::{Item, Lsn, Position};
 use crate::money::Usd;
 
@@ -24,12 +24,24 @@ pub struct Charges {
     untold: Usd,
     /// What was charged up to here may not have been recorded, or is forgotten.
     forgotten: Lsn,
+    /// Up to where charges were stated: what came later may still be added to.
+    stated: u64,
+    /// They are requests. Those of a past minute count for nothing, and need not be remembered.
+    counts: bool,
 }
 
 impl Charges {
     /// None yet, and until told otherwise any may be missing.
-    pub fn new() -> Self {
-        Self { list: VecDeque::new(), before: 0, position: Position::Start, untold: Usd::ZERO, forgotten: Lsn::MAX }
+    pub const fn new(counts: bool) -> Self {
+        Self {
+            list: VecDeque::new(),
+            before: 0,
+            position: Position::Start,
+            untold: Usd::ZERO,
+            forgotten: Lsn::MAX,
+            stated: 0,
+            counts,
+        }
     }
 
     /// Everything charged after this place in the journal is recorded here.
@@ -50,12 +62,24 @@ impl Charges {
     }
 
     pub fn add(&mut self, lsn: Lsn, at: i64, era: i64, amount: Usd) {
-        self.list.push_back(Charge { lsn, minute: at.div_euclid(MINUTE) * MINUTE, era, amount });
+        let slot = if self.counts { SECOND } else { MINUTE };
+        let minute = at.div_euclid(slot) * slot;
         self.untold += amount;
+        // A busy second of requests is one charge; money has a place of its own in the journal.
+        if self.counts
+            && self.end() > self.stated
+            && let Some(last) = self.list.back_mut()
+            && (last.minute, last.era) == (minute, era)
+        {
+            (last.lsn, last.amount) = (lsn.max(last.lsn), last.amount + amount);
+            return;
+        }
+        self.list.push_back(Charge { lsn, minute, era, amount });
     }
 
     /// What the authority has not counted, by minute and era; and how many charges there are with that.
-    pub fn untold_items(&self) -> (Vec<Item>, u64) {
+    pub fn untold_items(&mut self) -> (Vec<Item>, u64) {
+        self.stated = self.end();
         let mut items: Vec<Item> = Vec::new();
         for charge in self.untold_charges() {
             match items.iter_mut().rev().find(|item| item.minute == charge.minute && item.era == charge.era) {
@@ -63,7 +87,7 @@ impl Charges {
                 None => items.push(Item { minute: charge.minute, era: charge.era, amount: charge.amount }),
             }
         }
-        (items, self.before + self.list.len() as u64)
+        (items, self.stated)
     }
 
     /// The authority has counted so many charges, which add up to this.
@@ -78,7 +102,7 @@ impl Charges {
             Position::Start => return false,
             Position::At(count) if self.position == Position::Start => self.before = count,
             Position::At(count) => {
-                if count < self.before || count > self.before + self.list.len() as u64 {
+                if count < self.before || count > self.end() {
                     return false;
                 }
             }
@@ -104,13 +128,19 @@ impl Charges {
             && charge.lsn <= written
             && self.is_told(0, charge)
         {
-            self.forgotten = if self.forgotten == Lsn::MAX { Lsn::MAX } else { self.forgotten.max(charge.lsn) };
+            if self.forgotten != Lsn::MAX && !self.counts {
+                self.forgotten = self.forgotten.max(charge.lsn);
+            }
             self.list.pop_front();
             self.before += 1;
         }
         if self.list.is_empty() && self.list.capacity() > 16 {
             self.list = VecDeque::new();
         }
+    }
+
+    fn end(&self) -> u64 {
+        self.before + self.list.len() as u64
     }
 
     fn is_told(&self, index: u64, charge: &Charge) -> bool {

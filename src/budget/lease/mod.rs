@@ -10,17 +10,21 @@ use std::sync::Arc;
 
 use charges::Charges;
 
+use super::account::MINUTE;
 use super::denial::{Denial, Facts, Need};
 use super::protocol::{Answer, Incarnation, Lsn, Statement, Taken, Terms, WindowReport};
 use super::rules::{Rule, Rules};
 use super::settings::LeaseSettings;
 use super::terms;
-use crate::limit::{BudgetId, Policy};
+use crate::limit::{BudgetId, CountKind, Policy, Scope};
 use crate::money::Usd;
 use jiff::tz::TimeZone;
 
 /// What was learnt about a budget without money is trusted for so long.
 const DENIAL_LIFE: i64 = 250;
+
+/// The same of requests, whose places are freed one by one and asked for again at once.
+const COUNT_DENIAL_LIFE: i64 = 10;
 
 /// A node stops spending so long before others may think it dead.
 const MARGIN: i64 = 2_000;
@@ -37,6 +41,8 @@ pub(super) struct Lease {
     outstanding: Option<Sent>,
     /// What is held may be spent until then without being heard of.
     fresh_until: i64,
+    /// What is reserved ends at the authority unless it is told by then; of money it never does.
+    renew_at: i64,
     /// A cap falls then.
     valid_until: i64,
     tight: bool,
@@ -142,11 +148,12 @@ impl Lease {
             terms: Arc::new(terms::of(policy, zone, now)),
             held: Usd::ZERO,
             reserved: Usd::ZERO,
-            charges: Charges::new(),
+            charges: Charges::new(matches!(budget.scope, Scope::Count(_))),
             // A budget that was forgotten and met again goes on above the numbers of its earlier statements.
             seq: u64::try_from(now).unwrap_or_default().saturating_mul(1_000),
             outstanding: None,
             fresh_until: i64::MIN,
+            renew_at: i64::MAX,
             valid_until: i64::MAX,
             tight: false,
             must_ask: false,
@@ -334,11 +341,12 @@ impl Lease {
             items,
             reserved: self.reserved,
             kept,
-            unwritten: self.charges.after(with.written),
+            unwritten: if self.is_count() { Usd::ZERO } else { self.charges.after(with.written) },
             need_min,
             need_sum,
             slice: with.settings.slice(self.policy(), now),
-            slice_min: with.settings.min,
+            slice_min: if self.is_count() { Usd::from_nanos(1) } else { with.settings.min },
+            ends_after: self.ends_after(with.settings.dead_after),
             last: occasion.last,
             report: occasion.report,
             terms,
@@ -374,9 +382,10 @@ impl Lease {
         }
     }
 
-    /// Whether a statement would say anything new.
-    pub fn has_news(&self) -> bool {
-        self.held != self.reserved || self.charges.untold() != Usd::ZERO || self.must_ask || self.unsure
+    /// Whether a statement would say anything new, or that what is reserved still is.
+    pub fn has_news(&self, now: i64) -> bool {
+        let renews = self.reserved > Usd::ZERO && now >= self.renew_at;
+        renews || self.held != self.reserved || self.charges.untold() != Usd::ZERO || self.must_ask || self.unsure
     }
 
     /// What is in the database since a while need not be remembered.
@@ -412,18 +421,38 @@ impl Lease {
         if self.unsure {
             return now + settings.idle_return;
         }
-        if self.has_news() {
+        if self.has_news(now) {
             return now + settings.life / 2;
         }
         if self.reserved > Usd::ZERO {
-            return i64::MAX;
+            return self.renew_at;
         }
         now + if self.charges.is_empty() { settings.idle_return } else { remember }
+    }
+
+    /// Whether the last statement was not answered, or not yet.
+    pub const fn is_unsure(&self) -> bool {
+        self.unsure
     }
 
     /// Whether near the cap, where every change is told at once.
     pub const fn is_tight(&self) -> bool {
         self.tight
+    }
+
+    /// Whether requests are counted, not money.
+    pub const fn is_count(&self) -> bool {
+        matches!(self.budget.scope, Scope::Count(_))
+    }
+
+    /// After how much silence what is held ends. A request of a node that died may have been admitted just before, and
+    /// then counts for a minute.
+    const fn ends_after(&self, dead_after: i64) -> i64 {
+        match self.budget.scope {
+            Scope::Count(CountKind::Concurrency) => dead_after,
+            Scope::Count(CountKind::Rpm) => dead_after.saturating_add(MINUTE),
+            Scope::Mainline | Scope::ModelGroup(_) => i64::MAX,
+        }
     }
 
     fn free_here(&self) -> Usd {
@@ -438,6 +467,9 @@ impl Lease {
         self.held = sent.reserved + taken.kept;
         self.charges.told(sent.to, sent.told);
         self.fresh_until = sent.at.saturating_add(dead_after - MARGIN);
+        if self.is_count() {
+            self.renew_at = sent.at.saturating_add(dead_after / 3);
+        }
         self.valid_until = taken.valid_until;
         self.tight = taken.tight;
         self.heard += 1;
@@ -446,9 +478,10 @@ impl Lease {
         if let Some(policy) = taken.policy {
             self.terms = Arc::new(Terms { policy, bounds: Vec::new() });
         }
+        let memory = if self.is_count() { COUNT_DENIAL_LIFE } else { DENIAL_LIFE };
         self.known = Some(Known {
             free: taken.free,
-            until: now.saturating_add(DENIAL_LIFE).min(taken.steady_until),
+            until: now.saturating_add(memory).min(taken.steady_until),
             blocked: taken.unknown || taken.settling,
             windows: taken.windows.into(),
         });

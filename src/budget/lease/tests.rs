@@ -12,7 +12,7 @@ fn nanos(nanos: i64) -> Usd {
 
 #[test]
 fn a_charge_that_is_numbered_early_and_made_late_is_told() {
-    let mut charges = Charges::new();
+    let mut charges = Charges::new(false);
     charges.watched_from(4);
     charges.add(6, 0, 0, nanos(60));
     let (_, to) = charges.untold_items();
@@ -27,7 +27,7 @@ fn a_charge_that_is_numbered_early_and_made_late_is_told() {
 
 #[test]
 fn what_was_made_before_the_budget_was_watched_or_is_forgotten_cannot_be_told_again() {
-    let mut charges = Charges::new();
+    let mut charges = Charges::new(false);
     assert!(!charges.move_to(Position::Mark(100)), "not watched yet");
     charges.watched_from(4);
     assert!(!charges.move_to(Position::Mark(3)));
@@ -44,7 +44,7 @@ fn what_was_made_before_the_budget_was_watched_or_is_forgotten_cannot_be_told_ag
 
 #[test]
 fn what_is_not_told_is_never_forgotten() {
-    let mut charges = Charges::new();
+    let mut charges = Charges::new(false);
     charges.watched_from(0);
     charges.add(1, 0, 0, nanos(10));
     charges.trim(1);

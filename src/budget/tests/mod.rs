@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod axes;
+mod counts;
+mod counts_protocol;
 mod isolation;
 mod one_node;
 mod protocol;
 mod race;
 mod suite;
+mod suite_counts;
 mod trouble;
 mod windows;
 mod world;

@@ -402,7 +402,7 @@ impl Sim {
             node.lease.hear_nothing(seq);
             node.asked = None;
         }
-        let due = node.waiting.is_some() || (node.lease.has_news() && node.tell_at <= now);
+        let due = node.waiting.is_some() || (node.lease.has_news(now) && node.tell_at <= now);
         if due && node.asked.is_none() && node.seeding_until <= now {
             node.tell_at = now + if self.calm { 200 } else { self.rng.random_range(200..2_000) };
             self.speak(at, now);

@@ -3,19 +3,20 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::suite_counts::*;
 use super::world::*;
 use crate::budget::{
     Answer, Authority, Incarnation, Item, Lsn, MemoryAuthority, Position, Seed, SeedStatement, Seeded, Statement,
     Taken, Terms, WindowSeed,
 };
-use crate::limit::{BudgetId, Policy, Window};
+use crate::limit::{BudgetId, CountKind, Policy, Window};
 use crate::money::Usd;
 
-const A: Incarnation = 1;
-const B: Incarnation = 2;
+pub const A: Incarnation = 1;
+pub const B: Incarnation = 2;
 
 /// An authority that was born long ago (nobody has to join), with the clock that it reads.
-trait Fresh {
+pub trait Fresh {
     type Authority: Authority;
 
     /// `settles`: it was born just now.
@@ -37,14 +38,22 @@ fn budget() -> BudgetId {
 }
 
 /// A node that says what the test wants.
-struct Talk<'a, T: Authority> {
-    authority: &'a T,
-    time: &'a Time,
-    terms: Arc<Terms>,
+pub struct Talk<'a, T: Authority> {
+    pub authority: &'a T,
+    pub time: &'a Time,
+    pub terms: Arc<Terms>,
 }
 
 impl<T: Authority> Talk<'_, T> {
-    fn statement(&self, inc: Incarnation, seq: u64) -> Statement {
+    pub fn budget(&self) -> BudgetId {
+        match self.terms.policy.windows[0].window {
+            Window::Minute => count_of_user(1, CountKind::Rpm),
+            Window::AtOnce => count_of_user(1, CountKind::Concurrency),
+            _ => budget(),
+        }
+    }
+
+    pub fn statement(&self, inc: Incarnation, seq: u64) -> Statement {
         Statement {
             inc,
             seq,
@@ -60,32 +69,33 @@ impl<T: Authority> Talk<'_, T> {
             need_sum: Usd::ZERO,
             slice: Usd::ZERO,
             slice_min: Usd::ZERO,
+            ends_after: i64::MAX,
             last: false,
             report: false,
             terms: Arc::clone(&self.terms),
         }
     }
 
-    fn asks(&self, inc: Incarnation, seq: u64, need: &str) -> Statement {
+    pub fn asks(&self, inc: Incarnation, seq: u64, need: &str) -> Statement {
         Statement { need_min: usd(need), need_sum: usd(need), ..self.statement(inc, seq) }
     }
 
-    fn item(&self, amount: &str) -> Item {
+    pub fn item(&self, amount: &str) -> Item {
         Item { minute: self.time.now().div_euclid(60_000) * 60_000, era: 0, amount: usd(amount) }
     }
 
-    async fn say(&self, statement: &Statement) -> Answer {
-        self.authority.exchange(budget(), statement).await.unwrap()
+    pub async fn say(&self, statement: &Statement) -> Answer {
+        self.authority.exchange(self.budget(), statement).await.unwrap()
     }
 
-    async fn ok(&self, statement: &Statement) -> Taken {
+    pub async fn ok(&self, statement: &Statement) -> Taken {
         match self.say(statement).await {
             Answer::Ok(taken) => *taken,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn seed(&self, spent: &str, marks: &[(Incarnation, Lsn)]) -> Seeded {
+    pub async fn seed(&self, spent: &str, marks: &[(Incarnation, Lsn)]) -> Seeded {
         let windows = self.terms.policy.windows.iter();
         let windows = windows.map(|policy| WindowSeed { window: policy.window, sum: usd(spent), minutes: Vec::new() });
         let seed = Seed {
@@ -94,15 +104,15 @@ impl<T: Authority> Talk<'_, T> {
             first_charge_start: None,
             marks: marks.to_vec(),
         };
-        self.authority.seed(budget(), &SeedStatement { seed, terms: Arc::clone(&self.terms) }).await.unwrap()
+        self.authority.seed(self.budget(), &SeedStatement { seed, terms: Arc::clone(&self.terms) }).await.unwrap()
     }
 
-    async fn spent(&self) -> Usd {
-        self.authority.audit(budget()).await.unwrap().expect("known").windows[0].2
+    pub async fn spent(&self) -> Usd {
+        self.authority.audit(self.budget()).await.unwrap().expect("known").windows[0].2
     }
 }
 
-fn terms(policy: &Arc<Policy>) -> Arc<Terms> {
+pub fn terms(policy: &Arc<Policy>) -> Arc<Terms> {
     Arc::new(crate::budget::terms::of(Arc::clone(policy), &jiff::tz::TimeZone::UTC, NOON))
 }
 
@@ -312,5 +322,12 @@ suite!(
         later_caps_win_and_are_told_to_those_who_have_older_ones,
         a_closed_node_holds_until_the_ledger_has_what_it_spent,
         amounts_are_exact_at_any_size,
+        a_minute_of_requests_moves_on_by_seconds,
+        what_happens_at_once_is_held_and_never_spent,
+        where_there_are_few_places_nodes_keep_none,
+        a_lease_of_requests_is_at_least_one,
+        what_a_silent_node_holds_of_a_count_ends_and_of_money_does_not,
+        a_count_that_lives_takes_no_seed_and_keeps_what_it_counted_under_other_limits,
+        a_node_tells_a_forgotten_count_its_minute_again_before_anything_is_granted,
     ]
 );

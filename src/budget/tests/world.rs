@@ -12,7 +12,7 @@ use crate::budget::{
     ReserveError, Seed, SeedError, SeedQuery, Seeds, WindowSeed,
 };
 use crate::config::ReservationMode;
-use crate::limit::{Axis, BudgetId, CapStep, Mode, Policy, Scope, Source, Window, WindowPolicy};
+use crate::limit::{Axis, BudgetId, CapStep, CountKind, Mode, Policy, Scope, Source, Window, WindowPolicy};
 use crate::money::Usd;
 
 /// Wednesday 15 October 2025, 10:00:30 UTC.
@@ -240,11 +240,25 @@ pub fn group(axis: Axis, owner: i64, group: i64) -> BudgetId {
     BudgetId { axis, owner, scope: Scope::ModelGroup(group) }
 }
 
+/// A limit on a user's requests.
+pub fn count_of_user(owner: i64, kind: CountKind) -> BudgetId {
+    BudgetId { axis: Axis::User, owner, scope: Scope::Count(kind) }
+}
+
+/// So many requests at most.
+pub fn count_policy(kind: CountKind, version: i64, limit: u32) -> Arc<Policy> {
+    let window = match kind {
+        CountKind::Rpm => Window::Minute,
+        CountKind::Concurrency => Window::AtOnce,
+    };
+    policy(version, vec![cap(window, mode(window), Usd::from_nanos(limit.into()))])
+}
+
 /// How each window usually starts anew.
 pub fn mode(window: Window) -> Mode {
     match window {
-        Window::Total => Mode::Forever,
-        Window::FiveHours => Mode::Rolling,
+        Window::Total | Window::AtOnce => Mode::Forever,
+        Window::FiveHours | Window::Minute => Mode::Rolling,
         _ => Mode::Calendar { at: 0 },
     }
 }

@@ -124,6 +124,8 @@ impl From<&[WindowCap]> for Limits {
                 Window::Daily => limits.daily = Some(DailyLimit { usd, reset: reset(mode), at: start_of_day(mode) }),
                 Window::Weekly => limits.weekly = plain,
                 Window::Monthly => limits.monthly = plain,
+                // No limits of money.
+                Window::Minute | Window::AtOnce => {}
             }
         }
         limits
