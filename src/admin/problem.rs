@@ -109,7 +109,7 @@ pub struct Problem {
     code: Code,
     detail: String,
     invalid_params: Vec<InvalidParam>,
-    conflicts_with: Option<Other>,
+    conflicts_with: Option<Box<Other>>,
     retry_after: Option<u128>,
 }
 
@@ -190,7 +190,7 @@ impl Problem {
     /// Names the object that stands in the way.
     #[must_use]
     pub fn conflicts_with(mut self, other: Other) -> Self {
-        self.conflicts_with = Some(other);
+        self.conflicts_with = Some(Box::new(other));
         self
     }
 
@@ -213,7 +213,7 @@ impl Problem {
             instance: instance.to_owned(),
             code: self.code,
             invalid_params: self.invalid_params,
-            conflicts_with: self.conflicts_with,
+            conflicts_with: self.conflicts_with.map(|other| *other),
         };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

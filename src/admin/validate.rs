@@ -86,12 +86,12 @@ impl Check {
         wrong: impl Fn(&str) -> Option<String>,
     ) -> Option<String> {
         let items = items.filter(|items| !items.is_empty())?;
-        let kept = self.several(path, items, MAX_LIST, max, wrong)?;
+        let kept = self.several(path, &items, MAX_LIST, max, wrong)?;
         serde_json::to_string(&kept).ok()
     }
 
     /// Exact names of models, each once.
-    pub fn models(&mut self, path: &str, models: Vec<String>) -> Vec<String> {
+    pub fn models(&mut self, path: &str, models: &[String]) -> Vec<String> {
         self.several(path, models, MAX_MEMBERS, MAX_GLOB, |_| None).unwrap_or_default()
     }
 
@@ -119,7 +119,7 @@ impl Check {
     fn several(
         &mut self,
         path: &str,
-        items: Vec<String>,
+        items: &[String],
         most: usize,
         max: usize,
         wrong: impl Fn(&str) -> Option<String>,

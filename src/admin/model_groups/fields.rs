@@ -71,7 +71,7 @@ impl ModelGroupFields {
     /// Everything that is wrong.
     pub fn apply(self, row: &mut model_groups::ActiveModel) -> Result<Vec<String>, Problem> {
         let mut check = Check::default();
-        let mut models = check.models("models", self.models.unwrap_or_default());
+        let mut models = check.models("models", &self.models.unwrap_or_default());
         models.sort();
         let is_new = row.id.is_not_set();
         if self.singleton && is_new && models.is_empty() {

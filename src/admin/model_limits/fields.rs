@@ -141,8 +141,8 @@ impl ModelLimit {
     ///
     /// # Errors
     /// The row is damaged.
-    pub fn show(row: Model) -> Result<Self, Problem> {
-        let (subject_type, subject_id) = match subject(&row)? {
+    pub fn show(row: &Model) -> Result<Self, Problem> {
+        let (subject_type, subject_id) = match subject(row)? {
             Subject::User(id) => (SubjectType::User, id),
             Subject::UserGroup(id) => (SubjectType::UserGroup, id),
             Subject::Key(id) => (SubjectType::Key, id),
@@ -152,7 +152,7 @@ impl ModelLimit {
             subject_type,
             subject_id,
             model_group_id: row.model_group_id,
-            limits: Limits::of(&caps(&row)),
+            limits: Limits::of(&caps(row)),
             version: row.version,
             created_at: Instant(row.created_at),
             updated_at: Instant(row.updated_at),

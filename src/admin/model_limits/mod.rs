@@ -76,7 +76,7 @@ pub(super) async fn list(
         .add_option(params.id("modelGroupId").map(|id| Column::ModelGroupId.eq(id)));
     params.finish()?;
     let rows = Entity::find().filter(filter).order_by_asc(Column::Id).limit(page.fetch()).all(&state.db).await?;
-    page.page(KIND, rows, |row| row.id, ModelLimit::show).map(Json)
+    page.page(KIND, rows, |row| row.id, |row| ModelLimit::show(&row)).map(Json)
 }
 
 /// Shows a limit.
@@ -84,7 +84,7 @@ pub(super) async fn list(
     params(("id" = i64, Path)), responses((status = 200, description = "The limit.", body = ModelLimit)))]
 pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Id(id): Id) -> Result<Response, Problem> {
     let row = Entity::find_by_id(id).one(&state.db).await?.ok_or_else(|| Problem::not_found(NAME))?;
-    Ok(with_etag(row.version, &ModelLimit::show(row)?))
+    Ok(with_etag(row.version, &ModelLimit::show(&row)?))
 }
 
 /// Changes the caps of a limit. Its last cap is not taken away but deleted with it.
@@ -105,14 +105,14 @@ pub(super) async fn update(
     let row = locked(&txn, id).await?;
     if_match.check(row.version)?;
     let mut caps = json(&ModelLimitCapsFields::of(&row)?)?;
-    let before = ModelLimit::show(row.clone())?;
+    let before = ModelLimit::show(&row)?;
     merge_patch(&mut caps, patch);
     let caps = object::<ModelLimitCapsFields>(caps)?.read()?;
     let version = row.version + 1;
     let mut row = row.into_active_model();
     fields::write(&caps, &mut row);
     (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version), Set(now));
-    let after = ModelLimit::show(row.update(&txn).await?)?;
+    let after = ModelLimit::show(&row.update(&txn).await?)?;
     let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
     audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
     txn.commit().await?;
@@ -135,7 +135,7 @@ pub(super) async fn delete(
     let row = locked(&txn, id).await?;
     if_match.check(row.version)?;
     let touched = Touched::owner(&txn, fields::subject(&row)?, stamp).await?;
-    let before = ModelLimit::show(row)?;
+    let before = ModelLimit::show(&row)?;
     Entity::delete_by_id(id).exec(&txn).await?;
     let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
     audit::record(&txn, &actor, now, entry, Some(&before), None::<&ModelLimit>).await?;

@@ -48,13 +48,13 @@ pub(in super::super) async fn put(
     let version = existing.as_ref().map_or(NEVER_WRITTEN, |row| row.version);
     if_match.check(version)?;
     let (before, mut row) = match existing {
-        Some(row) => (Some(ModelLimit::show(row.clone())?), row.into_active_model()),
+        Some(row) => (Some(ModelLimit::show(&row)?), row.into_active_model()),
         None => (None, new_row(&txn, &wanted, now).await?),
     };
     fields::write(&wanted.caps, &mut row);
     (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version + 1), Set(now));
     let row = if before.is_some() { row.update(&txn).await? } else { row.insert(&txn).await? };
-    let after = ModelLimit::show(row)?;
+    let after = ModelLimit::show(&row)?;
     let action = if before.is_some() { "update" } else { "create" };
     let entry = Entry { action, object_type: KIND, object_id: &after.id.to_string() };
     audit::record(&txn, &actor, now, entry, before.as_ref(), Some(&after)).await?;

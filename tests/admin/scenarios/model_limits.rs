@@ -8,8 +8,13 @@ use serde_json::{Value, json};
 
 use crate::app::{App, NOW};
 
+/// Kind and id of the subject, id of the model group, and of the limit.
+type Row = (&'static str, i64, i64, i64);
+
 fn limit(subject: &str, id: i64, model_group: i64, limits: Value) -> Value {
-    json!({"subjectType": subject, "subjectId": id, "modelGroupId": model_group, "limits": limits})
+    let mut limit = json!({"subjectType": subject, "subjectId": id, "modelGroupId": model_group});
+    limit["limits"] = limits;
+    limit
 }
 
 pub async fn a_limit_is_set_replaced_changed_listed_and_deleted(app: App) {
@@ -71,9 +76,8 @@ pub async fn limits_are_filtered_by_subject_and_group(app: App) {
             page["items"].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect::<Vec<_>>()
         }
     };
-    let expected = |keep: &dyn Fn(&(&str, i64, i64, i64)) -> bool| -> Vec<i64> {
-        all.iter().filter(|row| keep(row)).map(|row| row.3).collect()
-    };
+    let expected =
+        |keep: &dyn Fn(&Row) -> bool| -> Vec<i64> { all.iter().filter(|row| keep(row)).map(|row| row.3).collect() };
     assert_eq!(ids(String::new()).await, expected(&|_| true));
     assert_eq!(ids("subjectType=user_group".to_owned()).await, expected(&|row| row.0 == "user_group"));
     assert_eq!(ids(format!("subjectType=key&subjectId={key}")).await, expected(&|row| row.0 == "key"));
