@@ -131,7 +131,7 @@ async fn a_head_that_does_not_end_has_its_time_and_no_more() {
             let begun = Instant::now();
             let mut wire = door.wire().await;
             wire.send(opening(&frames)).await.unwrap();
-            wire.to_the_end().await;
+            wire.until_closed().await;
             let took = begun.elapsed();
             assert!((head_time..BEFORE_IDLE).contains(&took), "{what} {}: {took:?}", door.name());
         }
@@ -170,7 +170,7 @@ async fn a_request_in_progress_does_not_give_time_to_the_head_of_the_next() {
         door.provider.request(0).await;
         let begun = Instant::now();
         wire.send(frame(HEADERS, 0, 3, &head)).await.unwrap();
-        wire.to_the_end().await;
+        wire.until_closed().await;
         assert!(begun.elapsed() < BEFORE_IDLE, "{}: {:?}", door.name(), begun.elapsed());
         // The one that was in progress is read on and paid.
         eventually("the client's leave is seen", async || {
@@ -191,7 +191,7 @@ async fn continuations_are_limited_in_number_and_size() {
         let empty = [vec![frame(HEADERS, 0, 1, &head)], vec![frame(CONTINUATION, 0, 1, b""); 6]].concat();
         let mut wire = door.wire().await;
         wire.send(opening(&empty)).await.unwrap();
-        assert_eq!(goaway(&wire.to_the_end().await), Some(ENHANCE_YOUR_CALM), "{}", door.name());
+        assert_eq!(goaway(&wire.until_closed().await), Some(ENHANCE_YOUR_CALM), "{}", door.name());
 
         // Fields of a name with one byte and a value with 4 096 each.
         let field = [b"\x00\x01x\x7f\x81\x1f".as_slice(), &[b'y'; 4_096]].concat();

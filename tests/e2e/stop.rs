@@ -80,6 +80,7 @@ async fn a_request_that_has_gone_out_costs_its_prompt_although_no_head_has_come(
     assert_eq!((&row["outcome"], &row["estimated"]), (&json!("interrupted"), &json!(true)), "{row}");
     let prompt = Tokens { input: sent.body.len().div_ceil(4) as i64, ..Tokens::default() };
     assert_eq!((Tokens::of_row(&row), cost_of_row(&row)), (prompt, prompt.cost()));
+    assert_eq!(reasons(&after, &row).await, ["interrupted"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +93,8 @@ async fn an_error_whose_body_has_not_come_costs_nothing() {
     let mut gateway = Gateway::start([provider.entry("upstream", &["openai_chat"])]).await;
     let mut wire = gateway.connect().await;
     wire.post("/v1/chat/completions", gateway.key(), &Api::Chat.request(MODEL, false)).await;
-    assert_eq!(wire.head().await.unwrap().status, 400);
+    // The client sees nothing of the head before the first byte of the body.
+    gateway.metric_is("time_to_first_byte_seconds_count", 1.0).await;
     stop(&mut gateway, "INT").await;
     let row = gateway.successor().await.admin().newest_of(1).await;
     assert_eq!(

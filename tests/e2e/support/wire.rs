@@ -193,7 +193,7 @@ impl Wire {
     }
 
     /// Everything that comes until the other side ends the connection, in whatever way.
-    pub async fn to_the_end(&mut self) -> Bytes {
+    pub async fn until_closed(&mut self) -> Bytes {
         while self.fill().await.is_ok() {}
         self.buffer.split().freeze()
     }
