@@ -12,12 +12,11 @@ use sea_orm::{ActiveValue::Set, DatabaseConnection, EntityTrait};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tollgate::budget::estimate::Learnt;
-use tollgate::budget::{BudgetSettings, Budgets, Clock, MemoryAuthority, Seeds};
+use tollgate::budget::{BudgetSettings, Budgets, Clock, Counts, MemoryAuthority, Seeds};
 use tollgate::clock::now_ms;
 use tollgate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use tollgate::gateway::{App, InFlightCount, Live, OpenTabs};
 use tollgate::ledger::{self, Ledger, LedgerOptions, LedgerSeeds};
-use tollgate::limit::Counts;
 use tollgate::pricing::{AppliedJson, Price, PriceBook, Prices};
 use tollgate::provider::{Catalogue, ProviderEvents};
 use tollgate::telemetry::Metrics;
@@ -63,7 +62,7 @@ pub async fn start(db: &DatabaseConnection) -> Arc<App> {
         flood_guard: FloodGuard::new(),
         applied_json: AppliedJson::default(),
         open_tabs: OpenTabs::default(),
-        counts: Counts::new(),
+        counts: Counts::alone(),
         ledger,
         metrics: Arc::new(Metrics::default()),
         provider_events: Arc::new(ProviderEvents::default()),
