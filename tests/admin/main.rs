@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
+mod given;
 mod node;
 mod openapi;
 mod scenarios;
