@@ -134,7 +134,7 @@ pub struct GatewayError {
     /// An object with what a program can use.
     pub details: Option<Value>,
     /// For the `x-ratelimit-*` headers.
-    pub limit: Option<LimitHeaders>,
+    pub limit: Option<Box<LimitHeaders>>,
 }
 
 /// What the `x-ratelimit-*` headers say about the limit that refused.
@@ -164,7 +164,7 @@ impl GatewayError {
     /// Adds what is left of the limit that refused.
     #[must_use]
     pub fn with_limit(mut self, limit: LimitHeaders) -> Self {
-        self.limit = Some(limit);
+        self.limit = Some(Box::new(limit));
         self
     }
 

@@ -40,7 +40,7 @@ type Scenario = fn(App) -> LocalBoxFuture<'static, ()>;
 async fn on_postgresql(scenarios: &[(&str, Scenario)]) {
     use sea_orm::ConnectionTrait;
     let server = support::postgres::Postgres::start();
-    let root = sea_orm::Database::connect(server.url("postgres")).await.unwrap();
+    let root = Box::pin(sea_orm::Database::connect(server.url("postgres"))).await.unwrap();
     for (database, (name, scenario)) in scenarios.iter().enumerate() {
         println!("{name}");
         root.execute_unprepared(&format!("CREATE DATABASE t{database}")).await.unwrap();

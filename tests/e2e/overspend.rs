@@ -1,5 +1,7 @@
 //! A cap is a cap: however many ask at once, whatever window and whoever's budget it is.
 
+#![allow(clippy::print_stdout, reason = "how much was spent is part of the result")]
+
 use std::time::Duration;
 
 use futures::StreamExt;
