@@ -19,7 +19,8 @@ use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::limit::{BudgetId, Policy};
 use crate::money::Usd;
 
-/// A request waits at most so long to learn what is left of its budgets, and for what others have set aside.
+/// A request waits at most so long to learn what is left of its budgets, and for what others have set aside. What is left
+/// after that wait it learns in as much time again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// While nodes say what they hold, or others end for which money was set aside, it looks again so often.
@@ -54,7 +55,16 @@ pub(super) struct Ticket {
     pub entry: Arc<Entry>,
     pub number: u64,
     /// How many answers there had been when it began to wait.
+    pub began: u64,
+    /// Answers up to here do not count any more.
     pub since: u64,
+}
+
+impl Ticket {
+    pub fn new(entry: &Arc<Entry>, lease: &mut Lease, need: Need) -> Self {
+        let heard = lease.heard();
+        Self { entry: Arc::clone(entry), number: lease.wait(need), began: heard, since: heard }
+    }
 }
 
 /// What a short budget needs.
@@ -134,6 +144,7 @@ impl Budgets {
         mut now: i64,
     ) -> Result<[Hold; 3], ReserveError> {
         let deadline = Instant::now() + PATIENCE;
+        let end = deadline + PATIENCE;
         let mut targets = plan.targets();
         let mut entries = self.entries(&targets, amount, now);
         let mut waiter = Waiter::default();
@@ -151,6 +162,10 @@ impl Budgets {
                 Taking::Short(short) => short,
             };
             let late = Instant::now() >= deadline;
+            if Instant::now() >= end {
+                // They do answer, so it may not pass unpaid; and there is no reason to give.
+                return Err(ReserveError::Unavailable);
+            }
             let mut steps: Each<Option<Step>> = [None, None, None];
             for at in (0..3).filter(|&at| short[at]) {
                 let Some(entry) = &entries[at] else { continue };
@@ -179,7 +194,7 @@ impl Budgets {
                 );
                 let heard = answers(&entries);
                 // One that is given up is asked for again by the driver.
-                let _ = tokio::time::timeout_at(deadline, flights).await;
+                let _ = tokio::time::timeout_at(if late { end } else { deadline }, flights).await;
                 if answers(&entries) == heard {
                     // Whoever fails at once would be asked again at once.
                     tokio::time::sleep(SETTLING).await;
@@ -215,15 +230,16 @@ impl Budgets {
             if away && matches!(lease.verdict(need, now), Verdict::Unknown) {
                 return Step::Away;
             }
-            let (number, since) = (lease.wait(need), lease.heard());
-            *ticket = Some(Ticket { entry: Arc::clone(entry), number, since });
+            *ticket = Some(Ticket::new(entry, &mut lease, need));
             return Step::Ask(Occasion::default());
         };
+        // Whoever has waited for others is late, and knows all the same that the authority is there.
+        let unheard = lease.heard() == ticket.began;
         let why = Occasion { report: true, ..Occasion::default() };
         match lease.verdict(need, now) {
             Verdict::Denied(denials) if lease.heard() > ticket.since => Step::Deny(denials),
-            Verdict::Unknown if away => Step::Away,
-            _ if late => Step::Away,
+            Verdict::Unknown if away || late => Step::Away,
+            _ if late && unheard => Step::Away,
             Verdict::Unknown if lease.heard() > ticket.since => {
                 // Whoever sleeps lets the next one ask.
                 ticket.since = lease.heard();

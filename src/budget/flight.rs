@@ -95,6 +95,8 @@ impl Budgets {
                 return;
             }
         }
+        let error = SeedError(format!("no agreement after {LEGS} statements"));
+        self.failed(entry, &error, (self.clock)());
     }
 
     /// Has the authority count from what the ledger says.

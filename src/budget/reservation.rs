@@ -122,7 +122,8 @@ impl Reservation {
         let state = self.state.get_mut();
         for new in &mut holds {
             let Some(old) = state.holds.iter_mut().find(|old| old.target.id == new.target.id) else { continue };
-            if let Some(entry) = old.entry.take() {
+            // A budget in which nothing is set aside may have been forgotten since, and made anew for this attempt.
+            if let Some(entry) = old.entry.take().filter(|_| old.amount > Usd::ZERO) {
                 new.amount += std::mem::take(&mut old.amount);
                 new.entry = Some(entry);
                 self.budgets.lower(new, amount);

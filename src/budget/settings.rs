@@ -21,8 +21,6 @@ pub struct LeaseSettings {
     pub idle_return: i64,
     /// A node that was not heard of for so long spends nothing that is not reserved.
     pub dead_after: i64,
-    /// After so long, on top of `dead_after`, what a silent node held is written off.
-    pub write_off: i64,
 }
 
 impl Default for LeaseSettings {
@@ -84,7 +82,6 @@ impl From<&config::Lease> for LeaseSettings {
             life: ms(said.life),
             idle_return: ms(said.idle_return),
             dead_after: ms(said.dead_after),
-            write_off: ms(said.write_off),
         }
     }
 }

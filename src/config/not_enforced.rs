@@ -13,6 +13,14 @@ impl Config {
             }
         };
 
+        let (budgets, default) = (&self.budgets, super::Lease::default());
+        for (lease, place) in [
+            (&budgets.lease, "budgets.lease.write_off"),
+            (&budgets.effective_model_group_lease(), "budgets.model_group_lease.write_off"),
+        ] {
+            note(lease.write_off != default.write_off, place, "write off what other nodes held");
+        }
+
         let (ledger, ledger_default) = (&self.ledger, Ledger::default());
         note(ledger.journal_max != ledger_default.journal_max, "ledger.journal_max", "keep a journal");
         note(ledger.fsync != ledger_default.fsync, "ledger.fsync", "keep a journal");
@@ -52,7 +60,7 @@ mod tests {
     #[test]
     fn a_setting_without_effect_is_named() {
         let text = "
-budgets: {lease: {life: 6s}}
+budgets: {lease: {write_off: 20s}, model_group_lease: {write_off: 10m}}
 ledger: {journal_max: 2GiB}
 routing: {strategy: least_cost, racing: {after: 1s}}
 providers:
@@ -62,6 +70,13 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        assert_eq!(paths, ["ledger.journal_max", "routing.strategy", "routing.racing.after", "providers[1].circuit"]);
+        let expected = [
+            "budgets.lease.write_off",
+            "ledger.journal_max",
+            "routing.strategy",
+            "routing.racing.after",
+            "providers[1].circuit",
+        ];
+        assert_eq!(paths, expected);
     }
 }

@@ -38,6 +38,7 @@ impl Default for LedgerOptions {
 /// The way into the ledger.
 #[derive(Debug)]
 pub struct Ledger {
+    inc: i64,
     queue: mpsc::Sender<Entry>,
     most: usize,
     numbers: Arc<Numbers>,
@@ -97,7 +98,7 @@ impl Ledger {
             writer.run().await;
             drop(done);
         });
-        Self { queue, most, numbers: Arc::default(), stats, starts, urgency, progress, stop, abandon, ended }
+        Self { inc, queue, most, numbers: Arc::default(), stats, starts, urgency, progress, stop, abandon, ended }
     }
 
     /// A place for the record of a request that is about to be admitted; none: the database has been away for too
@@ -145,6 +146,12 @@ impl Ledger {
     pub fn window_started(&self, budget: BudgetId, started_at: i64) {
         self.starts.put(budget, started_at);
         self.urgency.wake();
+    }
+
+    /// The number of this process's life.
+    #[must_use]
+    pub const fn inc(&self) -> i64 {
+        self.inc
     }
 
     /// How the writing goes.

@@ -21,6 +21,9 @@ const DURATIONS: &[f64] =
 const OVERHEADS: &[f64] =
     &[0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 1.0];
 
+/// Seconds that a request waits for its budgets: two at most.
+const WAITS: &[f64] = &[0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0];
+
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
@@ -43,7 +46,8 @@ pub struct Metrics {
     pub tokens: IntCounterVec,
     /// Exchanges about leases by how they ended.
     pub lease_exchanges: IntCounterVec,
-    /// Time that requests waited for a lease; those that found one at hand are not counted.
+    /// Time that requests waited for leases, also when they were moved to another provider; those that found what
+    /// they needed at hand are not counted.
     pub lease_wait: Histogram,
     /// What this node holds of all budgets, in US dollars.
     pub lease_outstanding: Gauge,
@@ -99,8 +103,9 @@ impl Default for Metrics {
             lease_wait: histogram(
                 &registry,
                 "lease_wait_seconds",
-                "Time that requests waited for a lease; those that found one at hand are not counted.",
-                OVERHEADS,
+                "Time that requests waited for leases, also when they were moved to another provider; those that found \
+                 what they needed at hand are not counted.",
+                WAITS,
             ),
             lease_outstanding: float_gauge(
                 &registry,

@@ -350,7 +350,7 @@ async fn a_stream_that_costs_more_than_expected_is_counted_while_it_runs() {
         )
     };
     // 20 000 bytes are taken for 5 000 tokens: 0.25 each time.
-    let pieces = [event(&words), event(&words), event(&words), event(&words)];
+    let pieces = [&words; 5].map(|words| event(words));
     provider.then(Answer::sse(pieces).gated(&gate));
     let mut body = spending::request("red", None);
     body["stream"] = json!(true);

@@ -212,8 +212,7 @@ impl Budgets {
             if away {
                 return Step::Away;
             }
-            let (number, since) = (lease.wait(NEED), lease.heard());
-            *ticket = Some(Ticket { entry: Arc::clone(entry), number, since });
+            *ticket = Some(Ticket::new(entry, &mut lease, NEED));
             return Step::Ask(Occasion::default());
         };
         let heard = lease.heard() > ticket.since;

@@ -16,6 +16,7 @@ use super::protocol::{Answer, Incarnation, Lsn, Statement, Taken, Terms, WindowR
 use super::rules::{Rule, Rules};
 use super::settings::LeaseSettings;
 use super::terms;
+use crate::config;
 use crate::limit::{BudgetId, CountKind, Policy, Scope};
 use crate::money::Usd;
 use jiff::tz::TimeZone;
@@ -26,8 +27,8 @@ const DENIAL_LIFE: i64 = 250;
 /// The same of requests, whose places are freed one by one and asked for again at once.
 const COUNT_DENIAL_LIFE: i64 = 10;
 
-/// A node stops spending so long before others may think it dead.
-const MARGIN: i64 = 2_000;
+/// In milliseconds.
+const MARGIN: i64 = config::Lease::MARGIN.as_secs().cast_signed() * 1_000;
 
 /// One budget on this node.
 #[derive(Debug)]

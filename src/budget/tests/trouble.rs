@@ -269,3 +269,40 @@ async fn limits_that_are_edited_are_asked_for_before_anything_is_spent() {
     let lowered = edited(&first, 2, |policy| policy.windows[0].caps[0].cap = usd("1"));
     world.denial(&user_capped(&lowered), Usd::from_nanos(1)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_others_is_refused_in_the_end_however_many_are_let_through_meanwhile() {
+    let world = World::new(worst_case());
+    let plan = user_capped(&only(Window::Daily, usd("1")));
+    let _running = world.budgets.reserve(&plan, usd("0.5"), NOON).await.unwrap();
+    // Grants to others are the last that is heard of the budget, and say nothing about why there is too little.
+    let small = async {
+        for _ in 0..300 {
+            world.spend(&plan, usd("0.0001")).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(7)).await;
+        }
+    };
+    let big = async {
+        let asking = (0..20).map(|_| world.budgets.reserve(&plan, usd("0.55"), NOON));
+        futures::future::join_all(asking).await
+    };
+    for refused in tokio::join!(big, small).0 {
+        assert!(matches!(refused, Err(ReserveError::Denied(_))), "{refused:?}");
+    }
+    assert_eq!(world.budgets.stats().unenforced_violations(), 0);
+}
+
+#[tokio::test]
+async fn a_request_that_was_free_for_one_attempt_leaves_nothing_behind_where_its_budget_was_made_anew() {
+    let world = World::new(worst_case());
+    let plan = user_capped(&only(Window::Daily, usd("1")));
+    let mut reservation = world.budgets.reserve(&plan, usd("0.1"), world.time.now()).await.unwrap();
+    reservation.move_to(&plan, Usd::ZERO, world.time.now()).await.unwrap();
+    world.pass(20_000).await;
+    reservation.move_to(&plan, usd("0.2"), world.time.now()).await.unwrap();
+    assert_eq!(reservation.reserved(Axis::User), usd("0.2"));
+    drop(reservation);
+    world.pass(6_000).await;
+    assert_eq!(world.held(user(1)), Usd::ZERO);
+    assert_eq!(world.budgets.stats().outstanding(), Usd::ZERO);
+}

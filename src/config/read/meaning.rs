@@ -129,8 +129,9 @@ fn positive(value: Duration, path: Path, problems: &mut Problems) {
 }
 
 fn lease(lease: &Lease, place: &str, problems: &mut Problems) {
-    if lease.dead_after <= lease.life {
-        problems.add(Path::from(place), "is not above `life`: a node would count as dead between two exchanges");
+    if lease.dead_after <= lease.life.saturating_add(Lease::MARGIN) {
+        let message = "is not more than 2s above `life`: a node would stop spending between two exchanges";
+        problems.add(Path::from(place), message);
     }
 }
 

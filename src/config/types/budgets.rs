@@ -117,6 +117,11 @@ pub struct Lease {
     pub write_off: Duration,
 }
 
+impl Lease {
+    /// A node stops spending so long before others may think it dead.
+    pub const MARGIN: Duration = Duration::from_secs(2);
+}
+
 impl Default for Lease {
     fn default() -> Self {
         Self {

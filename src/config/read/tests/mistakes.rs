@@ -142,7 +142,7 @@ fn a_message_says_what_to_do() {
         ),
         (
             "budgets: {lease: {life: 30s}}",
-            "budgets.lease.dead_after: is not above `life`: a node would count as dead between two exchanges",
+            "budgets.lease.dead_after: is not more than 2s above `life`: a node would stop spending between two exchanges",
         ),
     ] {
         assert_eq!(error(text), expected, "{text}");
