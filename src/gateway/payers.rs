@@ -239,7 +239,7 @@ fn exceeded(
     let Denial { budget, window, used, cap, reserved, requested, boost, resets_at, source } = denied.first;
     let scope = match (budget.scope, model_group) {
         (Scope::ModelGroup(_), Some(group)) => group.name.as_str(),
-        (scope, _) => groups.scope_name(scope).unwrap_or("mainline"),
+        (scope, _) => groups.scope_name(scope).unwrap_or("a model group that was deleted"),
     };
     let axis = budget.axis.as_str();
     let of_group =

@@ -166,7 +166,7 @@ fn model_group(group: &ModelGroup) -> ExplainedGroup {
 }
 
 fn scope(groups: &Snapshot, scope: Scope) -> String {
-    groups.scope_name(scope).unwrap_or("mainline").to_owned()
+    groups.scope_name(scope).unwrap_or("a model group that was deleted").to_owned()
 }
 
 const fn model_group_id(scope: Scope) -> Option<i64> {

@@ -519,3 +519,23 @@ async fn f09_f18_f25_without_the_database_the_switch_decides_about_what_nothing_
     let row = admin.rows_of_user(unknown.user_id).await.into_iter().find(|row| row["servedModel"] == "red").unwrap();
     assert_eq!((&row["countedInUserGlobal"], &row["modelGroupId"]), (&json!(true), &json!(group)), "{row}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_database_does_not_disturb_the_first() {
+    let (provider, gateway) = gateway("worst_case").await;
+    let caller = gateway.admin().caller(json!({"limits": {"total": {"usd": 0.3}}}), json!({})).await;
+    gateway.spends(&caller, "red", 50).await;
+    let database = gateway.config()["database"]["url"].clone();
+    let mut second = Setup::new([provider.entry("upstream", &["openai_chat"])]).set("database.url", database).spawn();
+    second.ready().await;
+    for _ in 0..4 {
+        gateway.spends(&caller, "red", 50).await;
+    }
+    gateway.spends_too_much(&caller, "red", 90).await;
+    // The second reads what is spent when it first meets the budget.
+    second.spends_too_much(&caller, "red", 90).await;
+    for node in [&gateway, &second] {
+        assert!(node.metric("unenforced_violations_total").await.abs() < f64::EPSILON);
+        assert!(node.metric("lease_exchanges_total{result=\"lost\"}").await.abs() < f64::EPSILON);
+    }
+}

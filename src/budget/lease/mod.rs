@@ -311,7 +311,7 @@ impl Lease {
         self.known.as_ref().map(|known| Arc::clone(&known.windows))
     }
 
-    /// What is held and not reserved, and what was charged and not told.
+    /// What is held, with what of it is reserved; and what was charged and not told.
     pub const fn own(&self) -> (Usd, Usd) {
         (self.held, self.charges.untold())
     }
