@@ -105,7 +105,8 @@ fn configuration(
          database: {{url: 'sqlite://{data}/tollgate.db'}}\n\
          node: {{name: bench, data_dir: '{data}'}}\n\
          providers:\n\
-         - {{name: bench, dialects: [openai_chat], base_url: 'http://{upstream}', api_key: sk-upstream}}\n"
+         - {{name: bench, dialects: [openai_chat], base_url: 'http://{upstream}', api_key: sk-upstream,\n\
+         limits: {{5h: {{usd: 1000000}}, daily: {{usd: 1000000}}, total: {{usd: 9000000}}}}}}\n"
     )
 }
 
@@ -130,7 +131,13 @@ impl Ledger {
 
     /// A user and his key, with every guard on and none in the way.
     async fn new_key(&self, number: usize) -> Result<String> {
-        let guards = json!({"name": format!("bench {number}"), "rpm": 1_000_000, "maxConcurrentRequests": 100_000});
+        let limits = json!({
+            "5h": {"usd": 1_000_000}, "daily": {"usd": 1_000_000}, "weekly": {"usd": 1_000_000},
+            "monthly": {"usd": 1_000_000}, "total": {"usd": 9_000_000},
+        });
+        let guards = json!({
+            "name": format!("bench {number}"), "rpm": 1_000_000, "maxConcurrentRequests": 100_000, "limits": limits,
+        });
         let user = self.post("/users", &guards).await?;
         let id = user["id"].as_i64().context("a user without an id")?;
         let key = self.post(&format!("/users/{id}/keys"), &guards).await?;

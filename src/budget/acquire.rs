@@ -262,6 +262,7 @@ impl Budgets {
                 tracing::warn!(
                     axis = target.axis.as_str(),
                     budget = ?target.id,
+                    caps = ?target.policy.as_ref().map(|policy| caps(policy)),
                     "admitted without knowing whether the budget can pay"
                 );
                 self.stats.violation();
@@ -373,6 +374,11 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.entry.lease.lock().wait_no_longer(self.number);
     }
+}
+
+/// The caps of a budget, for the log.
+fn caps(policy: &Policy) -> Vec<String> {
+    policy.windows.iter().map(|window| format!("{} {} USD", window.window, window.base)).collect()
 }
 
 /// How many statements about these budgets were taken so far.

@@ -22,7 +22,8 @@
 //!
 //! # `expected`
 //!
-//! What such requests have used lately ([`Learnt`]), within the bounds of this one.
+//! What such requests have used lately ([`Learnt`]), within the bounds of this one. Answers are never expected to be
+//! shorter than before anything was learnt: else a few short ones would prepare a burst of long ones.
 //!
 //! # `none`
 //!
@@ -129,9 +130,11 @@ pub fn expected(request: &Inspected, terms: &Terms<'_>, learnt: &Learnt, asker: 
     }
     let bytes = request.body_bytes();
     let (most_input, most_output) = (input_once(request, terms.price).unwrap_or(u64::MAX), output(request, terms));
+    let unlearnt = UNLEARNT_OUTPUT.saturating_mul(request.candidates);
     let (input, output) = match learnt.expect(asker, bytes) {
-        Some(learnt) => (learnt.input, learnt.output),
-        None => (bytes.div_ceil(BYTES_PER_TOKEN), UNLEARNT_OUTPUT.saturating_mul(request.candidates)),
+        // Whoever asks for twenty short answers shall not be trusted with a hundred long ones at once.
+        Some(learnt) => (learnt.input, learnt.output.max(unlearnt)),
+        None => (bytes.div_ceil(BYTES_PER_TOKEN), unlearnt),
     };
     // Unless the client asks for priority it is not expected, although it may come.
     let service_tier = request.service_tier.unwrap_or(ServiceTier::Standard);

@@ -134,7 +134,10 @@ impl Meter {
             return Charge::default();
         }
         let progress = self.progress();
-        if let Some(usage) = progress.filter(|progress| progress.usage_is_final()).and_then(Progress::usage) {
+        // Text that took no tokens is no report; it would make the answer free.
+        let said_something = |usage: &Usage| !usage.has_no_tokens() || self.content_bytes() == 0;
+        let reported = progress.filter(|progress| progress.usage_is_final()).and_then(Progress::usage);
+        if let Some(usage) = reported.filter(said_something) {
             return Charge { usage, estimated: false };
         }
         let nothing_known = progress.and_then(Progress::known).is_none();

@@ -102,6 +102,12 @@ impl Usage {
         self.output.saturating_add(self.reasoning).saturating_add(self.output_audio).saturating_add(self.output_image)
     }
 
+    /// Whether it says nothing about tokens.
+    #[must_use]
+    pub const fn has_no_tokens(&self) -> bool {
+        self.input_total() == 0 && self.output_total() == 0
+    }
+
     /// Tokens of the prompt, whatever they are priced at.
     #[must_use]
     pub const fn input_total(&self) -> u64 {

@@ -471,6 +471,12 @@ async fn the_books_balance_after_any_traffic_and_a_restart() {
     gateway.signal("TERM");
     gateway.restart().await;
     assert_eq!(balance().await, Ok(books), "the same after a restart");
+    // And what is used up stays used up, for the very first request.
+    let caller = &callers[0];
+    while gateway.spend(caller, "green", 300).await.head.status == 200 {}
+    gateway.signal("TERM");
+    gateway.restart().await;
+    gateway.spends_too_much(caller, "green", 300).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

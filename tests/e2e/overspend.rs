@@ -133,6 +133,27 @@ async fn with_expected_a_cap_is_passed_by_no_more_than_the_estimates_were_wrong(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_of_many_times_the_expected_length_pass_a_cap_by_no_more_than_they_were_underestimated() {
+    let (_provider, gateway, group) = gateway("expected").await;
+    let price = json!({"inputUsdPerMillion": 1, "outputUsdPerMillion": 10, "maxOutputTokens": 50_000});
+    gateway.admin().put(&format!("/prices/{MODEL}"), &price).await;
+    // 5 000 tokens where 1 000 are expected of a model that nobody has used yet: 0.05 where 0.01 are set aside.
+    let mut passed_by = Vec::new();
+    for whose in [Whose::User, Whose::KeyForGroup] {
+        let caller = limited(gateway.admin(), whose, "total", group, CAP).await;
+        let passed = ask(&gateway, &caller, Some(5_000), REQUESTS).await;
+        let usd = gateway.admin().spent(caller.user_id, "all", passed).await;
+        println!("{whose:?}: {usd:.2} USD, {passed} of {REQUESTS} passed");
+        assert!(usd <= CAP + AT_ONCE as f64 * 0.041, "{whose:?}: {usd} USD");
+        assert!(usd >= 0.9, "{whose:?}: {usd} USD");
+        passed_by.push(usd - CAP);
+    }
+    assert!(passed_by[0] > 0.05, "this is about estimates that are too low: {passed_by:?}");
+    // Of the second key nothing is known, but of the model.
+    assert!(passed_by[1] <= 0.051, "{passed_by:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn h08_nobody_is_refused_while_the_cap_can_pay() {
     for reservation in ["expected", "worst_case"] {
         let (_provider, gateway, group) = gateway(reservation).await;
@@ -144,6 +165,9 @@ async fn h08_nobody_is_refused_while_the_cap_can_pay() {
                 assert_eq!(asked, burst, "{reservation}, {whose:?}");
             }
             assert!((gateway.admin().spent(caller.user_id, "all", 174).await - 87.0).abs() < 1e-9);
+            // What is left pays for some of the last burst.
+            let last = ask(&gateway, &caller, Some(10_000), 50).await;
+            assert!((25..=26).contains(&last), "{reservation}, {whose:?}: {last} of the 26 that 13 USD pay for");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What requests of a key to a model have used lately.
+//! What requests of a key to a model have used lately; until enough is known of the key, what all have used.
 //!
 //! Means follow the last few hundred answers. A mean alone would let a few small answers prepare a burst of large
 //! ones, so it is never believed below a quarter of the largest of the last [`WINDOW`].
@@ -15,6 +15,9 @@ const WINDOW: usize = 20;
 
 /// Answers after which the sums are halved, so that old ones fade.
 const FADE_AFTER: u32 = 256;
+
+/// Stands for all keys together: ids begin with 1.
+const ANYBODY: i64 = 0;
 
 /// Pairs of model and key that share a lock.
 const WAYS: usize = 8;
@@ -83,11 +86,17 @@ impl Learnt {
 
     /// Learns from a whole answer with the provider's own numbers. `body_bytes` is the length of the request's body.
     pub fn record(&self, asker: Asker<'_>, body_bytes: u64, usage: &Usage) {
-        self.with(asker, |seen| seen.add(body_bytes, usage.input_total(), usage.output_total()));
+        for asker in [asker, Asker { key: ANYBODY, ..asker }] {
+            self.with(asker, |seen| seen.add(body_bytes, usage.input_total(), usage.output_total()));
+        }
     }
 
-    /// What to expect; none as long as too little was seen.
+    /// What to expect: of this key, else of anybody; none as long as too little was seen.
     pub(super) fn expect(&self, asker: Asker<'_>, body_bytes: u64) -> Option<Expectation> {
+        self.expect_of(asker, body_bytes).or_else(|| self.expect_of(Asker { key: ANYBODY, ..asker }, body_bytes))
+    }
+
+    fn expect_of(&self, asker: Asker<'_>, body_bytes: u64) -> Option<Expectation> {
         let model = self.hasher.hash_one(asker.model);
         let mut bucket = self.bucket(model, asker.key).lock();
         bucket.uses += 1;

@@ -359,8 +359,10 @@ fn hold(kind: CountKind, faults: Faults, seeds: std::ops::Range<u64>, least: usi
 
 /// A run that would pass without the rule proves nothing about it.
 fn must_fail(kind: CountKind, faults: Faults) {
-    let caught = (0..100).any(|seed| Sim::new(seed, kind, 2, faults).run().is_err());
-    assert!(caught, "nothing notices: {faults:?}");
+    let caught = (0..100).find(|seed| Sim::new(*seed, kind, 2, faults).run().is_err());
+    let Some(caught) = caught else { panic!("nothing notices: {faults:?}") };
+    let control = Faults { rules: Rules::ALL, ends_after: None, ..faults };
+    assert!(Sim::new(caught, kind, 2, control).run().is_ok(), "it fails with all rules in force, too");
 }
 
 #[test]

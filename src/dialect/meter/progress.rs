@@ -31,8 +31,7 @@ impl Progress {
     /// Notes a usage. Running usage grows from chunk to chunk, so the last one counts; one without any token does not
     /// replace one that has some (some providers end a stream with zeros).
     pub fn report(&mut self, usage: Usage) {
-        let is_empty = usage.input_total() == 0 && usage.output_total() == 0 && usage.web_searches == 0;
-        if is_empty && self.reported.is_some() {
+        if usage.has_no_tokens() && usage.web_searches == 0 && self.reported.is_some() {
             return;
         }
         self.reported = Some(usage);

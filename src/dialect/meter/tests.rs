@@ -601,3 +601,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn text_that_took_no_tokens_is_estimated_not_free() {
+    let text = "word ".repeat(80);
+    let chat = |usage: &str| {
+        let choice =
+            format!(r#"{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"{text}"}}}}"#);
+        (Endpoint::ChatCompletions, JSON, format!(r#"{{"choices":[{choice}],"usage":{usage}}}"#))
+    };
+    let stream = format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\n\n\
+         data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":0,\"completion_tokens\":0}}}}\n\ndata: [DONE]\n\n"
+    );
+    let claude = format!(
+        r#"{{"type":"message","content":[{{"type":"text","text":"{text}"}}],"stop_reason":"end_turn","usage":{{"input_tokens":0,"output_tokens":0}}}}"#
+    );
+    for (endpoint, content_type, body) in [
+        chat("{}"),
+        chat(r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#),
+        (Endpoint::ChatCompletions, SSE, stream),
+        (Endpoint::Messages, JSON, claude),
+    ] {
+        let mut meter = Meter::new(endpoint, content_type, 200);
+        meter.feed(body.as_bytes());
+        meter.finish();
+        let charge = meter.charge(400);
+        assert!(charge.estimated, "{body}");
+        assert_eq!((charge.usage.input, charge.usage.output), (100, 100), "{body}");
+    }
+}
