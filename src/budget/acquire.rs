@@ -162,10 +162,6 @@ impl Budgets {
                 Taking::Short(short) => short,
             };
             let late = Instant::now() >= deadline;
-            if Instant::now() >= end {
-                // They do answer, so it may not pass unpaid; and there is no reason to give.
-                return Err(ReserveError::Unavailable);
-            }
             let mut steps: Each<Option<Step>> = [None, None, None];
             for at in (0..3).filter(|&at| short[at]) {
                 let Some(entry) = &entries[at] else { continue };
@@ -181,6 +177,11 @@ impl Budgets {
                 }
                 entries = self.entries(&targets, amount, now);
                 continue;
+            }
+            let undecided = steps.iter().flatten().any(|step| !matches!(step, Step::Deny(_)));
+            if undecided && Instant::now() >= end {
+                // They do answer, so it may not pass unpaid; and there is no reason to give.
+                return Err(ReserveError::Unavailable);
             }
             let asks = steps.each_ref().map(|step| match step {
                 Some(Step::Ask(occasion)) => Some(*occasion),
