@@ -5,10 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::admin_tokens;
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
-};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseConnection, EntityTrait, QuerySelect};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -90,10 +87,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<AdminToken>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
     params.finish()?;
-    let mut query = admin_tokens::Entity::find().order_by_asc(admin_tokens::Column::Id).limit(page.fetch());
-    if let Some(after) = page.after {
-        query = query.filter(admin_tokens::Column::Id.gt(after));
-    }
+    let query = page.by_id(admin_tokens::Entity::find(), admin_tokens::Column::Id);
     page.page(KIND, query.all(&state.db).await?, |row| row.id, |row| Ok(row.into())).map(Json)
 }
 

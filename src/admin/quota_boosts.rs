@@ -8,7 +8,7 @@ use entity::quota_boost_grants::{ActiveModel, Column, Entity, Model};
 use entity::{model_groups, users};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -159,12 +159,11 @@ pub(super) async fn list(
     let in_force = Condition::all().add(Column::StartsAt.lte(now)).add(Column::ExpiresAt.gt(now));
     let active = params.choice("active", &[("true", true), ("false", false)]);
     let filter = Condition::all()
-        .add_option(page.after.map(|after| Column::Id.gt(after)))
         .add_option(params.id("userId").map(|id| Column::UserId.eq(id)))
         .add_option(params.id("modelGroupId").map(|id| Column::ModelGroupId.eq(id)))
         .add_option(active.map(|active| if active { in_force } else { in_force.not() }));
     params.finish()?;
-    let rows = Entity::find().filter(filter).order_by_asc(Column::Id).limit(page.fetch()).all(&state.db).await?;
+    let rows = page.by_id(Entity::find().filter(filter), Column::Id).all(&state.db).await?;
     page.page(KIND, rows, |row| row.id, |row| Ok(row.into())).map(Json)
 }
 

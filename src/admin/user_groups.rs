@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use entity::{user_group_members as members, user_groups};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    IntoActiveModel, QueryFilter, QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,10 +95,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<UserGroup>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
     params.finish()?;
-    let mut query = user_groups::Entity::find().order_by_asc(user_groups::Column::Id).limit(page.fetch());
-    if let Some(after) = page.after {
-        query = query.filter(user_groups::Column::Id.gt(after));
-    }
+    let query = page.by_id(user_groups::Entity::find(), user_groups::Column::Id);
     let rows = query.all(&state.db).await?;
     let counts = counts(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: user_groups::Model| {

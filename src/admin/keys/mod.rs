@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use entity::keys;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect,
+    QuerySelect,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,13 +57,8 @@ pub(super) async fn list(
     if entity::users::Entity::find_by_id(user_id).one(&state.db).await?.is_none() {
         return Err(Problem::not_found("user"));
     }
-    let mut query = keys::Entity::find()
-        .filter(keys::Column::UserId.eq(user_id))
-        .order_by_asc(keys::Column::Id)
-        .limit(page.fetch());
-    if let Some(after) = page.after {
-        query = query.filter(keys::Column::Id.gt(after));
-    }
+    let of_user = keys::Entity::find().filter(keys::Column::UserId.eq(user_id));
+    let query = page.by_id(of_user, keys::Column::Id);
     page.page(KIND, query.all(&state.db).await?, |row| row.id, Key::show).map(Json)
 }
 

@@ -8,10 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::model_groups;
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect,
-};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, IntoActiveModel, QuerySelect};
 
 use super::audit::{self, Entry};
 use super::auth::{Admin, Viewer};
@@ -41,10 +38,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<ModelGroup>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
     params.finish()?;
-    let mut query = model_groups::Entity::find().order_by_asc(model_groups::Column::Id).limit(page.fetch());
-    if let Some(after) = page.after {
-        query = query.filter(model_groups::Column::Id.gt(after));
-    }
+    let query = page.by_id(model_groups::Entity::find(), model_groups::Column::Id);
     let rows = query.all(&state.db).await?;
     let models = of_groups(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: model_groups::Model| {

@@ -10,7 +10,7 @@ use axum::response::Response;
 use entity::model_group_limits::{Column, Entity, Model};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QuerySelect,
 };
 use utoipa::IntoParams;
 
@@ -71,11 +71,10 @@ pub(super) async fn list(
         (None, None) => None,
     };
     let filter = Condition::all()
-        .add_option(page.after.map(|after| Column::Id.gt(after)))
         .add_option(of_kind)
         .add_option(params.id("modelGroupId").map(|id| Column::ModelGroupId.eq(id)));
     params.finish()?;
-    let rows = Entity::find().filter(filter).order_by_asc(Column::Id).limit(page.fetch()).all(&state.db).await?;
+    let rows = page.by_id(Entity::find().filter(filter), Column::Id).all(&state.db).await?;
     page.page(KIND, rows, |row| row.id, |row| ModelLimit::show(&row)).map(Json)
 }
 

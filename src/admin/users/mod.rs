@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect,
+    QuerySelect,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -40,10 +40,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<User>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
     params.finish()?;
-    let mut query = users::Entity::find().order_by_asc(users::Column::Id).limit(page.fetch());
-    if let Some(after) = page.after {
-        query = query.filter(users::Column::Id.gt(after));
-    }
+    let query = page.by_id(users::Entity::find(), users::Column::Id);
     let rows = query.all(&state.db).await?;
     let groups = memberships::of_users(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: users::Model| {
