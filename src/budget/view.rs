@@ -156,7 +156,7 @@ fn view_of(budget: BudgetId, lease: &Lease, now: i64) -> Option<BudgetView> {
             window: policy.window,
             mode: policy.mode,
             cap,
-            boost: (cap - policy.base).max(Usd::ZERO),
+            boost: policy.boost_at(now),
             source: policy.source,
             used,
             reserved,

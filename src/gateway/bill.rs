@@ -355,7 +355,10 @@ impl Observer for Tab {
         self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if let Some(meter) = self.meter.lock().as_mut() {
             meter.feed(piece);
-            self.raise(meter);
+            // What is whole is settled next.
+            if !meter.is_complete() {
+                self.raise(meter);
+            }
         }
     }
 
