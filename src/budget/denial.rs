@@ -31,9 +31,10 @@ pub struct Denial {
 
 impl Denial {
     /// Whether the money is there, and only set aside by requests that may turn out to cost less: worth a moment's wait.
+    /// Places of requests are not: they are taken until the requests end.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        self.used + self.requested <= self.cap
+        !self.window.is_count() && self.used + self.requested <= self.cap
     }
 }
 

@@ -1,5 +1,6 @@
 //! Asking the authority about one budget: statement, answer, and seeding when it knows too little.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -40,6 +41,21 @@ impl Drop for Landing<'_> {
 }
 
 impl Budgets {
+    /// Takes part in the flight that is under way, or makes one.
+    pub(super) async fn ask(&self, entry: &Arc<Entry>, occasion: Occasion) {
+        let mut landed = pin!(entry.landed.notified());
+        landed.as_mut().enable();
+        let leads = {
+            let mut lease = entry.lease.lock();
+            !std::mem::replace(&mut lease.flying, true)
+        };
+        if leads {
+            self.fly(entry, occasion).await;
+        } else {
+            landed.await;
+        }
+    }
+
     /// Flies until all is said. The caller has marked the lease as flying.
     pub(super) async fn fly(&self, entry: &Arc<Entry>, occasion: Occasion) {
         let held = entry.lease.lock().own().0;

@@ -18,6 +18,7 @@ mod memory;
 mod plan;
 mod protocol;
 mod reservation;
+mod reserve;
 mod rules;
 mod seeds;
 mod settings;

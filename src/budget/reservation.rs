@@ -118,7 +118,7 @@ impl Reservation {
     pub async fn move_to(&mut self, plan: &Plan, amount: Usd, now: i64) -> Result<(), ReserveError> {
         let amount = self.budgets.to_set_aside(amount);
         let had = self.state.get_mut().holds.each_ref().map(|hold| (hold.target.id, hold.amount));
-        let mut holds = Box::pin(self.budgets.acquire(plan, amount, &had, now)).await?;
+        let mut holds = Box::pin(self.budgets.set_aside(plan, amount, Some(&had), now)).await?;
         let state = self.state.get_mut();
         for new in &mut holds {
             let Some(old) = state.holds.iter_mut().find(|old| old.target.id == new.target.id) else { continue };

@@ -3,22 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::ask::{Each, ONE};
+use super::ask::ONE;
 use crate::budget::Budgets;
-use crate::budget::table::Entry;
+use crate::budget::acquire::Entries;
 use crate::limit::{CountKind, Scope};
 
 /// What an admitted request has set aside of each limit. Dropped, it gives back what is not spent.
 pub(in crate::budget) struct Held {
     budgets: Arc<Budgets>,
-    entries: Each<Option<Arc<Entry>>>,
+    entries: Entries,
     at: i64,
     /// An authority could not be asked: this node decides alone.
     pub blindly: bool,
 }
 
 impl Held {
-    pub const fn new(budgets: Arc<Budgets>, entries: Each<Option<Arc<Entry>>>, at: i64, blindly: bool) -> Self {
+    pub const fn new(budgets: Arc<Budgets>, entries: Entries, at: i64, blindly: bool) -> Self {
         Self { budgets, entries, at, blindly }
     }
 

@@ -92,7 +92,7 @@ impl Counts {
         self.own.check(subject, now)?;
         let held = match leases.try_count(&wants, now) {
             Some(held) => held,
-            None => Box::pin(leases.count(&wants, now)).await?,
+            None => Box::pin(leases.count(wants, now)).await?,
         };
         let own = if held.blindly { self.own.admit(subject, now)? } else { self.own.record(subject, now) };
         Ok(CountGuard { own, held: Some(held) })
