@@ -1,6 +1,7 @@
 //! Puts the parts together: database, prices, directory, ledger, Pingora's server, admin, metrics, signals.
 
-pub(crate) mod budgets;
+mod app;
+mod budgets;
 mod demo;
 mod desk;
 mod listeners;
@@ -14,31 +15,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
-use pingora_limits::inflight::Inflight;
 use pingora_proxy::ProxyServiceBuilder;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::Signal;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::Counts;
-use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
-use crate::directory::{self, Authenticator, Directory, FloodGuard, LimitKeeper, ProvisionError};
-use crate::gateway::{App, Gateway, InFlightCount, Live, OpenTabs, door};
-use crate::ledger::{self, Ledger, LedgerOptions};
-use crate::pricing::AppliedJson;
-use crate::provider::{Catalogue, CatalogueError, ProviderEvents};
+use crate::directory::{self, ProvisionError};
+use crate::gateway::{App, Gateway, Live, door};
+use crate::provider::{Catalogue, CatalogueError};
 use crate::store::{self, StoreError};
-use crate::telemetry::{self, Metrics};
-use crate::upstream::{Connector, DrainLimits, Resolver};
+use crate::telemetry;
+use crate::upstream::Connector;
 
 pub use desk::BudgetDesk;
 pub use prices::PriceKeeper;
@@ -47,18 +41,12 @@ pub use reload::{DEFAULT_FILE as DEFAULT_CONFIG, environment};
 /// Attempts of one request, over all providers; Pingora stops there.
 const MAX_ATTEMPTS: usize = 100;
 
-/// Answers that are read on at once after their clients have left.
-const MAX_DRAINS: usize = 4_096;
-
 /// Idle connections to providers that are kept, in all.
 const UPSTREAM_POOL: usize = 1_024;
 
 /// What one read from a client takes at most. Pingora's 64 KiB would make most of what a stream costs in memory;
 /// large bodies come in more, smaller reads.
 const CLIENT_READ_BUFFER: usize = 8 * 1_024;
-
-/// Pairs of model and key whose use is remembered, for what requests set aside: some 4 MB.
-const LEARNT_PAIRS: usize = 8_192;
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -167,43 +155,13 @@ async fn start(
 ) -> Result<Arc<App>, StartError> {
     let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
     store::migrate(&db).await?;
-    let metrics = Arc::new(Metrics::default());
     let prices = PriceKeeper::start(db.clone(), &config).await?;
     let catalogue = Catalogue::new(&config.providers).map_err(StartError::Providers)?;
-    let directory = Directory::new(db.clone(), now_ms());
-    let limits = LimitKeeper::start(db.clone(), now_ms()).await;
-    let alone = config.redis.is_none();
-    let inc = ledger::begin_life(&db, &config.node.name, alone, now_ms()).await.map_err(StoreError::from)?;
-    let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
-    let (seeds, budgets) = budgets::start(&db, inc, &ledger, &config, life.stop.clone());
-    let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;
     let metrics_listener = listeners::bind(&config.server.metrics, "server.metrics")?;
-    let app = Arc::new(App {
-        prices: prices.handle(),
-        authenticator: Authenticator::new(directory.clone()),
-        directory,
-        limits,
-        no_groups: Arc::default(),
-        budgets,
-        seeds,
-        learnt: Learnt::new(LEARNT_PAIRS),
-        flood_guard: FloodGuard::new(),
-        applied_json: AppliedJson::default(),
-        open_tabs: OpenTabs::default(),
-        counts: Counts::alone(),
-        ledger,
-        metrics: Arc::clone(&metrics),
-        provider_events: Arc::new(ProviderEvents::default()),
-        resolver: Resolver::default(),
-        provider_load: Inflight::new(),
-        large_bodies: Semaphore::new(cores()),
-        drain_load: Inflight::new(),
-        in_flight: InFlightCount::default(),
-        drain: Arc::new(ArcSwap::from_pointee(drain)),
-        live: ArcSwap::from_pointee(Live { catalogue, config }),
-    });
+    let app = App::start(&db, Live { config, catalogue }, prices.handle(), life.stop.clone());
+    let app = app.await.map_err(StoreError::from)?;
     let first_token = directory::create_first_admin_token(&db, now_ms()).await.map_err(StartError::provision)?;
     let first_token = first_token.map(|(_, secret)| secret.expose().to_owned());
     if let Some(token) = &first_token {

@@ -25,13 +25,13 @@ mod judge;
 mod meter;
 mod models;
 mod open_tabs;
-#[cfg(test)]
-mod panics;
 mod payers;
 mod reply;
 mod route;
 mod send;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::ledger::{Ledger, LedgerSeeds};
 
 /// Starts with nothing known: each budget is read from the ledger when it is first used.
-pub(crate) fn start(
+pub(super) fn start(
     db: &DatabaseConnection,
     inc: Incarnation,
     ledger: &Arc<Ledger>,

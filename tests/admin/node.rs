@@ -1,26 +1,16 @@
 //! The parts of a node that decide about requests, over the database of a test.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use entity::usage_rollup_minute;
-use pingora_limits::inflight::Inflight;
 use sea_orm::{ActiveValue::Set, DatabaseConnection, EntityTrait};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tollgate::budget::estimate::Learnt;
-use tollgate::budget::{BudgetSettings, Budgets, Clock, Counts, MemoryAuthority, Seeds};
 use tollgate::clock::now_ms;
-use tollgate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
-use tollgate::gateway::{App, InFlightCount, Live, OpenTabs};
-use tollgate::ledger::{self, Ledger, LedgerOptions, LedgerSeeds};
-use tollgate::pricing::{AppliedJson, Price, PriceBook, Prices};
-use tollgate::provider::{Catalogue, ProviderEvents};
-use tollgate::telemetry::Metrics;
-use tollgate::upstream::{DrainLimits, Resolver};
+use tollgate::gateway::{App, Live};
+use tollgate::pricing::{Price, PriceBook, Prices};
+use tollgate::provider::Catalogue;
 
 const CONFIG: &str = "
 providers:
@@ -35,45 +25,12 @@ providers:
 pub async fn start(db: &DatabaseConnection) -> Arc<App> {
     let config = tollgate::config::parse(CONFIG, Path::new("."), &|_| None).unwrap();
     let catalogue = Catalogue::new(&config.providers).ok().unwrap();
-    let inc = ledger::begin_life(db, "test", true, now_ms()).await.unwrap();
-    let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
-    let clock: Clock = Arc::new(now_ms);
-    let seeds = Arc::new(LedgerSeeds::new(db.clone(), Arc::clone(&ledger)));
-    seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
-    let authority = Arc::new(MemoryAuthority::new(Arc::clone(&clock), 0));
-    let settings = BudgetSettings::from(&config.budgets);
-    let budgets = Budgets::new(inc, authority, Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
-    tokio::spawn(Arc::clone(&budgets).run(CancellationToken::new()));
     let price: Price =
         serde_json::from_value(serde_json::json!({"inputUsdPerMillion": 1000, "outputUsdPerMillion": 1000})).unwrap();
     let price = Arc::new(price);
     let prices: Prices = ["m1", "m2"].map(|model| (model.to_owned(), Arc::clone(&price))).into_iter().collect();
-    let directory = Directory::new(db.clone(), now_ms());
-    let drain = DrainLimits { time: Duration::from_secs(1), slots: Arc::new(Semaphore::new(1)) };
-    Arc::new(App {
-        prices: Arc::new(ArcSwap::from_pointee(PriceBook::new(&BTreeMap::new(), &prices))),
-        authenticator: Authenticator::new(directory.clone()),
-        directory,
-        limits: LimitKeeper::start(db.clone(), now_ms()).await,
-        no_groups: Arc::default(),
-        budgets,
-        seeds,
-        learnt: Learnt::new(16),
-        flood_guard: FloodGuard::new(),
-        applied_json: AppliedJson::default(),
-        open_tabs: OpenTabs::default(),
-        counts: Counts::alone(),
-        ledger,
-        metrics: Arc::new(Metrics::default()),
-        provider_events: Arc::new(ProviderEvents::default()),
-        resolver: Resolver::default(),
-        provider_load: Inflight::new(),
-        large_bodies: Semaphore::new(1),
-        drain_load: Inflight::new(),
-        in_flight: InFlightCount::default(),
-        drain: Arc::new(ArcSwap::from_pointee(drain)),
-        live: ArcSwap::from_pointee(Live { catalogue, config }),
-    })
+    let prices = Arc::new(ArcSwap::from_pointee(PriceBook::new(&Prices::new(), &prices)));
+    App::start(db, Live { catalogue, config }, prices, CancellationToken::new()).await.unwrap()
 }
 
 /// What was spent a moment ago, as the ledger adds it up: on a model group (by id; 0: none), so many dollars, counted

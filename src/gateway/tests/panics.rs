@@ -7,36 +7,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use bytes::Bytes;
 use parking_lot::Mutex;
-use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::server::configuration::ServerConf;
 use pingora::services::Service;
-use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, Result};
-use pingora_limits::inflight::Inflight;
-use pingora_proxy::{FailToProxy, ProxyHttp, ProxyServiceBuilder, Session};
+use pingora_proxy::ProxyServiceBuilder;
 use sea_orm::{DatabaseConnection, EntityTrait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::admit::unpanicked;
-use super::app::{App, InFlightCount, Live};
-use super::context::RequestContext;
-use super::{Gateway, OpenTabs};
-use crate::budget::Counts;
-use crate::budget::estimate::Learnt;
+use super::panicking::{Panicking, Stage};
 use crate::clock::now_ms;
-use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper, NewKey, NewUser, create_key, create_user};
-use crate::ledger::{self, Ledger, LedgerOptions};
-use crate::pricing::{AppliedJson, PriceBook, Prices};
-use crate::provider::{Catalogue, ProviderEvents};
-use crate::server::budgets;
-use crate::telemetry::Metrics;
-use crate::upstream::{Connector, DrainLimits, Resolver};
+use crate::directory::{NewKey, NewUser, create_key, create_user};
+use crate::gateway::{App, Gateway, Live};
+use crate::pricing::{PriceBook, Prices};
+use crate::provider::Catalogue;
+use crate::upstream::Connector;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -46,137 +33,6 @@ const WHOLE: [&str; 2] = [
      {\"choices\":[{\"finish_reason\":\"stop\"}],",
     "\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":5}}",
 ];
-
-/// Where a request may meet a panic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// At the end of `request_filter`, where everything is known and nothing is sent.
-    Admit,
-    /// The same, outside of what is caught there.
-    Admitted,
-    Route,
-    Send,
-    Judge,
-    Head,
-    Body,
-    LastByte,
-    Close,
-}
-
-/// The gateway; the stage that is armed panics, once.
-struct Panicking {
-    gateway: Gateway,
-    armed: Arc<Mutex<Option<Stage>>>,
-}
-
-impl Panicking {
-    fn reach(&self, stage: Stage) {
-        let armed = self.armed.lock().take_if(|armed| *armed == stage);
-        assert_eq!(armed, None, "the test wants a panic here");
-    }
-}
-
-#[async_trait]
-impl ProxyHttp for Panicking {
-    type CTX = RequestContext;
-
-    fn new_ctx(&self) -> Self::CTX {
-        self.gateway.new_ctx()
-    }
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
-        if *self.armed.lock() != Some(Stage::Admit) {
-            let answered = self.gateway.request_filter(session, ctx).await;
-            self.reach(Stage::Admitted);
-            return answered;
-        }
-        let outcome = unpanicked(async {
-            let next = self.gateway.examine(session, ctx).await;
-            self.reach(Stage::Admit);
-            next
-        });
-        let outcome = outcome.await;
-        self.gateway.conclude(session, ctx, outcome).await
-    }
-
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        let peer = self.gateway.upstream_peer(session, ctx).await;
-        self.reach(Stage::Route);
-        peer
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        upstream: &mut RequestHeader,
-        ctx: &mut Self::CTX,
-    ) -> Result<()> {
-        let sent = self.gateway.upstream_request_filter(session, upstream, ctx).await;
-        self.reach(Stage::Send);
-        sent
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        ctx: &mut Self::CTX,
-    ) -> Result<()> {
-        self.reach(Stage::Judge);
-        self.gateway.upstream_response_filter(session, head, ctx).await
-    }
-
-    fn fail_to_connect(
-        &self,
-        session: &mut Session,
-        peer: &HttpPeer,
-        ctx: &mut Self::CTX,
-        error: Box<Error>,
-    ) -> Box<Error> {
-        self.gateway.fail_to_connect(session, peer, ctx, error)
-    }
-
-    fn error_while_proxy(
-        &self,
-        peer: &HttpPeer,
-        session: &mut Session,
-        error: Box<Error>,
-        ctx: &mut Self::CTX,
-        reused: bool,
-    ) -> Box<Error> {
-        self.gateway.error_while_proxy(peer, session, error, ctx, reused)
-    }
-
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Self::CTX) -> FailToProxy {
-        self.gateway.fail_to_proxy(session, error, ctx).await
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        ctx: &mut Self::CTX,
-    ) -> Result<()> {
-        self.reach(Stage::Head);
-        self.gateway.response_filter(session, head, ctx).await
-    }
-
-    fn response_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        ctx: &mut Self::CTX,
-    ) -> Result<Option<Duration>> {
-        self.reach(if end { Stage::LastByte } else { Stage::Body });
-        self.gateway.response_body_filter(session, body, end, ctx)
-    }
-
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
-        self.reach(Stage::Close);
-        self.gateway.logging(session, error, ctx).await;
-    }
-}
 
 /// A running gateway before a provider, for a key that may make one request at a time.
 struct Node {
@@ -209,35 +65,9 @@ impl Node {
         let user = create_user(&db, NewUser::named("ada"), now_ms()).await.unwrap();
         let key = NewKey { max_concurrent_requests: Some(1), ..NewKey::named("laptop") };
         let (_, secret) = create_key(&db, user.id, key, now_ms()).await.unwrap();
-        let directory = Directory::new(db.clone(), now_ms());
-        let drain = DrainLimits { time: SOON, slots: Arc::new(Semaphore::new(8)) };
-        let inc = ledger::begin_life(&db, "test", true, now_ms()).await.unwrap();
-        let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
-        let (seeds, budgets) = budgets::start(&db, inc, &ledger, &config, CancellationToken::new());
-        let app = Arc::new(App {
-            prices: Arc::new(ArcSwap::from_pointee(PriceBook::new(&Prices::new(), &Prices::new()))),
-            authenticator: Authenticator::new(directory.clone()),
-            directory,
-            flood_guard: FloodGuard::new(),
-            applied_json: AppliedJson::default(),
-            open_tabs: OpenTabs::default(),
-            counts: Counts::alone(),
-            ledger,
-            limits: LimitKeeper::start(db.clone(), now_ms()).await,
-            no_groups: Arc::default(),
-            budgets,
-            seeds,
-            learnt: Learnt::new(8),
-            metrics: Arc::new(Metrics::default()),
-            provider_events: Arc::new(ProviderEvents::default()),
-            resolver: Resolver::default(),
-            provider_load: Inflight::new(),
-            large_bodies: Semaphore::new(1),
-            drain_load: Inflight::new(),
-            in_flight: InFlightCount::default(),
-            drain: Arc::new(ArcSwap::from_pointee(drain)),
-            live: ArcSwap::from_pointee(Live { catalogue: Catalogue::new(&config.providers).ok().unwrap(), config }),
-        });
+        let live = Live { catalogue: Catalogue::new(&config.providers).ok().unwrap(), config };
+        let prices = Arc::new(ArcSwap::from_pointee(PriceBook::new(&Prices::new(), &Prices::new())));
+        let app = App::start(&db, live, prices, CancellationToken::new()).await.unwrap();
         let armed = Arc::new(Mutex::new(None));
         let conf = Arc::new(ServerConf::default());
         let panicking = Panicking { gateway: Gateway::new(Arc::clone(&app)), armed: Arc::clone(&armed) };

@@ -1,0 +1,4 @@
+//! The gateway itself, with the clients and providers of a test.
+
+mod panicking;
+mod panics;

@@ -1,0 +1,71 @@
+//! Makes the parts of a node that requests use.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pingora_limits::inflight::Inflight;
+use sea_orm::{DatabaseConnection, DbErr};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{budgets, cores};
+use crate::budget::Counts;
+use crate::budget::estimate::Learnt;
+use crate::clock::now_ms;
+use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
+use crate::gateway::{App, InFlightCount, Live, OpenTabs};
+use crate::ledger::{self, Ledger, LedgerOptions};
+use crate::pricing::{AppliedJson, PriceBook};
+use crate::upstream::{DrainLimits, Resolver};
+
+/// Answers that are read on at once after their clients have left.
+const MAX_DRAINS: usize = 4_096;
+
+/// Pairs of model and key whose use is remembered, for what requests set aside: some 4 MB.
+const LEARNT_PAIRS: usize = 8_192;
+
+impl App {
+    /// Begins a life of the node on a database that is at its schema; what goes on beside requests ends with `stop`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn start(
+        db: &DatabaseConnection,
+        live: Live,
+        prices: Arc<ArcSwap<PriceBook>>,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, DbErr> {
+        let config = &live.config;
+        let directory = Directory::new(db.clone(), now_ms());
+        let limits = LimitKeeper::start(db.clone(), now_ms()).await;
+        let alone = config.redis.is_none();
+        let inc = ledger::begin_life(db, &config.node.name, alone, now_ms()).await?;
+        let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
+        let (seeds, budgets) = budgets::start(db, inc, &ledger, config, stop);
+        let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
+        Ok(Arc::new(Self {
+            prices,
+            authenticator: Authenticator::new(directory.clone()),
+            directory,
+            limits,
+            no_groups: Arc::default(),
+            budgets,
+            seeds,
+            learnt: Learnt::new(LEARNT_PAIRS),
+            flood_guard: FloodGuard::new(),
+            applied_json: AppliedJson::default(),
+            open_tabs: OpenTabs::default(),
+            counts: Counts::alone(),
+            ledger,
+            metrics: Arc::default(),
+            provider_events: Arc::default(),
+            resolver: Resolver::default(),
+            provider_load: Inflight::new(),
+            large_bodies: Semaphore::new(cores()),
+            drain_load: Inflight::new(),
+            in_flight: InFlightCount::default(),
+            drain: Arc::new(ArcSwap::from_pointee(drain)),
+            live: ArcSwap::from_pointee(live),
+        }))
+    }
+}
