@@ -5,24 +5,23 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::admin_tokens;
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseConnection, EntityTrait, QuerySelect};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseConnection, EntityTrait};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AdminState;
-use super::audit::{self, Entry};
 use super::auth::{Actor, Admin, COMMAND_LINE, ENVIRONMENT_ACTOR, Role};
 use super::extract::{Id, IfMatch, Params, Payload};
-use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::{Code, Problem};
-use super::store::{begin, name_taken};
+use super::store::{Once, Write, name_taken};
 use super::time::Instant;
-use super::users::with_etag;
 use super::validate::{self, Check};
 use crate::directory::Secret;
 
 const KIND: &str = "admin_token";
+const NAME: &str = "admin token";
 /// Tokens are created and deleted, never changed.
 const VERSION: i64 = 1;
 
@@ -107,18 +106,15 @@ pub(super) async fn create(
     let name = token_name(&fields.name)?;
     let now = state.now();
     let (row, secret) = new_token(name, fields.role, now);
-    let txn = begin(&state.db).await?;
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
-    let token = AdminToken::from(row.insert(&txn).await.map_err(name_taken("admin token"))?);
-    let entry = Entry { action: "create", object_type: KIND, object_id: &token.id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&AdminToken>, Some(&token)).await?;
+    let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);
+    write.record("create", KIND, token.id, None::<&AdminToken>, Some(&token)).await?;
     let without_secret = Answer::created(format!("/api/v1/admin-tokens/{}", token.id), VERSION, &token)?;
     let answer = without_secret.with_body(&AdminTokenWithSecret { token, secret: secret.expose().to_owned() })?;
-    without_secret.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&without_secret).await?;
     state.auth.tokens.forget().await;
     Ok(answer.into_response())
 }
@@ -130,11 +126,10 @@ pub(super) async fn create(
 pub async fn create_admin_token(db: &DatabaseConnection, name: &str, role: Role, now: i64) -> Result<Secret, Problem> {
     let (row, secret) = new_token(token_name(name)?, role, now);
     let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin };
-    let txn = begin(db).await?;
-    let token = AdminToken::from(row.insert(&txn).await.map_err(name_taken("admin token"))?);
-    let entry = Entry { action: "create", object_type: KIND, object_id: &token.id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&AdminToken>, Some(&token)).await?;
-    txn.commit().await?;
+    let write = Write::begin(db, actor, now).await?;
+    let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);
+    write.record("create", KIND, token.id, None::<&AdminToken>, Some(&token)).await?;
+    write.commit().await?;
     Ok(secret)
 }
 
@@ -167,7 +162,7 @@ fn new_token(name: String, role: Role, now: i64) -> (admin_tokens::ActiveModel, 
     responses((status = 200, description = "The token.", body = AdminToken)))]
 pub(super) async fn get(_: Admin, State(state): State<AdminState>, Id(id): Id) -> Result<Response, Problem> {
     let row = admin_tokens::Entity::find_by_id(id).one(&state.db).await?;
-    let row = row.ok_or_else(|| Problem::not_found("admin token"))?;
+    let row = row.ok_or_else(|| Problem::not_found(NAME))?;
     Ok(with_etag(VERSION, &AdminToken::from(row)))
 }
 
@@ -181,15 +176,12 @@ pub(super) async fn delete(
     Id(id): Id,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let row = admin_tokens::Entity::find_by_id(id).lock_exclusive().one(&txn).await?;
-    let before = AdminToken::from(row.ok_or_else(|| Problem::not_found("admin token"))?);
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let before = AdminToken::from(write.lock(admin_tokens::Entity::find_by_id(id), NAME).await?);
     if_match.check(VERSION)?;
-    admin_tokens::Entity::delete_by_id(id).exec(&txn).await?;
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&AdminToken>).await?;
-    txn.commit().await?;
+    admin_tokens::Entity::delete_by_id(id).exec(&write.txn).await?;
+    write.record("delete", KIND, id, Some(&before), None::<&AdminToken>).await?;
+    write.commit().await?;
     state.auth.tokens.forget().await;
     Ok(StatusCode::NO_CONTENT)
 }

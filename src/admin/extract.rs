@@ -5,6 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -190,7 +191,7 @@ impl<const MAX: usize> Payload<MAX> {
 ///
 /// # Errors
 /// The path of the field that is wrong, and why.
-pub fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     // To serde an array is a struct too, with its fields in their order.
     if !value.is_object() {
         return Err(Problem::invalid("", "invalid_type", "must be a JSON object"));
@@ -210,10 +211,20 @@ pub fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     })
 }
 
+/// What a JSON Merge Patch makes of the fields of an object.
+///
+/// # Errors
+/// The path of the field that is wrong, and why.
+pub fn patched<T: Serialize + DeserializeOwned>(fields: &T, patch: Value) -> Result<T, Problem> {
+    let mut fields = serde_json::to_value(fields).map_err(|error| Problem::internal(&error))?;
+    merge_patch(&mut fields, patch);
+    object(fields)
+}
+
 /// Changes `target` by a JSON Merge Patch (RFC 7396), with one difference that the reader of the result makes up for:
 /// `null` is written instead of removing the field, so that a name that does not exist and a field that cannot be
 /// without a value are still seen and refused.
-pub fn merge_patch(target: &mut Value, patch: Value) {
+fn merge_patch(target: &mut Value, patch: Value) {
     match (target, patch) {
         (Value::Object(target), Value::Object(patch)) => {
             for (name, value) in patch {

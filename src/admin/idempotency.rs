@@ -4,6 +4,7 @@
 //! with the same key waits in the database until the first has committed (and then gets its answer) or has been
 //! rolled back (and then does the work itself), on whichever node it arrives. Refusals are not remembered.
 
+use axum::Json;
 use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -62,10 +63,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 /// What became of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// There is no key: do the work.
-    Unkeyed,
-    /// The key is ours until the transaction ends: do the work and remember the answer under this id.
-    Claimed(String),
+    /// Do the work. A key, if there is one, is ours until the transaction ends: remember the answer under this id.
+    Ours(Option<String>),
     /// The work was done before; this is the answer.
     Replay(Response),
 }
@@ -82,7 +81,7 @@ impl IdempotencyKey {
         body: &[u8],
         now: i64,
     ) -> Result<Claim, Problem> {
-        let Some(key) = &self.key else { return Ok(Claim::Unkeyed) };
+        let Some(key) = &self.key else { return Ok(Claim::Ours(None)) };
         let id = hash(&[actor.name.as_bytes(), self.target.as_bytes(), key.as_bytes()]);
         let body_hash = hash(&[body]);
         // An answer that is too old does not count, whether or not it has been swept away yet.
@@ -100,7 +99,7 @@ impl IdempotencyKey {
         };
         let on_conflict = OnConflict::column(Column::Id).do_nothing().to_owned();
         if Entity::insert(row).on_conflict(on_conflict).exec_without_returning(txn).await? > 0 {
-            return Ok(Claim::Claimed(id));
+            return Ok(Claim::Ours(Some(id)));
         }
         let Some(row) = Entity::find_by_id(id).one(txn).await? else {
             return Err(Problem::internal(&"an idempotency key vanished while it was used"));
@@ -157,12 +156,11 @@ impl Answer {
         Ok(Self { status: self.status, location: self.location.clone(), version: self.version, body: raw(body)? })
     }
 
-    /// Keeps the answer for later claims of the same key. It must not have secrets in it.
+    /// Keeps the answer for later claims of the key with this id. It must not have secrets in it.
     ///
     /// # Errors
     /// The database refused.
-    pub async fn remember(&self, txn: &DatabaseTransaction, claim: Claim) -> Result<(), Problem> {
-        let Claim::Claimed(id) = claim else { return Ok(()) };
+    pub async fn remember(&self, txn: &DatabaseTransaction, id: String) -> Result<(), Problem> {
         let answer = serde_json::to_string(self).map_err(|error| Problem::internal(&error))?;
         let row = ActiveModel {
             id: Set(id),
@@ -191,9 +189,13 @@ impl IntoResponse for Answer {
 }
 
 /// The `ETag` of an object at a version.
-#[must_use]
-pub fn etag(version: i64) -> HeaderValue {
+fn etag(version: i64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// An object with its version as `ETag`.
+pub fn with_etag<T: Serialize>(version: i64, body: &T) -> Response {
+    ([(header::ETAG, etag(version))], Json(body)).into_response()
 }
 
 /// SHA-256 in hex; where one part ends and the next begins counts.

@@ -1,7 +1,6 @@
 //! The REST API, `/api/v1` on the admin address: one file per family of endpoints, and beside them what all share.
 
 mod admin_tokens;
-mod audit;
 mod audit_logs;
 mod auth;
 mod budgets;

@@ -16,14 +16,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
-use super::audit::{self, Entry};
 use super::auth::{Actor, Admin, COMMAND_LINE, Role, Viewer};
 use super::extract::{IfMatch, Name, Params, Payload};
-use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::{Code, InvalidParam, Problem};
-use super::store::begin;
-use super::users::with_etag;
+use super::store::{Once, Write};
 use crate::pricing::{ImportReport, Imported, MAX_IMPORT_BYTES, Price, PriceBook, PriceSource, import};
 
 const KIND: &str = "price";
@@ -123,20 +121,20 @@ pub(super) async fn put(
         let wrong = errors.into_iter().map(|error| InvalidParam::new(error.path, "invalid", error.message));
         Problem::validation(wrong.collect())
     })?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let replaced = Entity::find_by_id(&model).lock_exclusive().one(&txn).await?.map(ModelPrice::kept).transpose()?;
-    write(&txn, [(&model, &price)], now).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let replaced =
+        Entity::find_by_id(&model).lock_exclusive().one(&write.txn).await?.map(ModelPrice::kept).transpose()?;
+    set(&write.txn, [(&model, &price)], write.now).await?;
     // The row is ours now, and its version counts this write: also when another one created it at the same time.
-    let row = Entity::find_by_id(&model).one(&txn).await?.ok_or_else(|| Problem::internal(&"a price vanished"))?;
+    let row =
+        Entity::find_by_id(&model).one(&write.txn).await?.ok_or_else(|| Problem::internal(&"a price vanished"))?;
     let before = row.version - 1;
     if_match.check(before)?;
     let old = replaced.or_else(|| ModelPrice::in_force(&(state.prices)(), &model));
     let after = ModelPrice { model, source: PriceSource::Rest, version: row.version, price };
     let action = if before == NEVER_WRITTEN { "create" } else { "update" };
-    let entry = Entry { action, object_type: KIND, object_id: &after.model };
-    audit::record(&txn, &actor, now, entry, old.as_ref(), Some(&after)).await?;
-    txn.commit().await?;
+    write.record(action, KIND, &after.model, old.as_ref(), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.prices().await;
     if before == NEVER_WRITTEN {
         return Ok(Answer::created(location(&after.model), after.version, &after)?.into_response());
@@ -157,20 +155,18 @@ pub(super) async fn delete(
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let model = model_name(&model)?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let Some(row) = Entity::find_by_id(&model).lock_exclusive().one(&txn).await? else {
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let Some(row) = Entity::find_by_id(&model).lock_exclusive().one(&write.txn).await? else {
         return Err(match (state.prices)().entry(&model) {
             Some(_) => Problem::new(Code::Conflict, "This price was not set over REST; set another one instead."),
             None => Problem::not_found(KIND),
         });
     };
     if_match.check(row.version)?;
-    Entity::delete_by_id(&model).exec(&txn).await?;
+    Entity::delete_by_id(&model).exec(&write.txn).await?;
     let before = ModelPrice::kept(row)?;
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &before.model };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&ModelPrice>).await?;
-    txn.commit().await?;
+    write.record("delete", KIND, &before.model, Some(&before), None::<&ModelPrice>).await?;
+    write.commit().await?;
     state.invalidate.prices().await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -194,18 +190,14 @@ pub(super) async fn import_list(
         .await
         .map_err(|error| Problem::internal(&error))?
         .map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, state.now(), &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
-    write(&txn, imported.prices.iter().map(|(model, price)| (model, &**price)), now).await?;
-    let entry = Entry { action: "import", object_type: KIND, object_id: "*" };
-    audit::record(&txn, &actor, now, entry, None::<&()>, Some(&imported.report)).await?;
+    set(&write.txn, imported.prices.iter().map(|(model, price)| (model, &**price)), write.now).await?;
+    write.record("import", KIND, "*", None::<&()>, Some(&imported.report)).await?;
     let answer = Answer::done(None, &imported.report)?;
-    answer.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&answer).await?;
     state.invalidate.prices().await;
     Ok(answer.into_response())
 }
@@ -216,15 +208,14 @@ pub(super) async fn import_list(
 /// The database does not take them; then none is set.
 pub async fn import_prices(db: &DatabaseConnection, imported: &Imported, now: i64) -> Result<(), Problem> {
     let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin };
-    let txn = begin(db).await?;
-    write(&txn, imported.prices.iter().map(|(model, price)| (model, &**price)), now).await?;
-    let entry = Entry { action: "import", object_type: KIND, object_id: "*" };
-    audit::record(&txn, &actor, now, entry, None::<&()>, Some(&imported.report)).await?;
-    Ok(txn.commit().await?)
+    let write = Write::begin(db, actor, now).await?;
+    set(&write.txn, imported.prices.iter().map(|(model, price)| (model, &**price)), now).await?;
+    write.record("import", KIND, "*", None::<&()>, Some(&imported.report)).await?;
+    write.commit().await
 }
 
 /// Sets prices, each at its next version.
-async fn write<'a>(
+async fn set<'a>(
     txn: &DatabaseTransaction,
     prices: impl IntoIterator<Item = (&'a String, &'a Price)>,
     now: i64,

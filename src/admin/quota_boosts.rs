@@ -8,23 +8,20 @@ use entity::quota_boost_grants::{ActiveModel, Column, Entity, Model};
 use entity::{model_groups, users};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
-    QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::AdminState;
-use super::audit::{self, Entry};
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload};
-use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::{InvalidParam, Problem};
-use super::stamps::{self, Touched};
-use super::store::begin;
+use super::stamps::Touched;
+use super::store::{Once, Write};
 use super::time::Instant;
-use super::users::with_etag;
 use super::validate::{self, Check};
 use super::{limits, usd};
 use crate::limit::{Subject, Window};
@@ -178,23 +175,19 @@ pub(super) async fn create(
     body: Payload,
 ) -> Result<Response, Problem> {
     let fields: QuotaBoostFields = body.object()?;
-    let now = state.now();
     let (user, model_group) = (fields.user_id, fields.model_group_id);
-    let txn = begin(&state.db).await?;
     // Before the times are looked at: what was granted in time is granted, however late it is asked for again.
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, state.now(), &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
-    let mut row = fields.read(now)?;
-    row.stamp = Set(stamps::next(&txn).await?);
-    both_exist(&txn, user, model_group).await?;
-    let boost = QuotaBoost::from(row.insert(&txn).await?);
-    let entry = Entry { action: "create", object_type: KIND, object_id: &boost.id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&QuotaBoost>, Some(&boost)).await?;
+    let mut row = fields.read(write.now)?;
+    row.stamp = Set(write.stamp().await?);
+    both_exist(&write.txn, user, model_group).await?;
+    let boost = QuotaBoost::from(row.insert(&write.txn).await?);
+    write.record("create", KIND, boost.id, None::<&QuotaBoost>, Some(&boost)).await?;
     let answer = Answer::created(format!("/api/v1/quota-boosts/{}", boost.id), boost.version, &boost)?;
-    answer.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&answer).await?;
     state.invalidate.limits().await;
     Ok(answer.into_response())
 }
@@ -216,17 +209,15 @@ pub(super) async fn delete(
     Id(id): Id,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = Entity::find_by_id(id).lock_exclusive().one(&txn).await?.ok_or_else(|| Problem::not_found(NAME))?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let touched = Touched::owner(&txn, Subject::User(row.user_id), stamp).await?;
-    Entity::delete_by_id(id).exec(&txn).await?;
+    let touched = Touched::owner(&write.txn, Subject::User(row.user_id), stamp).await?;
+    Entity::delete_by_id(id).exec(&write.txn).await?;
     let before = QuotaBoost::from(row);
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&QuotaBoost>).await?;
-    txn.commit().await?;
+    write.record("delete", KIND, id, Some(&before), None::<&QuotaBoost>).await?;
+    write.commit().await?;
     touched.tell(&*state.invalidate).await;
     Ok(StatusCode::NO_CONTENT)
 }

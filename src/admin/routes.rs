@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::problem::{Code, Problem};
 use super::{
     AdminState, admin_tokens, audit_logs, budgets, docs, explain, health, keys, me, model_groups, model_limits, prices,
-    providers, quota_boosts, requests, settings, summary, usage, user_group_members, user_groups, users,
+    providers, quota_boosts, requests, resets, settings, summary, usage, user_group_members, user_groups, users,
 };
 
 /// Where the API begins.
@@ -78,8 +78,8 @@ fn api() -> OpenApiRouter<AdminState> {
         .routes(routes!(budgets::mine))
         .routes(routes!(me::list_usage));
     let api = at(api, "/keys/{id}/~rotate", routes!(keys::rotate));
-    let api = at(api, "/keys/{id}/~resetLimits", routes!(keys::reset_limits));
-    let api = at(api, "/users/{id}/~resetLimits", routes!(users::reset_limits));
+    let api = at(api, "/keys/{id}/~resetLimits", routes!(resets::reset_key));
+    let api = at(api, "/users/{id}/~resetLimits", routes!(resets::reset_user));
     let api = api.routes(routes!(prices::list)).routes(routes!(prices::import_list));
     // Names of models may have slashes in them.
     let models = routes!(model_groups::put_model, model_groups::delete_model);

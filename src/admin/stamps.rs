@@ -15,15 +15,6 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, Qu
 use super::ports::Invalidate;
 use super::problem::Problem;
 use crate::limit::Subject;
-use crate::store;
-
-/// The number of this write.
-///
-/// # Errors
-/// What the database says.
-pub async fn next(txn: &DatabaseTransaction) -> Result<i64, Problem> {
-    Ok(store::next_stamp(txn).await?)
-}
 
 /// The users and keys whose rows a write has stamped.
 #[derive(Debug, Default)]

@@ -1,16 +1,129 @@
-//! How writes reach the database: one transaction each, that holds what it has read.
+//! How writes reach the database: one transaction each, that holds what it has read and leaves a row in the audit log.
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqlErr};
+use std::fmt::Display;
 
+use axum::response::Response;
+use entity::audit_log;
+use sea_orm::{
+    ActiveValue::Set, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QuerySelect, Select, SqlErr,
+};
+use serde::Serialize;
+
+use super::auth::Actor;
+use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::problem::{Code, Problem};
 
-/// Begins a write. SQLite takes its one write lock at once, so that what is read is still true when it is written;
-/// PostgreSQL locks the rows that are read `lock_exclusive`.
-///
-/// # Errors
-/// The database cannot be reached.
-pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Problem> {
-    Ok(crate::store::begin_write(db).await?)
+/// A write that is going on. Dropped without [`Self::commit`], it has not happened.
+pub struct Write {
+    pub txn: DatabaseTransaction,
+    /// The instant of all that it does.
+    pub now: i64,
+    actor: Actor,
+    /// The idempotency key that is ours until it ends.
+    key: Option<String>,
+}
+
+/// A write that is carried out once.
+pub enum Once {
+    /// It is to be done now.
+    Write(Write),
+    /// It was done before; this was the answer.
+    Replay(Response),
+}
+
+impl Write {
+    /// Begins a write. SQLite takes its one write lock at once, so that what is read is still true when it is written;
+    /// PostgreSQL locks the rows that are read with [`Self::lock`].
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn begin(db: &DatabaseConnection, actor: Actor, now: i64) -> Result<Self, Problem> {
+        Ok(Self { txn: crate::store::begin_write(db).await?, now, actor, key: None })
+    }
+
+    /// Begins a write, unless it was done with this key before.
+    ///
+    /// # Errors
+    /// The key was used with another body, or the database refused.
+    pub async fn once(
+        db: &DatabaseConnection,
+        actor: Actor,
+        now: i64,
+        key: &IdempotencyKey,
+        body: &[u8],
+    ) -> Result<Once, Problem> {
+        let write = Self::begin(db, actor, now).await?;
+        Ok(match key.claim(&write.txn, &write.actor, body, now).await? {
+            Claim::Replay(answer) => Once::Replay(answer),
+            Claim::Ours(key) => Once::Write(Self { key, ..write }),
+        })
+    }
+
+    /// Its number; see [`super::stamps`].
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn stamp(&self) -> Result<i64, Problem> {
+        Ok(crate::store::next_stamp(&self.txn).await?)
+    }
+
+    /// The one row of this query, and nobody else may change or delete it until the write ends.
+    ///
+    /// # Errors
+    /// There is no such row.
+    pub async fn lock<E: EntityTrait>(&self, row: Select<E>, what: &str) -> Result<E::Model, Problem> {
+        row.lock_exclusive().one(&self.txn).await?.ok_or_else(|| Problem::not_found(what))
+    }
+
+    /// Leaves a row in the audit log: what was done to which kind of object, its id or name, and the object as the API
+    /// shows it, without secrets.
+    ///
+    /// # Errors
+    /// The database refused it; then the write must not happen either.
+    pub async fn record<B: Serialize + Sync, A: Serialize + Sync>(
+        &self,
+        action: &'static str,
+        object_type: &'static str,
+        object_id: impl Display,
+        before: Option<&B>,
+        after: Option<&A>,
+    ) -> Result<(), Problem> {
+        let row = audit_log::ActiveModel {
+            at: Set(self.now),
+            actor: Set(self.actor.name.to_string()),
+            action: Set(action.to_owned()),
+            object_type: Set(object_type.to_owned()),
+            object_id: Set(object_id.to_string()),
+            before: Set(text(before)?),
+            after: Set(text(after)?),
+            ..Default::default()
+        };
+        audit_log::Entity::insert(row).exec_without_returning(&self.txn).await?;
+        Ok(())
+    }
+
+    /// It has happened.
+    ///
+    /// # Errors
+    /// The database refused; then it has not.
+    pub async fn commit(self) -> Result<(), Problem> {
+        Ok(self.txn.commit().await?)
+    }
+
+    /// It has happened, and a request with the same key will get this answer, which must not have secrets in it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_with(self, answer: &Answer) -> Result<(), Problem> {
+        if let Some(key) = self.key {
+            answer.remember(&self.txn, key).await?;
+        }
+        Ok(self.txn.commit().await?)
+    }
+}
+
+fn text<T: Serialize>(object: Option<&T>) -> Result<Option<String>, Problem> {
+    object.map(serde_json::to_string).transpose().map_err(|error| Problem::internal(&error))
 }
 
 /// The problem behind a failed insert or update of an object whose `name` is unique.

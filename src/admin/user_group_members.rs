@@ -9,14 +9,13 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTra
 use serde::Serialize;
 
 use super::AdminState;
-use super::audit::{self, Entry};
 use super::auth::Admin;
 use super::extract::{IdAndId, IfMatch};
+use super::idempotency::with_etag;
 use super::problem::Problem;
-use super::stamps::{self, Touched};
-use super::store::begin;
-use super::user_groups::{KIND, UserGroup, count, locked};
-use super::users::with_etag;
+use super::stamps::Touched;
+use super::store::Write;
+use super::user_groups::{KIND, NAME, UserGroup, count};
 
 /// A member, as the audit log shows it.
 #[derive(Serialize)]
@@ -35,24 +34,24 @@ pub(super) async fn put(
     IdAndId(id, user_id): IdAndId,
     if_match: IfMatch,
 ) -> Result<Response, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let group = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let group = write.lock(user_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(group.version)?;
-    if users::Entity::find_by_id(user_id).one(&txn).await?.is_none() {
+    if users::Entity::find_by_id(user_id).one(&write.txn).await?.is_none() {
         return Err(Problem::not_found("user"));
     }
-    if Entity::find_by_id((id, user_id)).one(&txn).await?.is_some() {
-        let group = UserGroup::show(group, count(&txn, id).await?);
+    if Entity::find_by_id((id, user_id)).one(&write.txn).await?.is_some() {
+        let group = UserGroup::show(group, count(&write.txn, id).await?);
         return Ok(with_etag(group.version, &group));
     }
-    let touched = Touched::member(&txn, user_id, stamp, now).await?;
-    Entity::insert(ActiveModel { user_group_id: Set(id), user_id: Set(user_id) }).exec_without_returning(&txn).await?;
-    let group = written(&txn, group, now).await?;
-    let entry = Entry { action: "add_member", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&Member>, Some(&Member { user_id })).await?;
-    txn.commit().await?;
+    let touched = Touched::member(&write.txn, user_id, stamp, write.now).await?;
+    Entity::insert(ActiveModel { user_group_id: Set(id), user_id: Set(user_id) })
+        .exec_without_returning(&write.txn)
+        .await?;
+    let group = written(&write.txn, group, write.now).await?;
+    write.record("add_member", KIND, id, None::<&Member>, Some(&Member { user_id })).await?;
+    write.commit().await?;
     touched.tell(&*state.invalidate).await;
     Ok(with_etag(group.version, &group))
 }
@@ -67,19 +66,17 @@ pub(super) async fn delete(
     IdAndId(id, user_id): IdAndId,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let group = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let group = write.lock(user_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(group.version)?;
-    if Entity::delete_by_id((id, user_id)).exec(&txn).await?.rows_affected == 0 {
+    if Entity::delete_by_id((id, user_id)).exec(&write.txn).await?.rows_affected == 0 {
         return Err(Problem::not_found("member of this user group"));
     }
-    let touched = Touched::member(&txn, user_id, stamp, now).await?;
-    written(&txn, group, now).await?;
-    let entry = Entry { action: "remove_member", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&Member { user_id }), None::<&Member>).await?;
-    txn.commit().await?;
+    let touched = Touched::member(&write.txn, user_id, stamp, write.now).await?;
+    written(&write.txn, group, write.now).await?;
+    write.record("remove_member", KIND, id, Some(&Member { user_id }), None::<&Member>).await?;
+    write.commit().await?;
     touched.tell(&*state.invalidate).await;
     Ok(StatusCode::NO_CONTENT)
 }

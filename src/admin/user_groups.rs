@@ -8,27 +8,25 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{user_group_members as members, user_groups};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    IntoActiveModel, QueryFilter, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
+    QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::audit::{self, Entry};
 use super::auth::{Admin, Viewer};
-use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
-use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::extract::{Id, IfMatch, Params, Payload, patched};
+use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
-use super::stamps::{self, Touched};
-use super::store::{begin, name_taken};
+use super::stamps::Touched;
+use super::store::{Once, Write, name_taken};
 use super::time::Instant;
-use super::users::{json, with_etag};
 use super::validate::{self, Check};
 use super::{AdminState, problem};
 
 pub(super) const KIND: &str = "user_group";
-const NAME: &str = "user group";
+pub(super) const NAME: &str = "user group";
 
 /// A user group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -121,18 +119,15 @@ pub(super) async fn create(
     let mut row =
         user_groups::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     body.object::<UserGroupFields>()?.apply(&mut row)?;
-    let txn = begin(&state.db).await?;
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
-    row.stamp = Set(stamps::next(&txn).await?);
-    let group = UserGroup::show(row.insert(&txn).await.map_err(name_taken(NAME))?, 0);
-    let entry = Entry { action: "create", object_type: KIND, object_id: &group.id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&UserGroup>, Some(&group)).await?;
+    row.stamp = Set(write.stamp().await?);
+    let group = UserGroup::show(row.insert(&write.txn).await.map_err(name_taken(NAME))?, 0);
+    write.record("create", KIND, group.id, None::<&UserGroup>, Some(&group)).await?;
     let answer = Answer::created(format!("/api/v1/user-groups/{}", group.id), group.version, &group)?;
-    answer.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&answer).await?;
     state.invalidate.limits().await;
     Ok(answer.into_response())
 }
@@ -160,22 +155,19 @@ pub(super) async fn update(
     body: Payload,
 ) -> Result<Response, Problem> {
     let patch = body.patch()?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(user_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let mut fields = json(&UserGroupFields { name: row.name.clone(), description: row.description.clone() })?;
-    merge_patch(&mut fields, patch);
-    let members = count(&txn, id).await?;
+    let fields = patched(&UserGroupFields { name: row.name.clone(), description: row.description.clone() }, patch)?;
+    let members = count(&write.txn, id).await?;
     let before = UserGroup::show(row.clone(), members);
     let mut row = row.into_active_model();
-    object::<UserGroupFields>(fields)?.apply(&mut row)?;
-    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(now));
-    let after = UserGroup::show(row.update(&txn).await.map_err(name_taken(NAME))?, members);
-    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
-    txn.commit().await?;
+    fields.apply(&mut row)?;
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(write.now));
+    let after = UserGroup::show(row.update(&write.txn).await.map_err(name_taken(NAME))?, members);
+    write.record("update", KIND, id, Some(&before), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.limits().await;
     Ok(with_etag(after.version, &after))
 }
@@ -189,24 +181,17 @@ pub(super) async fn delete(
     Id(id): Id,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(user_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let before = UserGroup::show(row, count(&txn, id).await?);
-    let touched = Touched::members(&txn, id, stamp, now).await?;
-    user_groups::Entity::delete_by_id(id).exec(&txn).await?;
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&UserGroup>).await?;
-    txn.commit().await?;
+    let before = UserGroup::show(row, count(&write.txn, id).await?);
+    let touched = Touched::members(&write.txn, id, stamp, write.now).await?;
+    user_groups::Entity::delete_by_id(id).exec(&write.txn).await?;
+    write.record("delete", KIND, id, Some(&before), None::<&UserGroup>).await?;
+    write.commit().await?;
     touched.tell(&*state.invalidate).await;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The user group, and nobody else may change or delete it until the transaction ends.
-pub(super) async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<user_groups::Model, Problem> {
-    user_groups::Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(NAME))
 }
 
 /// How many users are in a group.

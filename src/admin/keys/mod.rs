@@ -1,35 +1,28 @@
 //! `/users/{id}/keys` and `/keys/{id}`: the secrets that clients send.
 
 mod fields;
-mod reset;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use entity::keys;
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QuerySelect,
-};
+use entity::{keys, users};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
-use super::audit::{self, Entry};
 use super::auth::{Admin, Viewer};
-use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
-use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::extract::{Id, IfMatch, Params, Payload, patched};
+use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
-use super::stamps::{self, Touched};
-use super::store::begin;
-use super::users::{json, locked as locked_user, with_etag};
+use super::stamps::Touched;
+use super::store::{Once, Write};
 use crate::directory::Secret;
 pub use fields::{Key, KeyFields};
-pub(super) use reset::*;
 
-const KIND: &str = "key";
+pub(super) const KIND: &str = "key";
 
 /// A key with its secret.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,7 +47,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Key>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
     params.finish()?;
-    if entity::users::Entity::find_by_id(user_id).one(&state.db).await?.is_none() {
+    if users::Entity::find_by_id(user_id).one(&state.db).await?.is_none() {
         return Err(Problem::not_found("user"));
     }
     let of_user = keys::Entity::find().filter(keys::Column::UserId.eq(user_id));
@@ -86,21 +79,18 @@ pub(super) async fn create(
         ..Default::default()
     };
     body.object::<KeyFields>()?.apply(&mut row)?;
-    let txn = begin(&state.db).await?;
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
     // Locked, so that the key cannot be left behind by a deletion of its user at the same time.
-    locked_user(&txn, user_id).await?;
-    let key = Key::show(row.insert(&txn).await?)?;
-    let entry = Entry { action: "create", object_type: KIND, object_id: &key.id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&Key>, Some(&key)).await?;
+    write.lock(users::Entity::find_by_id(user_id), "user").await?;
+    let key = Key::show(row.insert(&write.txn).await?)?;
+    write.record("create", KIND, key.id, None::<&Key>, Some(&key)).await?;
     let (id, location) = (key.id, format!("/api/v1/keys/{}", key.id));
     let without_secret = Answer::created(location, key.version, &key)?;
     let answer = without_secret.with_body(&KeyWithSecret { key, secret: secret.expose().to_owned() })?;
-    without_secret.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&without_secret).await?;
     state.invalidate.key(id, &hash).await;
     Ok(answer.into_response())
 }
@@ -125,24 +115,21 @@ pub(super) async fn update(
     body: Payload,
 ) -> Result<Response, Problem> {
     let patch = body.patch()?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(keys::Entity::find_by_id(id), KIND).await?;
     if_match.check(row.version)?;
     let hash = row.secret_hash.clone();
     let before = Key::show(row.clone())?;
-    let mut fields = json(&KeyFields::of(&before, &row)?)?;
-    merge_patch(&mut fields, patch);
+    let fields = patched(&KeyFields::of(&before, &row)?, patch)?;
     let mut row = row.into_active_model();
-    object::<KeyFields>(fields)?.apply(&mut row)?;
+    fields.apply(&mut row)?;
     row.stamp = Set(stamp);
     row.version = Set(before.version + 1);
-    row.updated_at = Set(now);
-    let after = Key::show(row.update(&txn).await?)?;
-    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
-    txn.commit().await?;
+    row.updated_at = Set(write.now);
+    let after = Key::show(row.update(&write.txn).await?)?;
+    write.record("update", KIND, id, Some(&before), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.key(id, &hash).await;
     Ok(with_etag(after.version, &after))
 }
@@ -156,17 +143,15 @@ pub(super) async fn delete(
     Id(id): Id,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    write.stamp().await?;
+    let row = write.lock(keys::Entity::find_by_id(id), KIND).await?;
     if_match.check(row.version)?;
     let hash = row.secret_hash.clone();
     let before = Key::show(row)?;
-    keys::Entity::delete_by_id(id).exec(&txn).await?;
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&Key>).await?;
-    txn.commit().await?;
+    keys::Entity::delete_by_id(id).exec(&write.txn).await?;
+    write.record("delete", KIND, id, Some(&before), None::<&Key>).await?;
+    write.commit().await?;
     Touched::key(id, hash).tell(&*state.invalidate).await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -186,12 +171,11 @@ pub(super) async fn rotate(
     let now = state.now();
     let secret = Secret::for_key();
     let hash = secret.hash().to_string();
-    let txn = begin(&state.db).await?;
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
-    let row = locked(&txn, id).await?;
+    let row = write.lock(keys::Entity::find_by_id(id), KIND).await?;
     if_match.check(row.version)?;
     let old_hash = row.secret_hash.clone();
     let before = Key::show(row.clone())?;
@@ -200,18 +184,12 @@ pub(super) async fn rotate(
     row.prefix = Set(secret.prefix().to_owned());
     row.version = Set(before.version + 1);
     row.updated_at = Set(now);
-    let after = Key::show(row.update(&txn).await?)?;
-    let entry = Entry { action: "rotate", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
+    let after = Key::show(row.update(&write.txn).await?)?;
+    write.record("rotate", KIND, id, Some(&before), Some(&after)).await?;
     let without_secret = Answer::done(Some(after.version), &after)?;
     let answer = without_secret.with_body(&KeyWithSecret { key: after, secret: secret.expose().to_owned() })?;
-    without_secret.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&without_secret).await?;
     state.invalidate.key(id, &old_hash).await;
     state.invalidate.key(id, &hash).await;
     Ok(answer.into_response())
-}
-
-pub(super) async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<keys::Model, Problem> {
-    keys::Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(KIND))
 }

@@ -8,17 +8,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::model_groups;
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, IntoActiveModel, QuerySelect};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 
-use super::audit::{self, Entry};
 use super::auth::{Admin, Viewer};
-use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
-use super::idempotency::{Answer, Claim, IdempotencyKey};
+use super::extract::{Id, IfMatch, Params, Payload, patched};
+use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
-use super::stamps::{self, Touched};
-use super::store::{begin, name_taken};
-use super::users::{json, with_etag};
+use super::stamps::Touched;
+use super::store::{Once, Write, name_taken};
 use super::{AdminState, problem};
 
 use fields::of_groups;
@@ -66,22 +64,19 @@ pub(super) async fn create(
     let mut row =
         model_groups::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     let models = body.object::<ModelGroupFields>()?.apply(&mut row)?;
-    let txn = begin(&state.db).await?;
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
-    row.stamp = Set(stamps::next(&txn).await?);
+    row.stamp = Set(write.stamp().await?);
     // Before the name, which of a singleton is the model's: what stands in the way is the other group.
-    models::are_free(&txn, &models, None).await?;
-    let row = row.insert(&txn).await.map_err(name_taken(NAME))?;
-    let models = models::replace(&txn, row.id, &[], models).await?;
+    models::are_free(&write.txn, &models, None).await?;
+    let row = row.insert(&write.txn).await.map_err(name_taken(NAME))?;
+    let models = models::replace(&write.txn, row.id, &[], models).await?;
     let group = ModelGroup::show(row, models);
-    let entry = Entry { action: "create", object_type: KIND, object_id: &group.id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&ModelGroup>, Some(&group)).await?;
+    write.record("create", KIND, group.id, None::<&ModelGroup>, Some(&group)).await?;
     let answer = Answer::created(format!("/api/v1/model-groups/{}", group.id), group.version, &group)?;
-    answer.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&answer).await?;
     state.invalidate.limits().await;
     Ok(answer.into_response())
 }
@@ -109,23 +104,20 @@ pub(super) async fn update(
     body: Payload,
 ) -> Result<Response, Problem> {
     let patch = body.patch()?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(model_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let before = ModelGroup::show(row.clone(), fields::of_group(&txn, id).await?);
-    let mut fields = json(&ModelGroupFields::of(&before))?;
-    merge_patch(&mut fields, patch);
+    let before = ModelGroup::show(row.clone(), fields::of_group(&write.txn, id).await?);
+    let fields = patched(&ModelGroupFields::of(&before), patch)?;
     let mut row = row.into_active_model();
-    let models = object::<ModelGroupFields>(fields)?.apply(&mut row)?;
-    models::are_free(&txn, &models, Some(id)).await?;
-    let models = models::replace(&txn, id, &before.models, models).await?;
-    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(now));
-    let after = ModelGroup::show(row.update(&txn).await.map_err(name_taken(NAME))?, models);
-    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
-    txn.commit().await?;
+    let models = fields.apply(&mut row)?;
+    models::are_free(&write.txn, &models, Some(id)).await?;
+    let models = models::replace(&write.txn, id, &before.models, models).await?;
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(write.now));
+    let after = ModelGroup::show(row.update(&write.txn).await.map_err(name_taken(NAME))?, models);
+    write.record("update", KIND, id, Some(&before), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.limits().await;
     Ok(with_etag(after.version, &after))
 }
@@ -139,22 +131,15 @@ pub(super) async fn delete(
     Id(id): Id,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(model_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let before = ModelGroup::show(row, fields::of_group(&txn, id).await?);
-    let touched = Touched::subjects(&txn, id, stamp).await?;
-    model_groups::Entity::delete_by_id(id).exec(&txn).await?;
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&ModelGroup>).await?;
-    txn.commit().await?;
+    let before = ModelGroup::show(row, fields::of_group(&write.txn, id).await?);
+    let touched = Touched::subjects(&write.txn, id, stamp).await?;
+    model_groups::Entity::delete_by_id(id).exec(&write.txn).await?;
+    write.record("delete", KIND, id, Some(&before), None::<&ModelGroup>).await?;
+    write.commit().await?;
     touched.tell(&*state.invalidate).await;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The model group, and nobody else may change or delete it until the transaction ends.
-async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<model_groups::Model, Problem> {
-    model_groups::Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(NAME))
 }

@@ -10,16 +10,15 @@ use sea_orm::{
     QueryFilter, QueryOrder,
 };
 
-use super::super::audit::{self, Entry};
+use super::super::AdminState;
 use super::super::auth::Admin;
 use super::super::extract::{IdAndName, IfMatch};
+use super::super::idempotency::with_etag;
 use super::super::problem::{self, Code, Other, Problem};
-use super::super::store::begin;
-use super::super::users::with_etag;
+use super::super::store::Write;
 use super::super::validate::Check;
-use super::super::{AdminState, stamps};
 use super::fields::{ModelGroup, no_second, of_group};
-use super::{KIND, locked};
+use super::{KIND, NAME};
 
 /// Puts a model into a group; does nothing when it is in it.
 #[utoipa::path(put, path = "/model-groups/{id}/models/{model}", operation_id = "addModelGroupModel", tag = "groups",
@@ -36,12 +35,11 @@ pub(in super::super) async fn put_model(
     if_match: IfMatch,
 ) -> Result<Response, Problem> {
     let model = name(&model)?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let group = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let group = write.lock(model_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(group.version)?;
-    let models = of_group(&txn, id).await?;
+    let models = of_group(&write.txn, id).await?;
     if models.contains(&model) {
         return Ok(with_etag(group.version, &ModelGroup::show(group, models)));
     }
@@ -51,12 +49,11 @@ pub(in super::super) async fn put_model(
     if group.singleton && wanted.len() > 1 {
         return Err(no_second());
     }
-    are_free(&txn, &wanted, Some(id)).await?;
-    let models = replace(&txn, id, &before.models, wanted).await?;
-    let after = ModelGroup::show(written(&txn, group, stamp, now).await?, models);
-    let entry = Entry { action: "add_model", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
-    txn.commit().await?;
+    are_free(&write.txn, &wanted, Some(id)).await?;
+    let models = replace(&write.txn, id, &before.models, wanted).await?;
+    let after = ModelGroup::show(written(&write.txn, group, stamp, write.now).await?, models);
+    write.record("add_model", KIND, id, Some(&before), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.limits().await;
     Ok(with_etag(after.version, &after))
 }
@@ -72,21 +69,19 @@ pub(in super::super) async fn delete_model(
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let model = name(&model)?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let group = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let group = write.lock(model_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(group.version)?;
-    let before = ModelGroup::show(group.clone(), of_group(&txn, id).await?);
+    let before = ModelGroup::show(group.clone(), of_group(&write.txn, id).await?);
     let rest: Vec<String> = before.models.iter().filter(|other| **other != model).cloned().collect();
     if rest.len() == before.models.len() {
         return Err(Problem::not_found("model in this group"));
     }
-    let models = replace(&txn, id, &before.models, rest).await?;
-    let after = ModelGroup::show(written(&txn, group, stamp, now).await?, models);
-    let entry = Entry { action: "remove_model", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
-    txn.commit().await?;
+    let models = replace(&write.txn, id, &before.models, rest).await?;
+    let after = ModelGroup::show(written(&write.txn, group, stamp, write.now).await?, models);
+    write.record("remove_model", KIND, id, Some(&before), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.limits().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,22 +7,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use entity::model_group_limits::{Column, Entity, Model};
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, IntoActiveModel,
-    QueryFilter, QuerySelect,
-};
+use entity::model_group_limits::{Column, Entity};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
 use utoipa::IntoParams;
 
 use super::AdminState;
-use super::audit::{self, Entry};
 use super::auth::{Admin, Viewer};
-use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
+use super::extract::{Id, IfMatch, Params, Payload, patched};
+use super::idempotency::with_etag;
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
-use super::stamps::{self, Touched};
-use super::store::begin;
-use super::users::{json, with_etag};
+use super::stamps::Touched;
+use super::store::Write;
 
 pub use fields::{ModelLimit, ModelLimitCapsFields, ModelLimitFields, SubjectType};
 pub(super) use put::*;
@@ -98,23 +94,19 @@ pub(super) async fn update(
     body: Payload,
 ) -> Result<Response, Problem> {
     let patch = body.patch()?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let mut caps = json(&ModelLimitCapsFields::of(&row)?)?;
     let before = ModelLimit::show(&row)?;
-    merge_patch(&mut caps, patch);
-    let caps = object::<ModelLimitCapsFields>(caps)?.read()?;
+    let caps = patched(&ModelLimitCapsFields::of(&row)?, patch)?.read()?;
     let version = row.version + 1;
     let mut row = row.into_active_model();
     fields::write(&caps, &mut row);
-    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version), Set(now));
-    let after = ModelLimit::show(&row.update(&txn).await?)?;
-    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
-    txn.commit().await?;
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version), Set(write.now));
+    let after = ModelLimit::show(&row.update(&write.txn).await?)?;
+    write.record("update", KIND, id, Some(&before), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.limits().await;
     Ok(with_etag(version, &after))
 }
@@ -128,21 +120,15 @@ pub(super) async fn delete(
     Id(id): Id,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let touched = Touched::owner(&txn, fields::subject(&row)?, stamp).await?;
+    let touched = Touched::owner(&write.txn, fields::subject(&row)?, stamp).await?;
     let before = ModelLimit::show(&row)?;
-    Entity::delete_by_id(id).exec(&txn).await?;
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&ModelLimit>).await?;
-    txn.commit().await?;
+    Entity::delete_by_id(id).exec(&write.txn).await?;
+    write.record("delete", KIND, id, Some(&before), None::<&ModelLimit>).await?;
+    write.commit().await?;
     touched.tell(&*state.invalidate).await;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<Model, Problem> {
-    Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(NAME))
 }

@@ -9,14 +9,12 @@ use sea_orm::{
     QuerySelect,
 };
 
-use super::super::audit::{self, Entry};
+use super::super::AdminState;
 use super::super::auth::Admin;
 use super::super::extract::{IfMatch, Payload};
-use super::super::idempotency::Answer;
+use super::super::idempotency::{Answer, with_etag};
 use super::super::problem::{InvalidParam, Problem};
-use super::super::store::begin;
-use super::super::users::with_etag;
-use super::super::{AdminState, stamps};
+use super::super::store::Write;
 use super::fields::{self, Wanted};
 use super::{KIND, ModelLimit, ModelLimitFields, SubjectType};
 
@@ -36,29 +34,27 @@ pub(in super::super) async fn put(
     body: Payload,
 ) -> Result<Response, Problem> {
     let wanted = body.object::<ModelLimitFields>()?.read()?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
     let existing = Entity::find()
         .filter(wanted.kind.column().eq(wanted.subject_id))
         .filter(Column::ModelGroupId.eq(wanted.model_group_id))
         .lock_exclusive()
-        .one(&txn)
+        .one(&write.txn)
         .await?;
     let version = existing.as_ref().map_or(NEVER_WRITTEN, |row| row.version);
     if_match.check(version)?;
     let (before, mut row) = match existing {
         Some(row) => (Some(ModelLimit::show(&row)?), row.into_active_model()),
-        None => (None, new_row(&txn, &wanted, now).await?),
+        None => (None, new_row(&write.txn, &wanted, write.now).await?),
     };
     fields::write(&wanted.caps, &mut row);
-    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version + 1), Set(now));
-    let row = if before.is_some() { row.update(&txn).await? } else { row.insert(&txn).await? };
+    (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(version + 1), Set(write.now));
+    let row = if before.is_some() { row.update(&write.txn).await? } else { row.insert(&write.txn).await? };
     let after = ModelLimit::show(&row)?;
     let action = if before.is_some() { "update" } else { "create" };
-    let entry = Entry { action, object_type: KIND, object_id: &after.id.to_string() };
-    audit::record(&txn, &actor, now, entry, before.as_ref(), Some(&after)).await?;
-    txn.commit().await?;
+    write.record(action, KIND, after.id, before.as_ref(), Some(&after)).await?;
+    write.commit().await?;
     state.invalidate.limits().await;
     if before.is_some() {
         return Ok(with_etag(after.version, &after));

@@ -1,34 +1,28 @@
 //! `/users`: who pays.
 
 mod fields;
-mod reset;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
 };
-use serde::Serialize;
-use serde_json::Value;
 
 use super::AdminState;
-use super::audit::{self, Entry};
 use super::auth::{Admin, Viewer};
-use super::extract::{Id, IfMatch, Params, Payload, merge_patch, object};
-use super::idempotency::{Answer, Claim, IdempotencyKey, etag};
+use super::extract::{Id, IfMatch, Params, Payload, patched};
+use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::memberships;
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
-use super::stamps::{self, Touched};
-use super::store::{begin, name_taken};
+use super::stamps::Touched;
+use super::store::{Once, Write, name_taken};
 pub use fields::{User, UserFields};
-pub(super) use reset::*;
 
-const KIND: &str = "user";
+pub(super) const KIND: &str = "user";
 
 /// Lists users, in the order of their ids.
 #[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(PageParams),
@@ -65,20 +59,17 @@ pub(super) async fn create(
     let mut row =
         users::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     let groups = body.object::<UserFields>()?.apply(&mut row)?;
-    let txn = begin(&state.db).await?;
-    let claim = match key.claim(&txn, &actor, &body.bytes, now).await? {
-        Claim::Replay(answer) => return Ok(answer),
-        claim => claim,
+    let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
+        Once::Replay(answer) => return Ok(answer),
+        Once::Write(write) => write,
     };
-    row.stamp = Set(stamps::next(&txn).await?);
-    let row = row.insert(&txn).await.map_err(name_taken(KIND))?;
-    memberships::replace(&txn, row.id, &[], &groups).await?;
+    row.stamp = Set(write.stamp().await?);
+    let row = row.insert(&write.txn).await.map_err(name_taken(KIND))?;
+    memberships::replace(&write.txn, row.id, &[], &groups).await?;
     let user = User::show(row, groups.into_iter().collect())?;
-    let entry = Entry { action: "create", object_type: KIND, object_id: &user.id.to_string() };
-    audit::record(&txn, &actor, now, entry, None::<&User>, Some(&user)).await?;
+    write.record("create", KIND, user.id, None::<&User>, Some(&user)).await?;
     let answer = Answer::created(format!("/api/v1/users/{}", user.id), user.version, &user)?;
-    answer.remember(&txn, claim).await?;
-    txn.commit().await?;
+    write.commit_with(&answer).await?;
     if user.user_group_ids.is_empty() {
         state.invalidate.user(user.id).await;
     } else {
@@ -110,25 +101,22 @@ pub(super) async fn update(
     body: Payload,
 ) -> Result<Response, Problem> {
     let patch = body.patch()?;
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    let stamp = stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    let stamp = write.stamp().await?;
+    let row = write.lock(users::Entity::find_by_id(id), KIND).await?;
     if_match.check(row.version)?;
-    let before = User::show(row.clone(), memberships::of_user(&txn, id).await?)?;
-    let mut fields = json(&UserFields::of(&before, &row)?)?;
-    merge_patch(&mut fields, patch);
+    let before = User::show(row.clone(), memberships::of_user(&write.txn, id).await?)?;
+    let fields = patched(&UserFields::of(&before, &row)?, patch)?;
     let mut row = row.into_active_model();
-    let groups = object::<UserFields>(fields)?.apply(&mut row)?;
-    memberships::replace(&txn, id, &before.user_group_ids, &groups).await?;
+    let groups = fields.apply(&mut row)?;
+    memberships::replace(&write.txn, id, &before.user_group_ids, &groups).await?;
     row.stamp = Set(stamp);
     row.version = Set(before.version + 1);
-    row.updated_at = Set(now);
-    let row = row.update(&txn).await.map_err(name_taken(KIND))?;
+    row.updated_at = Set(write.now);
+    let row = row.update(&write.txn).await.map_err(name_taken(KIND))?;
     let after = User::show(row, groups.into_iter().collect())?;
-    let entry = Entry { action: "update", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), Some(&after)).await?;
-    txn.commit().await?;
+    write.record("update", KIND, id, Some(&before), Some(&after)).await?;
+    write.commit().await?;
     if before.user_group_ids == after.user_group_ids {
         state.invalidate.user(id).await;
     } else {
@@ -146,45 +134,26 @@ pub(super) async fn delete(
     Id(id): Id,
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let now = state.now();
-    let txn = begin(&state.db).await?;
-    stamps::next(&txn).await?;
-    let row = locked(&txn, id).await?;
+    let write = Write::begin(&state.db, actor, state.now()).await?;
+    write.stamp().await?;
+    let row = write.lock(users::Entity::find_by_id(id), KIND).await?;
     if_match.check(row.version)?;
-    let before = User::show(row, memberships::of_user(&txn, id).await?)?;
+    let before = User::show(row, memberships::of_user(&write.txn, id).await?)?;
     let owned: Vec<(i64, String)> = keys::Entity::find()
         .select_only()
         .column(keys::Column::Id)
         .column(keys::Column::SecretHash)
         .filter(keys::Column::UserId.eq(id))
         .into_tuple()
-        .all(&txn)
+        .all(&write.txn)
         .await?;
-    keys::Entity::delete_many().filter(keys::Column::UserId.eq(id)).exec(&txn).await?;
-    users::Entity::delete_by_id(id).exec(&txn).await?;
-    let entry = Entry { action: "delete", object_type: KIND, object_id: &id.to_string() };
-    audit::record(&txn, &actor, now, entry, Some(&before), None::<&User>).await?;
-    txn.commit().await?;
+    keys::Entity::delete_many().filter(keys::Column::UserId.eq(id)).exec(&write.txn).await?;
+    users::Entity::delete_by_id(id).exec(&write.txn).await?;
+    write.record("delete", KIND, id, Some(&before), None::<&User>).await?;
+    write.commit().await?;
     Touched::user(id).tell(&*state.invalidate).await;
     for (key, hash) in owned {
         state.invalidate.key(key, &hash).await;
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The user, and nobody else may change or delete it until the transaction ends.
-pub(super) async fn locked(txn: &DatabaseTransaction, id: i64) -> Result<users::Model, Problem> {
-    users::Entity::find_by_id(id).lock_exclusive().one(txn).await?.ok_or_else(|| Problem::not_found(KIND))
-}
-
-/// An object with its version as `ETag`.
-pub(super) fn with_etag<T: Serialize>(version: i64, body: &T) -> Response {
-    let mut response = Json(body).into_response();
-    response.headers_mut().insert(header::ETAG, etag(version));
-    response
-}
-
-/// An object as a value that a patch can change.
-pub(super) fn json<T: Serialize>(object: &T) -> Result<Value, Problem> {
-    serde_json::to_value(object).map_err(|error| Problem::internal(&error))
 }
