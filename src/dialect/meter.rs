@@ -79,12 +79,6 @@ impl Meter {
         })
     }
 
-    /// Whether the model has said why it stopped. A stream that ends without this, or breaks, was cut off.
-    #[must_use]
-    pub fn saw_finish(&self) -> bool {
-        self.progress().is_some_and(|progress| progress.finished)
-    }
-
     /// Whether the provider reports an error, by status or inside the answer.
     #[must_use]
     pub fn saw_error(&self) -> bool {

@@ -91,9 +91,7 @@ impl Gateway {
                 for priced in priced {
                     let (considered, skipped) = match &groups {
                         Ok(groups) => self.consider(&live, groups, &principal, inspected, priced).await,
-                        Err(away) => {
-                            (Considered::new(priced), Some(Skipped::of(away, &app.no_groups, &principal, None, 0)))
-                        }
+                        Err(away) => (Considered::new(priced), Some(Skipped::of(away, &app.no_groups, &principal, 0))),
                     };
                     match skipped {
                         None if verdict.is_err() => verdict = Ok(candidates.len()),
@@ -155,7 +153,7 @@ impl Gateway {
             .map(|(axis, id, _, view)| PayingBudget { is_capped: is_capped(&payers.plan, axis, id), id, view })
             .collect();
         let refused = explained.verdict.err();
-        let skipped = refused.map(|why| Skipped::of(&why, groups, principal, payers.model_group.as_deref(), now));
+        let skipped = refused.map(|why| Skipped::of(&why, groups, principal, now));
         considered.excluded = skipped.as_ref().map(Skipped::reason);
         (considered, skipped)
     }

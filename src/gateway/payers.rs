@@ -130,7 +130,7 @@ impl Gateway {
                 Ok((payers.model_group.map(|group| group.id), most_output))
             }
             Err(refused) => {
-                let skipped = Skipped::of(&refused, &groups, principal, payers.model_group.as_deref(), now);
+                let skipped = Skipped::of(&refused, &groups, principal, now);
                 if let Skipped::ProviderSpent = skipped {
                     tracing::debug!(provider = %candidate.provider.name, "the provider's budget is used up");
                 }
@@ -183,17 +183,11 @@ pub(super) enum Skipped {
 
 impl Skipped {
     /// What the refusal of this candidate's budgets means for the client.
-    pub(super) fn of(
-        refused: &ReserveError,
-        groups: &Snapshot,
-        principal: &Principal,
-        model_group: Option<&ModelGroup>,
-        now: i64,
-    ) -> Self {
+    pub(super) fn of(refused: &ReserveError, groups: &Snapshot, principal: &Principal, now: i64) -> Self {
         match refused {
             ReserveError::Unavailable => Self::Refused(unavailable()),
             ReserveError::Denied(denied) if denied.first.budget.axis == Axis::Provider => Self::ProviderSpent,
-            ReserveError::Denied(denied) => Self::Refused(exceeded(denied, groups, principal, model_group, now)),
+            ReserveError::Denied(denied) => Self::Refused(exceeded(denied, groups, principal, now)),
         }
     }
 
@@ -229,18 +223,9 @@ fn unavailable() -> GatewayError {
 }
 
 /// The refusal of the budget that is reported when several cannot pay.
-fn exceeded(
-    denied: &Denied,
-    groups: &Snapshot,
-    principal: &Principal,
-    model_group: Option<&ModelGroup>,
-    now: i64,
-) -> GatewayError {
+fn exceeded(denied: &Denied, groups: &Snapshot, principal: &Principal, now: i64) -> GatewayError {
     let Denial { budget, window, used, cap, reserved, requested, boost, resets_at, source } = denied.first;
-    let scope = match (budget.scope, model_group) {
-        (Scope::ModelGroup(_), Some(group)) => group.name.as_str(),
-        (scope, _) => groups.scope_name(scope).unwrap_or("a model group that was deleted"),
-    };
+    let scope = groups.scope_name(budget.scope);
     let axis = budget.axis.as_str();
     let of_group =
         if budget.scope == Scope::Mainline { String::new() } else { format!(" for the models of {scope:?}") };

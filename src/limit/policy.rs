@@ -96,15 +96,10 @@ impl WindowPolicy {
     pub fn cap_at(&self, now: i64) -> Usd {
         self.caps.iter().rev().find(|step| step.from <= now).map_or(self.base, |step| step.cap)
     }
+
     /// What boosts add to the cap in force at `now`.
     #[must_use]
     pub fn boost_at(&self, now: i64) -> Usd {
         self.cap_at(now) - self.base
-    }
-
-    /// The next change of the cap after `now`: from when on, and to what.
-    #[must_use]
-    pub fn next_step(&self, now: i64) -> Option<CapStep> {
-        self.caps.iter().find(|step| step.from > now).copied()
     }
 }

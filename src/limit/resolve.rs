@@ -37,20 +37,6 @@ pub struct Resolution {
     pub user: Payers,
 }
 
-impl Payers {
-    /// The one budget of this side that is charged, while the authority can be asked.
-    #[must_use]
-    pub fn paying(&self) -> Option<&Budget> {
-        self.group.as_ref().or(self.mainline.as_ref())
-    }
-
-    /// Whether the spend counts as spend that no model group claims, so long as the group's budget was asked.
-    #[must_use]
-    pub const fn counted_in_global(&self) -> bool {
-        self.group.is_none()
-    }
-}
-
 impl Snapshot {
     /// Who pays when this user's key asks for a model; named as it is sent upstream, after redirects.
     #[must_use]

@@ -59,8 +59,6 @@ fn f20_rows_without_a_cap_above_nothing_are_no_budget_and_lift_no_limit() {
         assert_eq!(found.model_group.as_ref().unwrap().id, GROUP);
         for (payers, limit) in [(&found.user, usd(1)), (&found.key, usd(2))] {
             assert_eq!(payers.group, None);
-            assert!(payers.counted_in_global());
-            assert_eq!(payers.paying(), payers.mainline.as_ref());
             assert_eq!(bases(&payers.mainline.as_ref().unwrap().policy), [(Window::Daily, limit)]);
         }
         let zeros = with_mainline(USER, &caps);
@@ -191,18 +189,17 @@ fn h21_each_side_has_budgets_of_its_own() {
     // The same number as a key's id and as a user's does not mix them up.
     let snapshot = Data::new().limit_on_user(USER, &[daily(5)]).limit_on_user(KEY, &[daily(6)]).snapshot();
     let found = snapshot.resolve(&user, &key, "model");
-    assert!(!found.user.counted_in_global());
-    assert!(found.key.counted_in_global());
-    assert_eq!(bases(&found.key.paying().unwrap().policy), [(Window::Daily, usd(2))]);
-    assert_eq!(found.key.paying().unwrap().id, BudgetId { axis: Axis::Key, owner: KEY, scope: Scope::Mainline });
+    assert_eq!(found.key.group, None);
+    assert_eq!(bases(&found.key.mainline.as_ref().unwrap().policy), [(Window::Daily, usd(2))]);
+    assert_eq!(found.key.mainline.unwrap().id, BudgetId { axis: Axis::Key, owner: KEY, scope: Scope::Mainline });
     let scope = Scope::ModelGroup(GROUP);
-    assert_eq!(found.user.paying().unwrap().id, BudgetId { axis: Axis::User, owner: USER, scope });
+    assert_eq!(found.user.group.unwrap().id, BudgetId { axis: Axis::User, owner: USER, scope });
 
     let snapshot = Data::new().limit_on_key(KEY, &[daily(5)]).limit_on_key(USER, &[daily(6)]).snapshot();
     let found = snapshot.resolve(&user, &key, "model");
-    assert_eq!((found.user.counted_in_global(), found.key.counted_in_global()), (true, false));
-    assert_eq!(found.key.paying().unwrap().id, BudgetId { axis: Axis::Key, owner: KEY, scope });
-    assert_eq!(bases(&found.user.paying().unwrap().policy), [(Window::Daily, usd(1))]);
+    assert_eq!(found.user.group, None);
+    assert_eq!(found.key.group.unwrap().id, BudgetId { axis: Axis::Key, owner: KEY, scope });
+    assert_eq!(bases(&found.user.mainline.unwrap().policy), [(Window::Daily, usd(1))]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl BudgetDesk {
             states.push(BudgetStatus {
                 axis: id.axis.as_str(),
                 owner_id: owner_id(id, names),
-                scope: scope(groups, id.scope),
+                scope: groups.scope_name(id.scope).to_owned(),
                 model_group_id: model_group_id(id.scope),
                 windows: windows(&view.windows, groups, names),
             });
@@ -155,7 +155,7 @@ fn paying(budget: &PayingBudget, groups: &Snapshot, names: &Names) -> ExplainedB
     ExplainedBudget {
         axis: budget.id.axis.as_str(),
         owner_id: owner_id(budget.id, names),
-        scope: scope(groups, budget.id.scope),
+        scope: groups.scope_name(budget.id.scope).to_owned(),
         model_group_id: model_group_id(budget.id.scope),
         windows: known.or_else(|| (!budget.is_capped).then(Vec::new)),
     }
@@ -163,10 +163,6 @@ fn paying(budget: &PayingBudget, groups: &Snapshot, names: &Names) -> ExplainedB
 
 fn model_group(group: &ModelGroup) -> ExplainedGroup {
     ExplainedGroup { id: group.id, name: group.name.clone() }
-}
-
-fn scope(groups: &Snapshot, scope: Scope) -> String {
-    groups.scope_name(scope).unwrap_or("a model group that was deleted").to_owned()
 }
 
 const fn model_group_id(scope: Scope) -> Option<i64> {

@@ -147,7 +147,6 @@ struct Reading {
     usage: Option<Usage>,
     charge: Charge,
     complete: bool,
-    finish: bool,
     error: bool,
     content_bytes: u64,
 }
@@ -157,7 +156,6 @@ fn reading(meter: &Meter) -> Reading {
         usage: meter.usage(),
         charge: meter.charge(4000),
         complete: meter.is_complete(),
-        finish: meter.saw_finish(),
         error: meter.saw_error(),
         content_bytes: meter.content_bytes(),
     }
@@ -184,7 +182,6 @@ fn golden_transcripts_give_their_exact_usage() {
             usage: Some(case.usage),
             charge: Charge { usage: case.usage, estimated: false },
             complete: true,
-            finish: true,
             error: false,
             content_bytes: case.content_bytes,
         };
