@@ -40,7 +40,7 @@ pub use authority::{Authority, AuthorityError};
 pub use counts::{CountGuard, Counts, Living};
 pub use denial::{Denial, Denied, ReserveError};
 pub use memory::MemoryAuthority;
-pub use plan::{AxisPlan, Plan, Uncapped};
+pub use plan::{AxisPlan, MaybeCapped, Plan};
 pub use protocol::{
     Answer, Audit, Bounds, Holding, Incarnation, Item, Lsn, Position, Seed, SeedQuery, SeedStatement, Seeded,
     Statement, Taken, Terms, WindowQuery, WindowReport, WindowSeed,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::limit::{Axis, Budget, BudgetId, Owner, Payers, Policy, Resolution, Scope};
 
-/// A budget and its caps; none when it has no cap.
-pub type Uncapped = (BudgetId, Option<Arc<Policy>>);
+/// A budget and its caps, if it has any.
+pub type MaybeCapped = (BudgetId, Option<Arc<Policy>>);
 
 /// What a request is charged to, frozen when it is admitted.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Plan {
     /// The user's side.
     pub user: AxisPlan,
     /// The provider's budget.
-    pub provider: Uncapped,
+    pub provider: MaybeCapped,
 }
 
 /// One side of a request.
@@ -27,7 +27,7 @@ pub struct AxisPlan {
     pub group: Option<(BudgetId, Arc<Policy>)>,
     /// The budget of everything else. Charged, so that a cap set while the request runs knows of it, also when it has
     /// no cap now.
-    pub mainline: Uncapped,
+    pub mainline: MaybeCapped,
 }
 
 /// One budget that is asked.
@@ -47,7 +47,7 @@ pub(super) type Targets = [Target; 3];
 impl Plan {
     /// The budgets of a resolution, for this user and key.
     #[must_use]
-    pub fn new(resolution: &Resolution, user: &Owner, key: &Owner, provider: Uncapped) -> Self {
+    pub fn new(resolution: &Resolution, user: &Owner, key: &Owner, provider: MaybeCapped) -> Self {
         Self {
             key: AxisPlan::new(Axis::Key, key, &resolution.key),
             user: AxisPlan::new(Axis::User, user, &resolution.user),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::budget::Uncapped;
+use crate::budget::MaybeCapped;
 use crate::config;
 use crate::dialect::Dialect;
 use crate::directory::ProviderGroups;
@@ -31,7 +31,7 @@ pub struct Provider {
     /// How long each part of an attempt may take.
     pub timeouts: Timeouts,
     /// What may be spent at it.
-    pub budget: Uncapped,
+    pub budget: MaybeCapped,
     bearer: Option<HeaderValue>,
     plain_key: Option<HeaderValue>,
 }
