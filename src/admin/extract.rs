@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::limits;
 use super::params::MAX_ID;
 pub use super::params::Params;
 use super::problem::{Code, InvalidParam, Problem};
@@ -217,6 +218,7 @@ fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
 /// The path of the field that is wrong, and why.
 pub fn patched<T: Serialize + DeserializeOwned>(fields: &T, patch: Value) -> Result<T, Problem> {
     let mut fields = serde_json::to_value(fields).map_err(|error| Problem::internal(&error))?;
+    limits::forget_beginning(&mut fields, &patch);
     merge_patch(&mut fields, patch);
     object(fields)
 }

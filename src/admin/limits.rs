@@ -122,6 +122,15 @@ pub fn patchable(caps: &[WindowCap]) -> Result<Value, Problem> {
     serde_json::to_value(config::Limits::from(caps)).map_err(|error| Problem::internal(&error))
 }
 
+/// A day that a patch makes rolling has no beginning any more: the one that it had is not the patch's mistake.
+pub fn forget_beginning(fields: &mut Value, patch: &Value) {
+    if patch.pointer("/limits/daily/reset").is_some_and(|reset| reset == "rolling")
+        && let Some(Value::Object(daily)) = fields.pointer_mut("/limits/daily")
+    {
+        daily.remove("at");
+    }
+}
+
 /// Reads what was written at `path`, in the order of [`Window::ALL`]. `null` takes away: all, a window, an option.
 pub fn read(check: &mut Check, path: &str, limits: Option<Value>) -> Vec<WindowCap> {
     let windows = match limits {
@@ -176,6 +185,9 @@ fn read_cap(check: &mut Check, path: &str, window: Window, mut fields: Map<Strin
             0
         }),
     };
+    if rolling && at != 0 {
+        check.wrong(&format!("{path}.at"), "invalid", "is for fixed days: a rolling day has no beginning".to_owned());
+    }
     for name in fields.keys() {
         check.wrong(&format!("{path}.{name}"), "unknown", "there is no such option of this window".to_owned());
     }

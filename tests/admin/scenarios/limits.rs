@@ -71,6 +71,7 @@ pub async fn wrong_limits_are_named_with_their_paths(app: App) {
             ("limits.daily.usd", json!({"daily": {"usd": 1e-10}})),
             ("limits.daily.usd", json!({"daily": {"usd": 1e300}})),
             ("limits.daily.usd", json!({"daily": {"usd": "1; DROP TABLE users"}})),
+            ("limits.daily.at", json!({"daily": {"usd": 1, "reset": "rolling", "at": "06:30"}})),
             ("limits.5h.at", json!({"5h": {"usd": 1, "at": "00:00"}})),
             ("limits.daily.usd", json!({"daily": {"at": "01:00"}})),
         ] {
