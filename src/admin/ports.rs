@@ -64,7 +64,6 @@ pub struct BudgetsUnknown;
 /// One provider.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Provider)]
 pub struct ProviderStatus {
     /// Its name in the configuration.
     pub name: String,

@@ -6,6 +6,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 
 use crate::app::{App, NOW, TOKEN};
+use crate::node;
 
 pub async fn the_audit_log_names_every_write_without_secrets(app: App) {
     let user = app.user("ada").await;
@@ -54,16 +55,21 @@ pub async fn the_audit_log_names_every_write_without_secrets(app: App) {
 }
 
 pub async fn providers_are_listed_by_name(app: App) {
-    let page = app.get("/providers?limit=1").await.ok(200);
+    node::spent(&app.db, 1, 1, 0, 20, (true, true)).await;
+    let mut page = app.get("/providers?limit=1").await.ok(200);
+    let budgets = page["items"][0]["budgets"].take();
+    let daily = &budgets[0]["windows"][0];
+    assert_eq!((&daily["window"], &daily["limitUsd"], &daily["usedUsd"]), (&json!("daily"), &json!(50), &json!(20)));
     assert_eq!(
         page["items"],
         json!([{"name": "first", "dialects": ["openai_chat"], "models": null, "priority": 0, "weight": 1, "groups": ["default"],
             "enabled": true, "baseUrl": "https://api.example.com",
-            "recentErrors": [{"at": "2026-09-21T14:13:20.000Z", "status": 529, "reason": "upstream_status"}]}])
+            "recentErrors": [{"at": "2026-09-21T14:13:20.000Z", "status": 529, "reason": "upstream_status"}], "budgets": null}])
     );
     let next = page["pageInfo"]["nextCursor"].as_str().unwrap();
     let rest = app.get(&format!("/providers?cursor={next}")).await.ok(200);
     assert_eq!((&rest["items"][0]["name"], &rest["pageInfo"]["hasMore"]), (&json!("second"), &json!(false)));
+    assert_eq!(rest["items"][0]["budgets"], json!([]), "it has no cap");
 }
 
 pub async fn settings_are_shown(app: App) {
