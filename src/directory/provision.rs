@@ -5,6 +5,7 @@ use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, SqlErr};
 
 use super::Secret;
+use crate::config::Limits;
 
 const FIRST_TOKEN: &str = "first";
 
@@ -37,6 +38,8 @@ pub struct NewUser {
     pub rpm: Option<i32>,
     /// Requests at once.
     pub max_concurrent_requests: Option<i32>,
+    /// The most that may be spent.
+    pub limits: Option<Limits>,
     /// Globs; none: all.
     pub allowed_models: Option<Vec<String>>,
     /// Provider groups; none: all.
@@ -82,6 +85,7 @@ impl NewUser {
             expires_at: None,
             rpm: None,
             max_concurrent_requests: None,
+            limits: None,
             allowed_models: None,
             provider_groups: None,
         }
@@ -121,6 +125,7 @@ impl AdminRole {
 ///
 /// [`ProvisionError`].
 pub async fn create_user<C: ConnectionTrait>(db: &C, user: NewUser, now: i64) -> Result<users::Model, ProvisionError> {
+    let limits = user.limits.as_ref().map(serde_json::to_string).transpose();
     let row = users::ActiveModel {
         id: NotSet,
         name: Set(user.name.clone()),
@@ -129,6 +134,7 @@ pub async fn create_user<C: ConnectionTrait>(db: &C, user: NewUser, now: i64) ->
         expires_at: Set(user.expires_at),
         rpm: Set(user.rpm),
         max_concurrent_requests: Set(user.max_concurrent_requests),
+        limits: Set(limits.map_err(|error| ProvisionError::Database(DbErr::Json(error.to_string())))?),
         allowed_models: Set(user.allowed_models.as_deref().map(json)),
         provider_groups: Set(user.provider_groups.as_deref().map(json)),
         version: Set(1),

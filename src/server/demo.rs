@@ -8,14 +8,19 @@ use tokio::runtime::Runtime;
 
 use super::{StartError, announce, listeners};
 use crate::clock::now_ms;
-use crate::config::{self, Provider};
+use crate::config::{self, Limits, Provider};
 use crate::demo;
 use crate::directory::{self, NewKey, NewUser, ProvisionError};
 use crate::gateway::App;
+use crate::limit::{Mode, Window, WindowCap};
+use crate::money::Usd;
 
 /// Names of the demo's user and key.
 const USER: &str = "demo";
 const KEY: &str = "demo";
+
+/// What the demo's user may spend in a day: enough for a demo, little enough to be met by one who tries.
+const DAILY: Usd = Usd::from_nanos(Usd::NANOS_PER_USD);
 
 /// Starts the pretend providers on a free loopback port, and returns their configuration.
 pub(super) fn start_providers(runtime: &Runtime) -> Result<Vec<Provider>, StartError> {
@@ -49,7 +54,11 @@ async fn make_key(db: &DatabaseConnection, now: i64) -> Result<String, Provision
     let found = users::Entity::find().filter(users::Column::Name.eq(USER)).one(db).await;
     let user = match found.map_err(ProvisionError::Database)? {
         Some(user) => user,
-        None => directory::create_user(db, NewUser::named(USER), now).await?,
+        None => {
+            let daily = WindowCap { window: Window::Daily, usd: DAILY, mode: Mode::Calendar { at: 0 } };
+            let limits = Some(Limits::from([daily].as_slice()));
+            directory::create_user(db, NewUser { limits, ..NewUser::named(USER) }, now).await?
+        }
     };
     let of_user = keys::Column::UserId.eq(user.id);
     keys::Entity::delete_many()
@@ -60,4 +69,23 @@ async fn make_key(db: &DatabaseConnection, now: i64) -> Result<String, Provision
         .map_err(ProvisionError::Database)?;
     let (_, secret) = directory::create_key(db, user.id, NewKey::named(KEY), now).await?;
     Ok(secret.expose().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_demos_user_has_a_small_daily_budget() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("tollgate.db").display());
+        let db = crate::store::connect(&url, 1).await.unwrap();
+        crate::store::migrate(&db).await.unwrap();
+        make_key(&db, 0).await.unwrap();
+        let user = users::Entity::find().one(&db).await.unwrap().unwrap();
+        let caps = directory::owner_of_user(&user).mainline;
+        assert_eq!(caps.iter().map(|cap| (cap.window, cap.usd)).collect::<Vec<_>>(), [(Window::Daily, DAILY)]);
+    }
 }
