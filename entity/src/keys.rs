@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 /// One key of one user.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "keys")]
 pub struct Model {
     /// Never reused.

@@ -7,24 +7,7 @@ use entity::{keys, users};
 use super::principal::{Principal, UserRecord};
 
 pub(super) fn user_row(id: i64) -> users::Model {
-    users::Model {
-        id,
-        name: format!("user {id}"),
-        note: None,
-        enabled: true,
-        expires_at: None,
-        rpm: None,
-        max_concurrent_requests: None,
-        allowed_models: None,
-        provider_groups: None,
-        limits: None,
-        era: 0,
-        since_eras: None,
-        stamp: 0,
-        version: 1,
-        created_at: 0,
-        updated_at: 0,
-    }
+    users::Model { id, name: format!("user {id}"), enabled: true, version: 1, ..users::Model::default() }
 }
 
 pub(super) fn key_row(user_id: i64, id: i64) -> keys::Model {
@@ -32,21 +15,10 @@ pub(super) fn key_row(user_id: i64, id: i64) -> keys::Model {
         id,
         user_id,
         name: format!("key {id}"),
-        secret_hash: String::new(),
         prefix: "tg-abcdef".to_owned(),
         enabled: true,
-        expires_at: None,
-        rpm: None,
-        max_concurrent_requests: None,
-        allowed_models: None,
-        provider_groups: None,
-        limits: None,
-        era: 0,
-        since_eras: None,
-        stamp: 0,
         version: 1,
-        created_at: 0,
-        updated_at: 0,
+        ..keys::Model::default()
     }
 }
 

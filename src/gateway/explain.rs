@@ -206,24 +206,5 @@ fn first_dialect(live: &Live, model: &str) -> Dialect {
 
 /// A key that nobody has, and that its user alone limits.
 fn unlimited_key(user_id: i64) -> keys::Model {
-    keys::Model {
-        id: 0,
-        user_id,
-        name: String::new(),
-        secret_hash: String::new(),
-        prefix: String::new(),
-        enabled: true,
-        expires_at: None,
-        rpm: None,
-        max_concurrent_requests: None,
-        allowed_models: None,
-        provider_groups: None,
-        limits: None,
-        era: 0,
-        since_eras: None,
-        stamp: 0,
-        version: 0,
-        created_at: 0,
-        updated_at: 0,
-    }
+    keys::Model { user_id, enabled: true, ..keys::Model::default() }
 }
