@@ -3,6 +3,7 @@
 pub(crate) mod budgets;
 mod demo;
 mod desk;
+mod journal;
 mod listeners;
 mod ports;
 mod prices;
@@ -33,7 +34,7 @@ use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, Authenticator, Directory, FloodGuard, LimitKeeper, ProvisionError};
 use crate::gateway::{App, Gateway, InFlightCount, Live, OpenTabs, door};
-use crate::ledger::{self, Ledger, LedgerOptions};
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::pricing::AppliedJson;
 use crate::provider::{Catalogue, CatalogueError, ProviderEvents};
 use crate::store::{self, StoreError};
@@ -91,6 +92,14 @@ pub enum StartError {
     /// The database failed.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The journal cannot be kept.
+    #[error("node.data_dir {}: {error}", path.display())]
+    Journal {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
     /// An address is taken, or similar.
     #[error("{0}")]
     Listen(String),
@@ -173,8 +182,9 @@ async fn start(
     let directory = Directory::new(db.clone(), now_ms());
     let limits = LimitKeeper::start(db.clone(), now_ms()).await;
     let alone = config.redis.is_none();
-    let inc = ledger::begin_life(&db, &config.node.name, alone, now_ms()).await.map_err(StoreError::from)?;
-    let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
+    let (inc, journal) = journal::begin(&db, &config, alone).await?;
+    let options_of_ledger = LedgerOptions { journal: Some(journal), ..LedgerOptions::default() };
+    let ledger = Arc::new(Ledger::start(db.clone(), inc, options_of_ledger));
     let (seeds, budgets) = budgets::start(&db, inc, &ledger, &config, life.stop.clone());
     let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
     listeners::check_gateway(&config, options.upgrade)?;
@@ -227,8 +237,6 @@ fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime
     let live = app.live.load_full();
     let config = &live.config;
     let data_dir = &config.node.data_dir;
-    std::fs::create_dir_all(data_dir)
-        .map_err(|e| StartError::Listen(format!("node.data_dir {}: {e}", data_dir.display())))?;
     let conf = ServerConf {
         threads: threads(config),
         upgrade_sock: data_dir.join("upgrade.sock").display().to_string(),
