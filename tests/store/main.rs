@@ -10,6 +10,7 @@ mod ledger_outage;
 mod limits;
 mod outage;
 mod provision;
+mod recovery;
 mod pubsub;
 mod schema;
 mod seeds;

@@ -164,7 +164,7 @@ impl Journal {
     }
 
     /// After an outage of the database, most of the file is not needed any more.
-    fn shrink(&self) {
+    pub(super) fn shrink(&self) {
         let mut free = self.free.lock();
         if (free.next as usize) < SMALL || free.back.len() < free.next as usize / 8 * 7 {
             return;
