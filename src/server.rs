@@ -4,6 +4,7 @@ mod app;
 mod budgets;
 mod demo;
 mod desk;
+mod journal;
 mod listeners;
 mod ports;
 mod prices;
@@ -79,6 +80,14 @@ pub enum StartError {
     /// The database failed.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The journal cannot be kept.
+    #[error("node.data_dir {}: {error}", path.display())]
+    Journal {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
     /// An address is taken, or similar.
     #[error("{0}")]
     Listen(String),
@@ -160,8 +169,7 @@ async fn start(
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;
     let metrics_listener = listeners::bind(&config.server.metrics, "server.metrics")?;
-    let app = App::start(&db, Live { config, catalogue }, prices.handle(), life.stop.clone());
-    let app = app.await.map_err(StoreError::from)?;
+    let app = App::start(&db, Live { config, catalogue }, prices.handle(), life.stop.clone()).await?;
     let first_token = directory::create_first_admin_token(&db, now_ms()).await.map_err(StartError::provision)?;
     let first_token = first_token.map(|(_, secret)| secret.expose().to_owned());
     if let Some(token) = &first_token {
@@ -185,8 +193,6 @@ fn run_pingora(options: &ServeOptions, app: &Arc<App>, life: &Lifecycle, runtime
     let live = app.live.load_full();
     let config = &live.config;
     let data_dir = &config.node.data_dir;
-    std::fs::create_dir_all(data_dir)
-        .map_err(|e| StartError::Listen(format!("node.data_dir {}: {e}", data_dir.display())))?;
     let conf = ServerConf {
         threads: threads(config),
         upgrade_sock: data_dir.join("upgrade.sock").display().to_string(),

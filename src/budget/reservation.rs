@@ -63,6 +63,13 @@ impl Reservation {
         self.state.lock().holds.iter().find(|hold| hold.target.axis == axis).map_or(Usd::ZERO, |hold| hold.amount)
     }
 
+    /// What a row would say that had to be written without the reservation being settled.
+    #[must_use]
+    pub fn standing(&self) -> Settled {
+        let state = self.state.lock();
+        state.settled(state.holds.each_ref().map(|hold| hold.target.era))
+    }
+
     /// Whether a budget with a cap pays, for which it matters what is set aside.
     #[must_use]
     pub fn is_capped(&self) -> bool {
@@ -99,12 +106,7 @@ impl Reservation {
                 Err(_) => tracing::error!(budget = ?hold.target.id, %cost, lsn, "a budget could not be charged"),
             }
         }
-        let settled = Settled {
-            key_era: eras[0],
-            user_era: eras[1],
-            counted_in_key_global: state.counted_globally(Axis::Key),
-            counted_in_user_global: state.counted_globally(Axis::User),
-        };
+        let settled = state.settled(eras);
         state.settled = Some(settled);
         settled
     }
@@ -138,6 +140,15 @@ impl Reservation {
 }
 
 impl State {
+    fn settled(&self, [key_era, user_era, _]: [i64; 3]) -> Settled {
+        Settled {
+            key_era,
+            user_era,
+            counted_in_key_global: self.counted_globally(Axis::Key),
+            counted_in_user_global: self.counted_globally(Axis::User),
+        }
+    }
+
     fn counted_globally(&self, axis: Axis) -> bool {
         self.holds.iter().find(|hold| hold.target.axis == axis).is_none_or(|hold| hold.target.mainline)
     }

@@ -22,9 +22,6 @@ impl Config {
         }
 
         let (ledger, ledger_default) = (&self.ledger, Ledger::default());
-        note(ledger.journal_max != ledger_default.journal_max, "ledger.journal_max", "keep a journal");
-        note(ledger.fsync != ledger_default.fsync, "ledger.fsync", "keep a journal");
-        note(ledger.interrupted != ledger_default.interrupted, "ledger.interrupted", "charge interrupted requests");
         note(ledger.refusal_days != ledger_default.refusal_days, "ledger.refusal_days", "store refusals");
 
         let (routing, routing_default) = (&self.routing, Routing::default());

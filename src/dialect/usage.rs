@@ -50,6 +50,17 @@ pub enum ServiceTier {
 }
 
 impl ServiceTier {
+    /// The name in the database and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Priority => "priority",
+            Self::Flex => "flex",
+            Self::Batch => "batch",
+        }
+    }
+
     /// Reads a provider's word, in a request or an answer. None for `auto` and for nothing: that leaves it open.
     #[must_use]
     pub fn from_provider(word: &str) -> Option<Self> {

@@ -17,6 +17,7 @@ use super::app::Live;
 use super::bill::{self, Bill};
 use super::context::{Admitted, Priced, RequestContext};
 use super::credentials::{self, CredentialError};
+use super::route::ledger_full;
 use super::{Gateway, body, client, door, models, reply};
 use crate::budget::CountGuard;
 use crate::clock::now_ms;
@@ -259,17 +260,8 @@ impl Gateway {
         principal: Arc<Principal>,
         candidates: Vec<Priced>,
     ) -> Result<(), GatewayError> {
-        let slot = if route.endpoint.is_counting() {
-            None
-        } else {
-            Some(self.app.ledger.reserve().ok_or_else(|| {
-                GatewayError::new(
-                    ErrorCode::BudgetUnavailable,
-                    "the ledger cannot take more records at the moment; try again",
-                )
-                .with_retry_after(1)
-            })?)
-        };
+        let slot =
+            if route.endpoint.is_counting() { None } else { Some(self.app.ledger.reserve().ok_or_else(ledger_full)?) };
         let bill = Bill {
             request_id: ctx.id.0,
             arrived: ctx.arrived,

@@ -4,6 +4,7 @@
 //! engine's drain after the client has left, the stage that closes the request, or the stop of the process. Settling is
 //! synchronous and in memory, so that it can happen before the last byte is passed on.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -21,6 +22,7 @@ use crate::budget::estimate::Asker;
 use crate::budget::{Reservation, Settled};
 use crate::clock::now_ms;
 use crate::dialect::{Charge, Dialect, Endpoint, Meter, ServiceTier, Usage};
+use crate::ledger::journal::{JournalError, OpenRequest};
 use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
 use crate::limit::CountSubject;
 use crate::money::Usd;
@@ -143,6 +145,33 @@ impl Tab {
             _in_flight: in_flight,
         });
         app.open_tabs.add((bill.request_id, number), Arc::downgrade(&tab)).then_some(tab)
+    }
+
+    /// Writes into the journal what is owed if nothing is ever heard of the attempt again: before anything goes out.
+    pub(super) fn write_ahead(&self) -> Result<(), JournalError> {
+        let bill = &self.bill;
+        let mut slot = bill.slot.lock();
+        let Some(slot) = slot.as_mut() else { return Ok(()) };
+        let standing = bill.reservation.lock().as_ref().map_or(NOT_RESERVED, Reservation::standing);
+        slot.open(&OpenRequest {
+            request_id: bill.request_id,
+            attempt: self.number,
+            created_at: bill.created_at,
+            user_id: bill.user_id,
+            key_id: bill.key_id,
+            provider: Cow::Borrowed(&self.priced.candidate.provider.name),
+            dialect: bill.dialect,
+            requested_model: Cow::Borrowed(&bill.requested_model),
+            served_model: Cow::Borrowed(&self.priced.candidate.served_model),
+            model_group_id: self.reserved.and_then(|reserved| reserved.model_group_id),
+            estimate: self.reserved.map_or(Usd::ZERO, |reserved| reserved.estimate),
+            counted_in_user_global: standing.counted_in_user_global,
+            counted_in_key_global: standing.counted_in_key_global,
+            user_era: standing.user_era,
+            key_era: standing.key_era,
+            stream: bill.stream,
+            request_bytes: bill.request_bytes,
+        })
     }
 
     /// The process ends before the attempt does: it is settled with what was seen, the prompt at least if it has gone

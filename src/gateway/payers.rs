@@ -38,6 +38,8 @@ pub(super) struct Reserved {
     pub(super) model_group_id: Option<i64>,
     /// Output tokens that the answer has at most, if the provider does as it is told.
     pub(super) most_output: u64,
+    /// What the request is expected to cost.
+    pub(super) estimate: Usd,
 }
 
 impl App {
@@ -79,8 +81,8 @@ impl Gateway {
                 return Ok(());
             }
             match self.reserve_for(&admitted.bill, &admitted.principal, &admitted.inspected, priced).await {
-                Ok((model_group_id, most_output)) => {
-                    admitted.reserved = Some(Reserved { turn: admitted.turn, model_group_id, most_output });
+                Ok(reserved) => {
+                    admitted.reserved = Some(Reserved { turn: admitted.turn, ..reserved });
                     return Ok(());
                 }
                 Err(skipped) => {
@@ -102,7 +104,7 @@ impl Gateway {
         principal: &Principal,
         inspected: &Inspected,
         priced: &Priced,
-    ) -> Result<(Option<i64>, u64), Skipped> {
+    ) -> Result<Reserved, Skipped> {
         let app = &self.app;
         let live = app.live.load_full();
         let groups = app.groups(&live).map_err(|_| Skipped::Refused(unavailable()))?;
@@ -127,7 +129,8 @@ impl Gateway {
         match outcome {
             Ok(reservation) => {
                 *bill.reservation.lock() = Some(reservation);
-                Ok((payers.model_group.map(|group| group.id), most_output))
+                let model_group_id = payers.model_group.map(|group| group.id);
+                Ok(Reserved { turn: 0, model_group_id, most_output, estimate: amount })
             }
             Err(refused) => {
                 let skipped = Skipped::of(&refused, &groups, principal, now);

@@ -47,6 +47,12 @@ impl Gateway {
                 ctx.refusal = Some(stopping());
                 return Err(Error::explain(ErrorType::HTTPStatus(503), "the gateway stops").into_in());
             };
+            if let Err(error) = tab.write_ahead() {
+                tracing::error!(request = %ctx.id, %error, "a request is refused");
+                admitted.bill.cancel();
+                ctx.refusal = Some(ledger_full());
+                return Err(Error::explain(ErrorType::HTTPStatus(503), "the journal takes no more").into_in());
+            }
             let inspected = &admitted.inspected;
             let adds_usage =
                 inspected.endpoint == Endpoint::ChatCompletions && inspected.stream && !inspected.include_usage;
@@ -118,6 +124,12 @@ impl Gateway {
 /// What a client is told whose request would begin, or begin again, while the process ends.
 fn stopping() -> GatewayError {
     GatewayError::new(ErrorCode::NoProviderAvailable, "the gateway is stopping; try again").with_retry_after(1)
+}
+
+/// What a client is told whose request could not be recorded.
+pub(super) fn ledger_full() -> GatewayError {
+    GatewayError::new(ErrorCode::BudgetUnavailable, "the ledger cannot take more records at the moment; try again")
+        .with_retry_after(1)
 }
 
 /// What a client is told when every provider has failed without an answer, or is busy.

@@ -100,12 +100,13 @@ impl BatchWriter {
                     retry = Backoff::default();
                     self.done(&self.stats.written, records);
                     self.advanced(entries);
+                    batch[part].iter_mut().for_each(Entry::written);
                 }
                 Attempt::Refused(_) if records > 1 => parts.extend(halves(part)),
                 // One record alone is at fault if the error says so, or if others went through.
                 Attempt::Refused(error) if records == 1 && (any_written || store::is_data_error(&error)) => {
                     for entry in &mut batch[part.clone()] {
-                        if let Some(record) = entry.record.take() {
+                        if let Some(record) = entry.take() {
                             self.give_up(&record, &error.to_string());
                         }
                     }
@@ -122,8 +123,8 @@ impl BatchWriter {
                 }
             }
         }
-        for record in parts.into_iter().rev().flat_map(|part| records(&batch[part])) {
-            self.give_up(record, STOPPED);
+        for part in parts.into_iter().rev() {
+            self.leave(&batch[part]);
         }
         self.stats.oldest.store(0, Ordering::Relaxed);
     }
@@ -175,9 +176,25 @@ impl BatchWriter {
         true
     }
 
+    /// Writing has been given up. What is in the journal is written by the next process.
+    pub(super) fn leave(&self, entries: &[Entry]) {
+        let kept = entries.iter().filter(|entry| entry.survives()).count();
+        if kept > 0 {
+            tracing::warn!(records = kept, "records are left in the journal; the next start writes them");
+        }
+        for record in entries.iter().filter(|entry| !entry.survives()).filter_map(Entry::record) {
+            self.give_up(record, STOPPED);
+        }
+    }
+
     /// The record will not be in the database: the log is the last place to keep it.
     pub(super) fn give_up(&self, record: &LedgerRecord, error: &str) {
         tracing::error!(error, record = %row::json(record), "a record of the ledger could not be written");
+        self.done(&self.stats.failed, 1);
+    }
+
+    /// A record is nowhere any more.
+    pub(super) fn lost(&self) {
         self.done(&self.stats.failed, 1);
     }
 
@@ -201,7 +218,7 @@ impl BatchWriter {
 }
 
 fn records(entries: &[Entry]) -> impl Iterator<Item = &LedgerRecord> {
-    entries.iter().filter_map(|entry| entry.record.as_deref())
+    entries.iter().filter_map(Entry::record)
 }
 
 /// Inserts the rows that are not there yet, and says which those were.

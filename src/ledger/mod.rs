@@ -1,10 +1,12 @@
 //! The durable record of what was spent.
 
 mod batch;
+pub mod journal;
 mod node;
 mod order;
 pub mod query;
 mod record;
+mod recovery;
 mod rollup;
 mod row;
 mod seeds;
@@ -15,6 +17,7 @@ mod writer;
 
 pub use node::begin_life;
 pub use record::{AttemptReport, LedgerRecord, Outcome};
+pub use recovery::{Recovered, RecoveryError, recover};
 pub use seeds::LedgerSeeds;
 pub use slot::LedgerSlot;
 pub use writer::{Ledger, LedgerBehind, LedgerOptions, LedgerStats};

@@ -67,7 +67,7 @@ mod tests {
 
     fn order_of(numbers: impl IntoIterator<Item = u64>) -> InOrder {
         let mut order = InOrder::default();
-        numbers.into_iter().for_each(|lsn| order.put(Entry { lsn, record: None }));
+        numbers.into_iter().for_each(|lsn| order.put(Entry::nothing(lsn)));
         order
     }
 
@@ -79,10 +79,10 @@ mod tests {
     fn what_is_early_waits_for_what_is_missing() {
         let mut order = order_of([2, 4]);
         assert_eq!((order.ready(), order.first(), order.early()), (0, None, 2));
-        order.put(Entry { lsn: 1, record: None });
+        order.put(Entry::nothing(1));
         assert_eq!((order.ready(), order.first(), order.early()), (2, Some(1), 1));
         assert_eq!(numbers(order.take(10)), [1, 2]);
-        order.put(Entry { lsn: 3, record: None });
+        order.put(Entry::nothing(3));
         assert_eq!(numbers(order.take(1)), [3]);
         assert_eq!(order.first(), Some(4));
     }

@@ -4,7 +4,6 @@ use entity::{message_request, usage_ledger};
 use sea_orm::ActiveValue::{NotSet, Set};
 
 use super::{LedgerRecord, Outcome};
-use crate::dialect::ServiceTier;
 
 /// Names that a client chooses are cut here: nobody shall fill the database with one request.
 const NAME_MAX: usize = 512;
@@ -41,7 +40,7 @@ pub(super) fn charge(record: &LedgerRecord) -> usage_ledger::ActiveModel {
         input_image_tokens: Set(count(usage.input_image)),
         output_image_tokens: Set(count(usage.output_image)),
         web_searches: Set(count(usage.web_searches)),
-        service_tier: Set(tier(usage.service_tier).to_owned()),
+        service_tier: Set(usage.service_tier.as_str().to_owned()),
         cost_nanos: Set(record.cost.nanos()),
         counted_in_user_global: Set(record.counted_in_user_global),
         counted_in_key_global: Set(record.counted_in_key_global),
@@ -99,15 +98,6 @@ pub(super) fn json(record: &LedgerRecord) -> serde_json::Value {
 fn attempts(record: &LedgerRecord) -> String {
     // Plain strings and numbers: this cannot fail.
     serde_json::to_string(&record.attempts).unwrap_or_else(|_| "[]".to_owned())
-}
-
-const fn tier(tier: ServiceTier) -> &'static str {
-    match tier {
-        ServiceTier::Standard => "standard",
-        ServiceTier::Priority => "priority",
-        ServiceTier::Flex => "flex",
-        ServiceTier::Batch => "batch",
-    }
 }
 
 /// More than fits is nonsense from a provider; it must not become negative.

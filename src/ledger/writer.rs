@@ -11,7 +11,8 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{BatchWriter, Progress, STOPPED};
+use super::batch::{BatchWriter, Progress};
+use super::journal::Journal;
 use super::order::InOrder;
 use super::slot::{Entry, LedgerSlot, Numbers};
 use super::starts::Starts;
@@ -19,9 +20,12 @@ use super::urgency::Urgency;
 use crate::limit::BudgetId;
 
 /// How the ledger is written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LedgerOptions {
-    /// Records that wait, those of requests in flight included. One takes about a kilobyte.
+    /// What survives the process. None: records that the database does not have are in memory only.
+    pub journal: Option<Arc<Journal>>,
+    /// Records that wait, those of requests in flight included; without a journal, which has its own bound. One takes
+    /// about a kilobyte.
     pub queue: usize,
     /// Records per transaction.
     pub batch: usize,
@@ -31,7 +35,7 @@ pub struct LedgerOptions {
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { queue: 64 * 1024, batch: 500, interval: Duration::from_millis(50) }
+        Self { journal: None, queue: 64 * 1024, batch: 500, interval: Duration::from_millis(50) }
     }
 }
 
@@ -40,6 +44,7 @@ impl Default for LedgerOptions {
 pub struct Ledger {
     inc: i64,
     queue: mpsc::Sender<Entry>,
+    journal: Option<Arc<Journal>>,
     most: usize,
     numbers: Arc<Numbers>,
     stats: Arc<LedgerStats>,
@@ -76,7 +81,8 @@ impl Ledger {
     /// the number of this process's life ([`begin_life`](super::begin_life)).
     #[must_use]
     pub fn start(db: DatabaseConnection, inc: i64, options: LedgerOptions) -> Self {
-        let most = options.queue.max(1);
+        let journal = options.journal.clone();
+        let most = journal.as_ref().map_or(options.queue, |journal| journal.places()).max(1);
         let (queue, records) = mpsc::channel(most);
         let (report, progress) = watch::channel(Progress::default());
         let stats = Arc::new(LedgerStats::default());
@@ -98,7 +104,20 @@ impl Ledger {
             writer.run().await;
             drop(done);
         });
-        Self { inc, queue, most, numbers: Arc::default(), stats, starts, urgency, progress, stop, abandon, ended }
+        Self {
+            inc,
+            queue,
+            journal,
+            most,
+            numbers: Arc::default(),
+            stats,
+            starts,
+            urgency,
+            progress,
+            stop,
+            abandon,
+            ended,
+        }
     }
 
     /// A place for the record of a request that is about to be admitted; none: the database has been away for too
@@ -114,7 +133,11 @@ impl Ledger {
             return None;
         }
         let permit = self.queue.clone().try_reserve_owned().ok()?;
-        Some(LedgerSlot::new(permit, &self.numbers, &self.urgency, &self.stats))
+        let place = match &self.journal {
+            Some(journal) => Some(journal.take()?),
+            None => None,
+        };
+        Some(LedgerSlot::new(permit, place, &self.numbers, &self.urgency, &self.stats))
     }
 
     /// The last number that was handed out; 0: none was.
@@ -152,6 +175,12 @@ impl Ledger {
     #[must_use]
     pub const fn inc(&self) -> i64 {
         self.inc
+    }
+
+    /// Bytes of the journal that are taken.
+    #[must_use]
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal.as_ref().map_or(0, |journal| journal.bytes())
     }
 
     /// How the writing goes.
@@ -217,10 +246,14 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self) {
-        while let Some(batch) = self.next_batch().await {
+        while let Some(mut batch) = self.next_batch().await {
+            self.load(&mut batch);
             self.batches.write(batch).await;
         }
         if self.batches.end_life().await {
+            if let Some(journal) = &self.options.journal {
+                journal.remove();
+            }
             return;
         }
         // Empty, unless writing was given up: then nothing may come after the last look.
@@ -228,8 +261,16 @@ impl Writer {
         while let Ok(entry) = self.records.try_recv() {
             self.order.put(entry);
         }
-        for record in self.order.take_all().into_iter().filter_map(|entry| entry.record) {
-            self.batches.give_up(&record, STOPPED);
+        self.batches.leave(&self.order.take_all());
+    }
+
+    /// Fetches what was not kept in memory.
+    fn load(&self, batch: &mut [Entry]) {
+        for entry in batch {
+            if !entry.load() {
+                tracing::error!(lsn = entry.lsn, "a record of the ledger cannot be read from the journal");
+                self.batches.lost();
+            }
         }
     }
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::DatabaseConnection;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{budgets, cores};
+use super::{StartError, budgets, cores, journal};
 use crate::budget::Counts;
 use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::gateway::{App, InFlightCount, Live, OpenTabs};
-use crate::ledger::{self, Ledger, LedgerOptions};
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::pricing::{AppliedJson, PriceBook};
 use crate::upstream::{DrainLimits, Resolver};
 
@@ -25,22 +25,23 @@ const MAX_DRAINS: usize = 4_096;
 const LEARNT_PAIRS: usize = 8_192;
 
 impl App {
-    /// Begins a life of the node on a database that is at its schema; what goes on beside requests ends with `stop`.
+    /// Begins a life of the node on a database that is at its schema, after earlier ones have been recovered; what goes on beside requests ends with `stop`.
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database says, or the folder of the journal.
     pub async fn start(
         db: &DatabaseConnection,
         live: Live,
         prices: Arc<ArcSwap<PriceBook>>,
         stop: CancellationToken,
-    ) -> Result<Arc<Self>, DbErr> {
+    ) -> Result<Arc<Self>, StartError> {
         let config = &live.config;
         let directory = Directory::new(db.clone(), now_ms());
         let limits = LimitKeeper::start(db.clone(), now_ms()).await;
         let alone = config.redis.is_none();
-        let inc = ledger::begin_life(db, &config.node.name, alone, now_ms()).await?;
-        let ledger = Arc::new(Ledger::start(db.clone(), inc, LedgerOptions::default()));
+        let (inc, journal) = journal::begin(db, config, alone).await?;
+        let options = LedgerOptions { journal: Some(journal), ..LedgerOptions::default() };
+        let ledger = Arc::new(Ledger::start(db.clone(), inc, options));
         let (seeds, budgets) = budgets::start(db, inc, &ledger, config, stop);
         let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
         Ok(Arc::new(Self {

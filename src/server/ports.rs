@@ -78,6 +78,7 @@ fn read_gauges(app: &App, metrics: &Metrics) {
     let ledger = app.ledger.stats();
     metrics.ledger_pending.set(i64::try_from(ledger.pending()).unwrap_or(i64::MAX));
     metrics.ledger_lag.set(ledger.lag(now_ms()).as_secs_f64());
+    metrics.journal_bytes.set(i64::try_from(app.ledger.journal_bytes()).unwrap_or(i64::MAX));
     for (result, total) in [("written", ledger.written()), ("failed", ledger.failed())] {
         let counter = metrics.ledger_records.with_label_values(&[result]);
         counter.inc_by(total.saturating_sub(counter.get()));

@@ -95,7 +95,8 @@ fn sqlite(url: &str) -> Result<SqliteConnectOptions, StoreError> {
     Ok(options
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
+        // The journal's places are used again once a record is in the database, so that has to hold without power too.
+        .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT))
 }

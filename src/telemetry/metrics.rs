@@ -57,6 +57,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Seconds that the oldest finished request waits for the database.
     pub ledger_lag: Gauge,
+    /// Bytes of the journal that are taken by requests in flight and by records that the database does not have.
+    pub journal_bytes: IntGauge,
     /// Records by what became of them: `written`, `failed`.
     pub ledger_records: IntCounterVec,
     /// Finished requests that wait for the database.
@@ -124,6 +126,11 @@ impl Default for Metrics {
                 &registry,
                 "ledger_lag_seconds",
                 "Seconds that the oldest finished request waits for the database.",
+            ),
+            journal_bytes: gauge(
+                &registry,
+                "journal_bytes",
+                "Bytes of the journal that hold what the database does not have.",
             ),
             ledger_records: counters(&registry, "ledger_records_total", "Records by what became of them.", &["result"]),
             ledger_pending: gauge(&registry, "ledger_pending_records", "Finished requests that wait for the database."),

@@ -23,7 +23,10 @@ providers:
 
 /// Starts the parts; `m1` and `m2` have prices.
 pub async fn start(db: &DatabaseConnection) -> Arc<App> {
-    let config = tollgate::config::parse(CONFIG, Path::new("."), &|_| None).unwrap();
+    let mut config = tollgate::config::parse(CONFIG, Path::new("."), &|_| None).unwrap();
+    // Its journal is open by the time that the folder goes.
+    let folder = tempfile::tempdir().unwrap();
+    config.node.data_dir = folder.path().to_owned();
     let catalogue = Catalogue::new(&config.providers).ok().unwrap();
     let price: Price =
         serde_json::from_value(serde_json::json!({"inputUsdPerMillion": 1000, "outputUsdPerMillion": 1000})).unwrap();

@@ -11,6 +11,7 @@ mod limits;
 mod outage;
 mod provision;
 mod pubsub;
+mod recovery;
 mod schema;
 mod seeds;
 #[path = "../support/mod.rs"]

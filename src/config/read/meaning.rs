@@ -99,6 +99,7 @@ fn positive_settings(config: &Config, problems: &mut Problems) {
     let durations = [
         ("server.timeouts.header", Some(config.server.timeouts.header)),
         ("server.timeouts.body", Some(config.server.timeouts.body)),
+        ("ledger.fsync", Some(config.ledger.fsync)),
         ("redis.timeout", config.redis.as_ref().map(|redis| redis.timeout)),
         ("routing.affinity.ttl", config.routing.affinity.enabled.then_some(config.routing.affinity.ttl)),
         ("routing.gate.max_time", config.routing.gate.enabled.then_some(config.routing.gate.max_time)),

@@ -58,7 +58,8 @@ impl Node {
             listener.local_addr().unwrap()
         );
         tokio::spawn(provide(listener, Arc::clone(&rest)));
-        let config = crate::config::parse(&config, folder.path(), &|_| None).unwrap();
+        let mut config = crate::config::parse(&config, folder.path(), &|_| None).unwrap();
+        config.node.data_dir = folder.path().to_owned();
         let url = format!("sqlite://{}", folder.path().join("tollgate.db").display());
         let db = crate::store::connect(&url, 4).await.unwrap();
         crate::store::migrate(&db).await.unwrap();

@@ -1,0 +1,480 @@
+//! How a place looks on disk: the request that was admitted into it and, later, its record.
+//!
+//! ```text
+//! place (2 048 bytes):  opening (768)  |  ending (1 280)
+//! part:                 checksum 8, kind 1, version 1, length 2, zeros 4, then a postcard-encoded body
+//! ```
+//!
+//! The checksum covers everything in the part, and where it stands: what was written elsewhere, by another process or
+//! into another place, is not taken for this one's. It is SipHash-1-3 with a key of the file's own, because names that
+//! clients choose are in the bodies: nobody outside can make up a part that passes.
+
+use std::borrow::Cow;
+use std::hash::Hasher as _;
+
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as NotOneOfThem;
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+use uuid::Uuid;
+
+use crate::dialect::{Dialect, ServiceTier, Usage};
+use crate::ledger::{AttemptReport, LedgerRecord};
+use crate::money::Usd;
+
+/// Bytes of a place. It divides a page, so that the death of the process never leaves half a write.
+pub(super) const PLACE: usize = 2_048;
+/// Bytes of the first part.
+pub(super) const OPENING: usize = 768;
+/// Bytes of the second.
+pub(super) const ENDING: usize = PLACE - OPENING;
+
+const HEADER: usize = 16;
+/// Bodies of another version are not read.
+const VERSION: u8 = 1;
+
+const OPENED: u8 = 1;
+const ENDED: u8 = 2;
+const VOID: u8 = 3;
+
+/// Names are cut here: both parts have room for the longest.
+const NAME: usize = 256;
+/// The same for a provider's, which the configuration bounds.
+const PROVIDER: usize = 64;
+
+/// A request that is about to be sent to a provider: what its row will say if nothing else is ever heard of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRequest<'a> {
+    /// What the client sees in `x-tollgate-request-id`.
+    pub request_id: Uuid,
+    /// 1 for the first.
+    pub attempt: u16,
+    /// When the request arrived, Unix milliseconds.
+    pub created_at: i64,
+    /// Who pays.
+    pub user_id: i64,
+    /// The key that was used.
+    pub key_id: i64,
+    /// Name of the provider.
+    pub provider: Cow<'a, str>,
+    /// Wire format.
+    pub dialect: Dialect,
+    /// The model that the client named.
+    pub requested_model: Cow<'a, str>,
+    /// The model that is sent upstream.
+    pub served_model: Cow<'a, str>,
+    /// The model group of the served model.
+    pub model_group_id: Option<i64>,
+    /// What it is expected to cost.
+    pub estimate: Usd,
+    /// Whether it counts in the mainline budget of the user.
+    pub counted_in_user_global: bool,
+    /// Whether it counts in the mainline budget of the key.
+    pub counted_in_key_global: bool,
+    /// How often the user's spend had been reset.
+    pub user_era: i64,
+    /// The same of the key.
+    pub key_era: i64,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+}
+
+/// What a place holds.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing that counts.
+    Nothing,
+    /// A request whose end is not known.
+    Open {
+        /// The request.
+        request: OpenRequest<'static>,
+        /// There was an end, which cannot be read.
+        damaged: bool,
+    },
+    /// A record under its number.
+    Ended(u64, Box<LedgerRecord>),
+    /// Something that cannot be read.
+    Damaged,
+}
+
+/// Makes and checks the checksums of one file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seal(pub(super) [u8; 16]);
+
+impl Seal {
+    fn checksum(&self, index: u32, header: &[u8], body: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write_u32(index);
+        hasher.write(header);
+        hasher.write(body);
+        hasher.finish()
+    }
+
+    /// Writes header and body; the rest stays as it is.
+    fn close(&self, part: &mut [u8], index: u32, kind: u8, length: usize) {
+        part[8] = kind;
+        part[9] = VERSION;
+        // Parts are far smaller than what two bytes can count.
+        part[10..12].copy_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
+        part[12..HEADER].fill(0);
+        let (header, body) = part.split_at(HEADER);
+        let checksum = self.checksum(index, &header[8..], &body[..length]);
+        part[..8].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
+/// A whole place with an opening and no ending.
+pub(super) fn opening(seal: &Seal, index: u32, request: &OpenRequest<'_>) -> Option<[u8; PLACE]> {
+    let mut place = [0; PLACE];
+    let length = encode(&StoredOpening::from(request), &mut place[HEADER..OPENING])?;
+    seal.close(&mut place[..OPENING], index, OPENED, length);
+    Some(place)
+}
+
+/// The second part with a record. What of its attempts and price has no room is left out: the money is not.
+pub(super) fn ending(seal: &Seal, index: u32, lsn: u64, record: &LedgerRecord) -> Option<([u8; ENDING], usize)> {
+    let mut part = [0; ENDING];
+    let mut stored = StoredEnding::new(lsn, record);
+    let length = loop {
+        if let Some(length) = encode(&stored, &mut part[HEADER..]) {
+            break length;
+        }
+        if stored.attempts.len() > 1 {
+            // The last ones are those that were charged.
+            stored.attempts.drain(..stored.attempts.len().div_ceil(2));
+        } else if !stored.attempts.is_empty() {
+            stored.attempts.clear();
+        } else {
+            stored.price.take()?;
+        }
+    };
+    seal.close(&mut part, index, ENDED, length);
+    Some((part, HEADER + length))
+}
+
+/// The beginning of a second part that says that nothing came of the request.
+pub(super) fn void(seal: &Seal, index: u32) -> [u8; HEADER] {
+    let mut part = [0; HEADER];
+    seal.close(&mut part, index, VOID, 0);
+    part
+}
+
+/// Reads a place. Any bytes are an answer.
+pub(super) fn read(seal: &Seal, index: u32, place: &[u8; PLACE]) -> Found {
+    let (opening, ending) = place.split_at(OPENING);
+    let damaged = match part(seal, index, ending) {
+        Part::Empty => false,
+        Part::Whole(VOID, _) => return Found::Nothing,
+        Part::Whole(ENDED, body) => {
+            match postcard::from_bytes::<StoredEnding<'_>>(body).ok().and_then(|s| s.record()) {
+                Some((lsn, record)) => return Found::Ended(lsn, Box::new(record)),
+                None => true,
+            }
+        }
+        Part::Whole(..) | Part::Damaged => true,
+    };
+    match part(seal, index, opening) {
+        Part::Empty if !damaged => Found::Nothing,
+        Part::Whole(OPENED, body) => {
+            match postcard::from_bytes::<StoredOpening<'_>>(body).ok().and_then(|stored| stored.request()) {
+                Some(request) => Found::Open { request, damaged },
+                None => Found::Damaged,
+            }
+        }
+        _ => Found::Damaged,
+    }
+}
+
+enum Part<'a> {
+    Empty,
+    Whole(u8, &'a [u8]),
+    Damaged,
+}
+
+fn part<'a>(seal: &Seal, index: u32, part: &'a [u8]) -> Part<'a> {
+    let (header, body) = part.split_at(HEADER);
+    if header.iter().all(|byte| *byte == 0) {
+        return Part::Empty;
+    }
+    let length = usize::from(u16::from_le_bytes([header[10], header[11]]));
+    let Some(body) = body.get(..length) else { return Part::Damaged };
+    let checksum = seal.checksum(index, &header[8..], body).to_le_bytes();
+    if checksum != header[..8] || header[9] != VERSION {
+        return Part::Damaged;
+    }
+    Part::Whole(header[8], body)
+}
+
+fn encode(value: &impl Serialize, into: &mut [u8]) -> Option<usize> {
+    postcard::to_slice(value, into).ok().map(|written| written.len())
+}
+
+/// Words, not numbers, stand for what is named elsewhere in the code: a later version may number them differently.
+#[derive(Serialize, Deserialize)]
+struct StoredOpening<'a> {
+    request_id: [u8; 16],
+    attempt: u16,
+    created_at: i64,
+    user_id: i64,
+    key_id: i64,
+    #[serde(borrow)]
+    provider: &'a str,
+    dialect: &'a str,
+    requested_model: &'a str,
+    served_model: &'a str,
+    model_group_id: Option<i64>,
+    estimate_nanos: i64,
+    counted_in_user_global: bool,
+    counted_in_key_global: bool,
+    user_era: i64,
+    key_era: i64,
+    stream: bool,
+    request_bytes: u64,
+}
+
+impl<'a> From<&'a OpenRequest<'_>> for StoredOpening<'a> {
+    fn from(request: &'a OpenRequest<'_>) -> Self {
+        Self {
+            request_id: request.request_id.into_bytes(),
+            attempt: request.attempt,
+            created_at: request.created_at,
+            user_id: request.user_id,
+            key_id: request.key_id,
+            provider: cut(&request.provider, PROVIDER),
+            dialect: request.dialect.as_str(),
+            requested_model: cut(&request.requested_model, NAME),
+            served_model: cut(&request.served_model, NAME),
+            model_group_id: request.model_group_id,
+            estimate_nanos: request.estimate.nanos(),
+            counted_in_user_global: request.counted_in_user_global,
+            counted_in_key_global: request.counted_in_key_global,
+            user_era: request.user_era,
+            key_era: request.key_era,
+            stream: request.stream,
+            request_bytes: request.request_bytes,
+        }
+    }
+}
+
+impl StoredOpening<'_> {
+    fn request(self) -> Option<OpenRequest<'static>> {
+        Some(OpenRequest {
+            request_id: Uuid::from_bytes(self.request_id),
+            attempt: self.attempt,
+            created_at: self.created_at,
+            user_id: self.user_id,
+            key_id: self.key_id,
+            provider: Cow::Owned(self.provider.to_owned()),
+            dialect: named(self.dialect)?,
+            requested_model: Cow::Owned(self.requested_model.to_owned()),
+            served_model: Cow::Owned(self.served_model.to_owned()),
+            model_group_id: self.model_group_id,
+            estimate: Usd::from_nanos(self.estimate_nanos),
+            counted_in_user_global: self.counted_in_user_global,
+            counted_in_key_global: self.counted_in_key_global,
+            user_era: self.user_era,
+            key_era: self.key_era,
+            stream: self.stream,
+            request_bytes: self.request_bytes,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEnding<'a> {
+    lsn: u64,
+    request_id: [u8; 16],
+    attempt: u16,
+    created_at: i64,
+    settled_at: i64,
+    user_id: i64,
+    key_id: i64,
+    #[serde(borrow)]
+    provider: &'a str,
+    dialect: &'a str,
+    requested_model: &'a str,
+    served_model: &'a str,
+    model_group_id: Option<i64>,
+    outcome: &'a str,
+    estimated: bool,
+    status: u16,
+    duration_ms: i64,
+    first_byte_ms: Option<i64>,
+    /// In the order of the fields of [`Usage`].
+    usage: [u64; 11],
+    service_tier: &'a str,
+    cost_nanos: i64,
+    price: Option<&'a str>,
+    counted_in_user_global: bool,
+    counted_in_key_global: bool,
+    user_era: i64,
+    key_era: i64,
+    stream: bool,
+    request_bytes: u64,
+    response_bytes: u64,
+    attempts: Vec<StoredAttempt<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAttempt<'a> {
+    #[serde(borrow)]
+    provider: &'a str,
+    served_model: &'a str,
+    started_ms: i64,
+    duration_ms: i64,
+    status: Option<u16>,
+    reason: &'a str,
+}
+
+impl<'a> StoredEnding<'a> {
+    fn new(lsn: u64, record: &'a LedgerRecord) -> Self {
+        Self {
+            lsn,
+            request_id: record.request_id.into_bytes(),
+            attempt: record.attempt,
+            created_at: record.created_at,
+            settled_at: record.settled_at,
+            user_id: record.user_id,
+            key_id: record.key_id,
+            provider: cut(&record.provider, PROVIDER),
+            dialect: record.dialect.as_str(),
+            requested_model: cut(&record.requested_model, NAME),
+            served_model: cut(&record.served_model, NAME),
+            model_group_id: record.model_group_id,
+            outcome: record.outcome.as_str(),
+            estimated: record.estimated,
+            status: record.status,
+            duration_ms: record.duration_ms,
+            first_byte_ms: record.first_byte_ms,
+            usage: counts(&record.usage),
+            service_tier: record.usage.service_tier.as_str(),
+            cost_nanos: record.cost.nanos(),
+            price: record.price.as_deref(),
+            counted_in_user_global: record.counted_in_user_global,
+            counted_in_key_global: record.counted_in_key_global,
+            user_era: record.user_era,
+            key_era: record.key_era,
+            stream: record.stream,
+            request_bytes: record.request_bytes,
+            response_bytes: record.response_bytes,
+            attempts: record.attempts.iter().map(StoredAttempt::from).collect(),
+        }
+    }
+
+    fn record(self) -> Option<(u64, LedgerRecord)> {
+        let service_tier = named(self.service_tier)?;
+        let record = LedgerRecord {
+            request_id: Uuid::from_bytes(self.request_id),
+            attempt: self.attempt,
+            created_at: self.created_at,
+            settled_at: self.settled_at,
+            user_id: self.user_id,
+            key_id: self.key_id,
+            provider: self.provider.into(),
+            dialect: named(self.dialect)?,
+            requested_model: self.requested_model.to_owned(),
+            served_model: self.served_model.to_owned(),
+            model_group_id: self.model_group_id,
+            outcome: named(self.outcome)?,
+            estimated: self.estimated,
+            status: self.status,
+            duration_ms: self.duration_ms,
+            first_byte_ms: self.first_byte_ms,
+            usage: usage(self.usage, service_tier),
+            cost: Usd::from_nanos(self.cost_nanos),
+            price: self.price.map(Into::into),
+            counted_in_user_global: self.counted_in_user_global,
+            counted_in_key_global: self.counted_in_key_global,
+            user_era: self.user_era,
+            key_era: self.key_era,
+            stream: self.stream,
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+            attempts: self.attempts.into_iter().map(AttemptReport::from).collect(),
+        };
+        Some((self.lsn, record))
+    }
+}
+
+impl<'a> From<&'a AttemptReport> for StoredAttempt<'a> {
+    fn from(report: &'a AttemptReport) -> Self {
+        Self {
+            provider: cut(&report.provider, PROVIDER),
+            served_model: cut(&report.served_model, NAME),
+            started_ms: report.started_ms,
+            duration_ms: report.duration_ms,
+            status: report.status,
+            reason: cut(&report.reason, NAME),
+        }
+    }
+}
+
+impl From<StoredAttempt<'_>> for AttemptReport {
+    fn from(stored: StoredAttempt<'_>) -> Self {
+        Self {
+            provider: stored.provider.into(),
+            served_model: stored.served_model.to_owned(),
+            started_ms: stored.started_ms,
+            duration_ms: stored.duration_ms,
+            status: stored.status,
+            reason: stored.reason.to_owned(),
+        }
+    }
+}
+
+const fn counts(usage: &Usage) -> [u64; 11] {
+    [
+        usage.input,
+        usage.output,
+        usage.cache_read,
+        usage.cache_write_5m,
+        usage.cache_write_1h,
+        usage.reasoning,
+        usage.input_audio,
+        usage.output_audio,
+        usage.input_image,
+        usage.output_image,
+        usage.web_searches,
+    ]
+}
+
+const fn usage(counts: [u64; 11], service_tier: ServiceTier) -> Usage {
+    let [
+        input,
+        output,
+        cache_read,
+        cache_write_5m,
+        cache_write_1h,
+        reasoning,
+        input_audio,
+        output_audio,
+        input_image,
+        output_image,
+        web_searches,
+    ] = counts;
+    Usage {
+        input,
+        output,
+        cache_read,
+        cache_write_5m,
+        cache_write_1h,
+        reasoning,
+        input_audio,
+        output_audio,
+        input_image,
+        output_image,
+        web_searches,
+        service_tier,
+    }
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// The one of its kind that has this name.
+fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Option<T> {
+    T::deserialize(IntoDeserializer::<NotOneOfThem>::into_deserializer(name)).ok()
+}

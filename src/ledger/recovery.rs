@@ -1,0 +1,261 @@
+//! Brings into the database what processes that ended without a word have left in their journals.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use entity::{gateway_nodes, keys, usage_ledger, users};
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{BatchWriter, Progress};
+use super::journal::{DeadJournal, Found, JournalHome, OpenRequest};
+use super::slot::{Content, Entry};
+use super::starts::Starts;
+use super::{LedgerRecord, LedgerStats, Outcome};
+use crate::config::Interrupted;
+use crate::dialect::Usage;
+use crate::money::Usd;
+
+/// Records per transaction.
+const BATCH: usize = 500;
+
+/// What the client got, as far as anybody knows.
+const STATUS: u16 = 503;
+
+/// What was found in the journals of processes that had ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Lives that had ended.
+    pub lives: u64,
+    /// Records that were not in the database yet.
+    pub records: u64,
+    /// Requests whose end nobody knows.
+    pub interrupted: u64,
+    /// Of these, those whose record was there and cannot be read.
+    pub unreadable: u64,
+    /// Places of which nothing can be read.
+    pub damaged: u64,
+}
+
+/// Why nothing could be recovered. The journals are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] DbErr),
+    /// A journal cannot be read.
+    #[error("a journal cannot be read: {0}")]
+    Journal(#[from] io::Error),
+}
+
+/// Writes what is left in journals whose processes have ended, and removes them. To be done before a budget is read
+/// from the ledger. Can be interrupted anywhere and done again.
+///
+/// # Errors
+///
+/// When the database or a journal cannot be read.
+pub async fn recover(
+    db: &DatabaseConnection,
+    home: &JournalHome,
+    interrupted: Interrupted,
+    now: i64,
+) -> Result<Recovered, RecoveryError> {
+    let mut recovered = Recovered::default();
+    for journal in home.dead()? {
+        let life = gateway_nodes::Entity::find_by_id(journal.inc).one(db).await?;
+        let Some(life) = life.filter(|life| life.started_at == journal.started_at) else {
+            tracing::error!(
+                path = %journal.path().display(),
+                "this journal was written for another database; it is left as it is: start with that database, or move \
+                 the file away"
+            );
+            continue;
+        };
+        let applied = u64::try_from(life.applied_lsn).unwrap_or(0);
+        let found = Recovery { db, journal: &journal, interrupted, now }.run(applied).await?;
+        tracing::info!(
+            life = journal.inc,
+            records = found.records,
+            interrupted = found.interrupted,
+            "recovered what a process that ended without a word had left"
+        );
+        if found.unreadable + found.damaged > 0 {
+            tracing::error!(
+                life = journal.inc,
+                unreadable = found.unreadable,
+                damaged = found.damaged,
+                "parts of the journal were damaged; requests whose record cannot be read are charged their estimate"
+            );
+        }
+        recovered.add(&found);
+        journal.remove()?;
+    }
+    Ok(recovered)
+}
+
+impl Recovered {
+    fn add(&mut self, other: &Self) {
+        self.lives += 1;
+        self.records += other.records;
+        self.interrupted += other.interrupted;
+        self.unreadable += other.unreadable;
+        self.damaged += other.damaged;
+    }
+}
+
+struct Recovery<'a> {
+    db: &'a DatabaseConnection,
+    journal: &'a DeadJournal,
+    interrupted: Interrupted,
+    now: i64,
+}
+
+/// What a first look finds: of records only where they are, for there can be many.
+#[derive(Default)]
+struct Inventory {
+    /// By number.
+    records: Vec<(u64, u32)>,
+    open: Vec<OpenRequest<'static>>,
+    unreadable: u64,
+    damaged: u64,
+}
+
+impl Recovery<'_> {
+    async fn run(&self, applied: u64) -> Result<Recovered, RecoveryError> {
+        let Inventory { mut records, mut open, unreadable, damaged } = self.look(applied)?;
+        records.sort_unstable();
+        let writer = self.writer();
+        for batch in records.chunks(BATCH) {
+            let mut entries = Vec::with_capacity(batch.len());
+            for (lsn, place) in batch {
+                if let Found::Ended(_, record) = self.journal.read(*place)? {
+                    entries.push(entry(*lsn, record));
+                }
+            }
+            write(&writer, entries).await;
+        }
+        let mut last = records.last().map_or(applied, |(lsn, _)| *lsn);
+        // The same order however often this is done.
+        open.sort_unstable_by_key(|request| request.request_id);
+        let mut found = Recovered { lives: 1, records: records.len() as u64, interrupted: 0, unreadable, damaged };
+        for batch in open.chunks(BATCH) {
+            let batch = self.not_recorded(batch).await?;
+            let eras = self.eras(&batch).await?;
+            let entries: Vec<Entry> = batch
+                .into_iter()
+                .map(|request| {
+                    last += 1;
+                    entry(last, Box::new(self.record(request, &eras)))
+                })
+                .collect();
+            found.interrupted += entries.len() as u64;
+            write(&writer, entries).await;
+        }
+        writer.end_life().await;
+        Ok(found)
+    }
+
+    fn look(&self, applied: u64) -> io::Result<Inventory> {
+        let mut inventory = Inventory::default();
+        for place in self.journal.places() {
+            match self.journal.read(place)? {
+                Found::Ended(lsn, _) if lsn > applied => inventory.records.push((lsn, place)),
+                Found::Open { request, damaged } => {
+                    inventory.unreadable += u64::from(damaged);
+                    inventory.open.push(request);
+                }
+                Found::Damaged => inventory.damaged += 1,
+                Found::Ended(..) | Found::Nothing => {}
+            }
+        }
+        Ok(inventory)
+    }
+
+    /// Those that nothing is known of. After a power failure an opening can be older than what became of it.
+    async fn not_recorded<'r>(
+        &self,
+        requests: &'r [OpenRequest<'static>],
+    ) -> Result<Vec<&'r OpenRequest<'static>>, DbErr> {
+        use usage_ledger::Column::RequestId;
+        let ids = requests.iter().map(|request| request.request_id.to_string());
+        let query = usage_ledger::Entity::find().select_only().column(RequestId).filter(RequestId.is_in(ids));
+        let known: HashSet<String> = query.into_tuple().all(self.db).await?.into_iter().collect();
+        Ok(requests.iter().filter(|request| !known.contains(&request.request_id.to_string())).collect())
+    }
+
+    /// The eras that their users and keys are in now: a reset in between holds for them too.
+    async fn eras(&self, requests: &[&OpenRequest<'_>]) -> Result<Eras, DbErr> {
+        let users: HashSet<i64> = requests.iter().map(|request| request.user_id).collect();
+        let keys: HashSet<i64> = requests.iter().map(|request| request.key_id).collect();
+        let of_users = users::Entity::find().select_only().column(users::Column::Id).column(users::Column::Era);
+        let of_keys = keys::Entity::find().select_only().column(keys::Column::Id).column(keys::Column::Era);
+        let users: Vec<(i64, i64)> = of_users.filter(users::Column::Id.is_in(users)).into_tuple().all(self.db).await?;
+        let keys: Vec<(i64, i64)> = of_keys.filter(keys::Column::Id.is_in(keys)).into_tuple().all(self.db).await?;
+        Ok(Eras { users: users.into_iter().collect(), keys: keys.into_iter().collect() })
+    }
+
+    fn record(&self, request: &OpenRequest<'_>, eras: &Eras) -> LedgerRecord {
+        let era = |eras: &HashMap<i64, i64>, id: i64, then: i64| eras.get(&id).map_or(then, |now| then.max(*now));
+        LedgerRecord {
+            request_id: request.request_id,
+            attempt: request.attempt,
+            created_at: request.created_at,
+            settled_at: self.now,
+            user_id: request.user_id,
+            key_id: request.key_id,
+            provider: request.provider.as_ref().into(),
+            dialect: request.dialect,
+            requested_model: request.requested_model.to_string(),
+            served_model: request.served_model.to_string(),
+            model_group_id: request.model_group_id,
+            outcome: Outcome::Interrupted,
+            estimated: true,
+            status: STATUS,
+            duration_ms: self.now.saturating_sub(request.created_at).max(0),
+            first_byte_ms: None,
+            usage: Usage::default(),
+            cost: match self.interrupted {
+                Interrupted::Estimate => request.estimate,
+                Interrupted::Zero => Usd::ZERO,
+            },
+            price: None,
+            counted_in_user_global: request.counted_in_user_global,
+            counted_in_key_global: request.counted_in_key_global,
+            user_era: era(&eras.users, request.user_id, request.user_era),
+            key_era: era(&eras.keys, request.key_id, request.key_era),
+            stream: request.stream,
+            request_bytes: request.request_bytes,
+            response_bytes: 0,
+            attempts: Vec::new(),
+        }
+    }
+
+    /// Writes in the name of the life that has ended.
+    fn writer(&self) -> BatchWriter {
+        BatchWriter {
+            db: self.db.clone(),
+            inc: self.journal.inc,
+            stats: Arc::<LedgerStats>::default(),
+            starts: Arc::<Starts>::default(),
+            progress: watch::channel(Progress::default()).0,
+            abandon: CancellationToken::new(),
+        }
+    }
+}
+
+async fn write(writer: &BatchWriter, entries: Vec<Entry>) {
+    writer.stats.pending.fetch_add(entries.len() as u64, Ordering::Relaxed);
+    writer.write(entries).await;
+}
+
+struct Eras {
+    users: HashMap<i64, i64>,
+    keys: HashMap<i64, i64>,
+}
+
+fn entry(lsn: u64, record: Box<LedgerRecord>) -> Entry {
+    Entry { lsn, content: Content::Record(record), place: None }
+}
