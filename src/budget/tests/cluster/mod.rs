@@ -1,12 +1,12 @@
 //! Nodes as they run in a gateway, over a network that loses, delays and doubles messages, while nodes pause and crash,
-//! caps are edited, windows end and the authority forgets. Everything but the ledger and the network is the real thing.
+//! caps are edited and windows end. Everything but the ledger and the network is the real thing.
 
 mod books;
 mod network;
 mod node;
+mod runs;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::world::{cap, edited, key, mode, policy, usd, user};
 use crate::budget::ReserveError;
-use crate::budget::rules::{Rule, Rules};
+use crate::budget::rules::Rules;
 use crate::limit::{Axis, BudgetId, Mode, Policy, Scope, Window};
 use crate::money::Usd;
 use network::Net;
@@ -46,6 +46,7 @@ struct Faults {
     network: bool,
     pauses: bool,
     crashes: bool,
+    /// The authority forgets everything.
     flushes: bool,
     /// Requests cost up to twice what was set aside.
     overruns: bool,
@@ -58,7 +59,7 @@ const ALL: Faults = Faults {
     network: true,
     pauses: true,
     crashes: true,
-    flushes: true,
+    flushes: false,
     overruns: false,
     expiry: None,
     rules: Rules::ALL,
@@ -260,34 +261,4 @@ impl Cluster {
         let forever = policy(1, vec![cap(Window::Total, Mode::Forever, usd("1"))]);
         BUDGETS.iter().map(|&budget| self.net.books.spent(budget, &forever, self.net.now())[0].1).sum()
     }
-}
-
-fn run(seed: u64, faults: Faults) -> Result<Usd, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(async { Cluster::new(seed, faults).run().await })
-}
-
-fn hold(faults: Faults, seeds: Range<u64>) -> Usd {
-    seeds.map(|seed| run(seed, faults).unwrap_or_else(|error| panic!("seed {seed}: {error}"))).sum()
-}
-
-/// A run that would pass without the rule proves nothing about it, nor does one that fails with all of them.
-fn must_fail(faults: Faults) {
-    let caught = (0..40).find(|&seed| run(seed, faults).is_err());
-    let Some(caught) = caught else { panic!("nothing notices: {faults:?}") };
-    hold(Faults { rules: Rules::ALL, expiry: None, ..faults }, caught..caught + 1);
-}
-
-fn without(rule: Rule) -> Faults {
-    Faults { rules: Rules::without(rule), ..ALL }
-}
-
-#[test]
-fn nodes_on_a_bad_network_spend_what_the_caps_allow_and_no_more() {
-    hold(Faults { pauses: false, crashes: false, flushes: false, ..ALL }, 0..8);
-}
-
-#[test]
-fn nothing_is_overspent_while_nodes_pause_and_crash_and_the_authority_forgets() {
-    hold(ALL, 100..116);
 }
