@@ -84,6 +84,17 @@ impl Budgets {
         settings: BudgetSettings,
         clock: Clock,
     ) -> Arc<Self> {
+        Self::with_rules(inc, authority, seeds, settings, clock, Rules::default())
+    }
+
+    fn with_rules(
+        inc: Incarnation,
+        authority: Arc<dyn Authority>,
+        seeds: Arc<dyn Seeds>,
+        settings: BudgetSettings,
+        clock: Clock,
+        rules: Rules,
+    ) -> Arc<Self> {
         Arc::new(Self {
             inc,
             authority,
@@ -94,7 +105,7 @@ impl Budgets {
             queue: Queue::default(),
             away_until: AtomicI64::new(i64::MIN),
             stats: LeaseStats::default(),
-            rules: Rules::default(),
+            rules,
         })
     }
 

@@ -25,6 +25,8 @@ pub struct WindowState {
     start: i64,
     /// Of a fixed five hours that have not begun: when the previous ones ended.
     end: i64,
+    /// Of a fixed five hours: it cannot have begun before, because there the previous ones ended.
+    after: i64,
     pub spent: Usd,
     /// Rolling windows: start and sum of each slot that is not empty, the oldest first.
     #[allow(clippy::box_collection, reason = "most windows have none, and a million of them may rest in memory")]
@@ -82,6 +84,7 @@ impl WindowState {
             known: false,
             start,
             end,
+            after: i64::MIN,
             spent: Usd::ZERO,
             slots: None,
         }
@@ -106,6 +109,9 @@ impl WindowState {
             }
             Mode::FromFirstCharge => {
                 if let Some(start) = first_charge {
+                    // Those before ended right there, if they can have: the minute before may be theirs.
+                    let adjoins = seed.minutes.iter().any(|&(minute, _)| minute + FIVE_HOURS == start);
+                    state.after = if adjoins { start } else { i64::MIN };
                     state.begin(start);
                 }
                 for &(minute, amount) in &seed.minutes {
@@ -132,19 +138,22 @@ impl WindowState {
     /// All that is not in its policy; none when that is more than a few numbers.
     #[must_use]
     pub fn packed(&self) -> Option<[i64; 3]> {
-        (self.known && self.slots.is_none()).then_some([self.start, self.end, self.spent.nanos()])
+        // Five hours that have begun end five hours later.
+        let end = if self.first_charge().is_some() { self.after } else { self.end };
+        (self.known && self.slots.is_none()).then_some([self.start, end, self.spent.nanos()])
     }
 
     /// The window that was packed so.
     #[must_use]
     pub fn unpacked(policy: &WindowPolicy, numbers: &[i64]) -> Self {
-        Self {
-            known: true,
-            start: numbers[0],
-            end: numbers[1],
-            spent: Usd::from_nanos(numbers[2]),
-            ..Self::unknown(policy, None)
+        let mut state = Self { known: true, ..Self::unknown(policy, None) };
+        (state.start, state.end) = (numbers[0], numbers[1]);
+        if state.first_charge().is_some() {
+            state.after = state.end;
+            state.begin(state.start);
         }
+        state.spent = Usd::from_nanos(numbers[2]);
+        state
     }
 
     /// Lets go of what is over at `now`.
@@ -302,15 +311,14 @@ impl WindowState {
         if amount <= Usd::ZERO && !self.begun() {
             return;
         }
-        if !self.begun() {
+        if !self.begun() || minute >= self.end {
             if minute < self.end {
                 return;
             }
-            self.begin(minute);
-        } else if minute >= self.end {
+            self.after = self.end;
             self.begin(minute);
         } else if minute < self.start {
-            if self.start - minute > MINUTE {
+            if self.start - minute > MINUTE || minute < self.after {
                 return;
             }
             let spent = self.spent;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod axes;
+mod cluster;
 mod counts;
 mod counts_protocol;
 mod isolation;

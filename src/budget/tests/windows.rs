@@ -93,6 +93,39 @@ async fn h19_fixed_five_hours_are_the_same_after_everything_was_forgotten() {
 }
 
 #[tokio::test]
+async fn fixed_five_hours_that_follow_others_at_once_do_not_begin_in_them() {
+    let mut world = World::new(worst_case());
+    let plan = user_capped(&policy(1, vec![cap(Window::FiveHours, Mode::FromFirstCharge, usd("1"))]));
+    let starts = || instant("2025-10-15T15:00:00Z");
+    world.spend(&plan, usd("0.1")).await.unwrap();
+    world.time.pass(starts() - 30_000 - world.time.now());
+    world.spend(&plan, usd("0.4")).await.unwrap();
+    let late = world.budgets.reserve(&plan, usd("0.1"), world.time.now()).await.unwrap();
+    world.jump(40_000).await;
+    world.spend(&plan, usd("0.2")).await.unwrap();
+    world.jump(1_000).await;
+    // Settled in the five hours before, and heard of when these have begun.
+    let (lsn, at) = (world.ledger.number(), starts() - 1_000);
+    late.settle(lsn, at, usd("0.1"));
+    world.ledger.add(Row { lsn, budget: user(1), at, era: 0, amount: usd("0.1") });
+    let expected = (usd("0.2"), Some(instant("2025-10-15T20:00:00Z")));
+    let seen = async |world: &World| {
+        let denial = world.denial(&plan, usd("0.9")).await;
+        (denial.used, denial.resets_at)
+    };
+    assert_eq!(seen(&world).await, expected);
+    world.pass(10_000).await;
+    for turn in 0..256 {
+        crate::budget::Authority::sweep(&*world.authority, turn, world.time.now());
+    }
+    assert_eq!(seen(&world).await, expected, "packed meanwhile");
+    for _ in 0..3 {
+        world.restart(worst_case());
+        assert_eq!(seen(&world).await, expected, "from the ledger");
+    }
+}
+
+#[tokio::test]
 async fn a_charge_of_the_previous_five_hours_does_not_count_in_these() {
     let mut world = World::new(worst_case());
     let plan = user_capped(&policy(1, vec![cap(Window::FiveHours, Mode::FromFirstCharge, usd("1"))]));
