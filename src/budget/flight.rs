@@ -116,21 +116,26 @@ impl Budgets {
     }
 
     /// Has the authority count from what the ledger says.
-    async fn seed(&self, entry: &Arc<Entry>) -> Result<(), SeedError> {
+    pub(super) async fn seed(&self, entry: &Arc<Entry>) -> Result<(), SeedError> {
         // What was charged before the budget was watched must be in the database; what comes after is told.
         self.seeds.barrier(self.seeds.now_lsn()).await?;
+        let statement = self.from_ledger(entry).await?;
+        // One that is refused is made again: the next statement is answered accordingly.
+        match self.authority.seed(entry.id, &statement).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SeedError(error.to_string())),
+        }
+    }
+
+    /// What the ledger says about a budget now.
+    pub(super) async fn from_ledger(&self, entry: &Entry) -> Result<SeedStatement, SeedError> {
         let now = (self.clock)();
         let zone = self.settings.load().zone.clone();
         let terms = Arc::clone(entry.lease.lock().terms(&zone, now));
         let windows = terms.policy.windows.iter().zip(&terms.bounds);
         let windows = windows.map(|(policy, &bounds)| account::query(policy, bounds, now)).collect();
         let seed = self.seeds.seed(&SeedQuery { budget: entry.id, windows }).await?;
-        let statement = SeedStatement { seed, terms };
-        // One that is refused is made again: the next statement is answered accordingly.
-        match self.authority.seed(entry.id, &statement).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(SeedError(error.to_string())),
-        }
+        Ok(SeedStatement { seed, terms })
     }
 
     fn failed(&self, entry: &Entry, error: &dyn std::error::Error, now: i64) {

@@ -7,6 +7,7 @@
 
 mod account;
 mod acquire;
+mod audit;
 mod authority;
 mod counts;
 mod denial;
@@ -36,13 +37,14 @@ use std::sync::atomic::AtomicI64;
 
 use arc_swap::ArcSwap;
 
+pub use audit::Drift;
 pub use authority::{Authority, AuthorityError};
 pub use counts::{CountGuard, Counts, Living};
 pub use denial::{Denial, Denied, ReserveError};
 pub use memory::MemoryAuthority;
 pub use plan::{AxisPlan, MaybeCapped, Plan};
 pub use protocol::{
-    Answer, Audit, Bounds, Holding, Incarnation, Item, Lsn, Position, Seed, SeedQuery, SeedStatement, Seeded,
+    Answer, Audit, Bounds, Counted, Holding, Incarnation, Item, Lsn, Position, Seed, SeedQuery, SeedStatement, Seeded,
     Statement, Taken, Terms, WindowQuery, WindowReport, WindowSeed,
 };
 pub use reservation::{Reservation, Settled};

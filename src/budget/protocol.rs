@@ -236,10 +236,27 @@ pub struct WindowSeed {
 /// What an authority counts, for comparison with the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// Spent in each window, with its start.
-    pub windows: Vec<(Window, i64, Usd)>,
+    /// The version of the caps that it counts under.
+    pub version: i64,
+    /// The counters are not those of these caps yet.
+    pub reseed: bool,
+    /// As they were when the budget was last spoken of.
+    pub windows: Vec<Counted>,
     /// What each node holds.
     pub holders: Vec<Holding>,
+}
+
+/// What an authority counts in one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Which.
+    pub window: Window,
+    /// When it began, as its kind tells.
+    pub start: i64,
+    /// What was spent in it.
+    pub spent: Usd,
+    /// Rolling windows: when each part leaves, and how much it is.
+    pub leaving: Vec<(i64, Usd)>,
 }
 
 /// What one node holds of a budget.

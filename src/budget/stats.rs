@@ -25,6 +25,7 @@ pub struct LeaseStats {
     exchanges: [AtomicU64; 5],
     violations: AtomicU64,
     outstanding: AtomicI64,
+    drift: AtomicI64,
 }
 
 impl ExchangeResult {
@@ -61,6 +62,16 @@ impl LeaseStats {
     #[must_use]
     pub fn outstanding(&self) -> Usd {
         Usd::from_nanos(self.outstanding.load(Ordering::Relaxed))
+    }
+
+    /// By how much, in all, what was counted differed from the ledger whenever they were compared.
+    #[must_use]
+    pub fn drift(&self) -> Usd {
+        Usd::from_nanos(self.drift.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn drifted(&self, by: Usd) {
+        self.drift.fetch_add(by.nanos().saturating_abs(), Ordering::Relaxed);
     }
 
     pub(super) fn count(&self, result: ExchangeResult) {

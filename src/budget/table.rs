@@ -61,6 +61,11 @@ impl Table {
         }
     }
 
+    /// The budgets in one part of the table.
+    pub fn part(&self, turn: usize) -> Vec<Arc<Entry>> {
+        self.shards[turn % SHARDS].read().values().map(Arc::clone).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }

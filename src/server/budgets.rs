@@ -25,7 +25,8 @@ pub(super) fn start(
     let authority = Arc::new(MemoryAuthority::new(Arc::clone(&clock), 0));
     let budgets = Budgets::new(inc, authority, Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
     seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
-    tokio::spawn(Arc::clone(&budgets).run(stop));
+    tokio::spawn(Arc::clone(&budgets).run(stop.clone()));
+    tokio::spawn(Arc::clone(&budgets).reconcile(stop));
     (seeds, budgets)
 }
 

@@ -89,6 +89,7 @@ fn read_gauges(app: &App, metrics: &Metrics) {
         counter.inc_by(leases.exchanges(result).saturating_sub(counter.get()));
     }
     metrics.lease_outstanding.set(leases.outstanding().to_f64_for_display());
+    metrics.budget_drift.set(leases.drift().to_f64_for_display());
     let violations = &metrics.unenforced_violations;
     violations.inc_by(leases.unenforced_violations().saturating_sub(violations.get()));
     let now = now_ms();

@@ -51,6 +51,8 @@ pub struct Metrics {
     pub lease_wait: Histogram,
     /// What this node holds of all budgets, in US dollars.
     pub lease_outstanding: Gauge,
+    /// By how much budgets were not counted as the ledger says, in US dollars.
+    pub budget_drift: Gauge,
     /// Requests that were admitted without knowing whether a budget could pay.
     pub unenforced_violations: IntCounter,
     /// Requests in flight, answers that are read on without their client included.
@@ -113,6 +115,11 @@ impl Default for Metrics {
                 &registry,
                 "lease_outstanding_usd",
                 "What this node holds of all budgets, in US dollars.",
+            ),
+            budget_drift: float_gauge(
+                &registry,
+                "budget_drift_usd",
+                "By how much, in all, budgets were not counted as the ledger says when compared, in US dollars.",
             ),
             unenforced_violations: register(
                 &registry,

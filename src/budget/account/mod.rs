@@ -9,8 +9,7 @@ mod window;
 use std::sync::Arc;
 
 pub use resting::Resting;
-use window::WindowState;
-pub use window::{MINUTE, SECOND, query};
+pub use window::{MINUTE, SECOND, WindowState, query};
 
 use super::protocol::{
     Answer, Audit, Holding, Incarnation, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
@@ -194,7 +193,7 @@ impl Account {
     /// What is counted.
     #[must_use]
     pub fn audit(&self) -> Audit {
-        let windows = self.windows.iter().map(|window| (window.window, window.start(), window.spent)).collect();
+        let windows = self.windows.iter().map(WindowState::counted).collect();
         let holders = self.holders.iter().map(|holder| Holding {
             inc: holder.inc,
             position: holder.position,
@@ -202,7 +201,7 @@ impl Account {
             kept: holder.kept,
             pending: holder.pending,
         });
-        Audit { windows, holders: holders.collect() }
+        Audit { version: self.policy.version, reseed: self.reseed, windows, holders: holders.collect() }
     }
 
     /// Whether nobody holds anything of it.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::protocol::{Bounds, Item, WindowQuery, WindowReport, WindowSeed};
+use super::super::protocol::{Bounds, Counted, Item, WindowQuery, WindowReport, WindowSeed};
 use crate::limit::{Mode, Window, WindowPolicy};
 use crate::money::Usd;
 
@@ -228,10 +228,11 @@ impl WindowState {
         (self.mode == Mode::FromFirstCharge && self.begun()).then_some(self.start)
     }
 
-    /// First instant of the window, for comparison with the ledger.
+    /// For comparison with the ledger.
     #[must_use]
-    pub const fn start(&self) -> i64 {
-        self.start
+    pub fn counted(&self) -> Counted {
+        let leaving = self.slots().map(|(slot, amount)| (leaves(self.window, slot), amount)).collect();
+        Counted { window: self.window, start: self.start, spent: self.spent, leaving }
     }
 
     /// When time alone next changes what is spent in it.

@@ -117,6 +117,30 @@ impl Charges {
         true
     }
 
+    /// By what an authority that has counted up to a position differs from a ledger that contains everything up to a
+    /// place in the journal: more by what it was told and is not written, less by what is written and was not told.
+    /// None: that is no longer known.
+    pub fn beyond(&self, written: Lsn, position: Position) -> Option<Vec<Item>> {
+        if written < self.forgotten {
+            return None;
+        }
+        let told = match position {
+            Position::Start => 0,
+            Position::Mark(_) => usize::MAX,
+            Position::At(count) => usize::try_from(count.checked_sub(self.before)?).ok()?,
+        };
+        let mark = if let Position::Mark(lsn) = position { lsn } else { Lsn::MAX };
+        let differing = self.list.iter().enumerate().filter_map(|(index, charge)| {
+            let amount = match (index < told && charge.lsn <= mark, charge.lsn <= written) {
+                (true, false) => charge.amount,
+                (false, true) => -charge.amount,
+                _ => return None,
+            };
+            Some(Item { minute: charge.minute, era: charge.era, amount })
+        });
+        Some(differing.collect())
+    }
+
     /// What is not in the database, which has everything up to this place in the journal.
     pub fn after(&self, written: Lsn) -> Usd {
         self.list.iter().filter(|charge| charge.lsn > written).map(|charge| charge.amount).sum()

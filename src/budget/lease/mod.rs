@@ -12,7 +12,7 @@ use charges::Charges;
 
 use super::account::MINUTE;
 use super::denial::{Denial, Facts, Need};
-use super::protocol::{Answer, Incarnation, Lsn, Statement, Taken, Terms, WindowReport};
+use super::protocol::{Answer, Incarnation, Item, Lsn, Position, Statement, Taken, Terms, WindowReport};
 use super::rules::{Rule, Rules};
 use super::settings::LeaseSettings;
 use super::terms;
@@ -387,6 +387,12 @@ impl Lease {
     pub fn has_news(&self, now: i64) -> bool {
         let renews = self.reserved > Usd::ZERO && now >= self.renew_at;
         renews || self.held != self.reserved || self.charges.untold() != Usd::ZERO || self.must_ask || self.unsure
+    }
+
+    /// By what an authority that has counted up to a position differs from a ledger that contains everything up to a
+    /// place in the journal. None: that is no longer known.
+    pub fn beyond(&self, written: Lsn, position: Position) -> Option<Vec<Item>> {
+        self.charges.beyond(written, position)
     }
 
     /// What is in the database since a while need not be remembered.

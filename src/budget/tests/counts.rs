@@ -239,7 +239,7 @@ async fn each_node_counts_alone_while_nobody_can_be_asked_and_all_is_known_after
         cluster.pass(2_000).await;
         let audit = cluster.authority.memory.audit_now(count_of_user(1, kind(limits))).unwrap();
         let held: i64 = audit.holders.iter().map(|holder| holder.reserved.nanos()).sum();
-        assert_eq!(held + audit.windows[0].2.nanos(), 6, "{limits:?}");
+        assert_eq!(held + audit.windows[0].spent.nanos(), 6, "{limits:?}");
         drop(guards);
         cluster.pass(60_000).await;
         let again = [cluster.admit(0, &subject).await, cluster.admit(1, &subject).await];

@@ -438,7 +438,7 @@ impl Sim {
                 held += holder.reserved + holder.kept + holder.pending;
             }
         }
-        let spent = audit.windows[0].2;
+        let spent = audit.windows[0].spent;
         // After going back, a node that is closed already may be there again until it is closed once more.
         if spent != counted && !self.faults.rollbacks {
             return Err(format!("the authority counts {spent}, the journals say {counted}"));
@@ -465,8 +465,8 @@ impl Sim {
         if held != Usd::ZERO {
             return Err(format!("{held} is held for ever: {audit:?}"));
         }
-        if audit.windows[0].2 != self.spent() {
-            return Err(format!("in the end {} of {}", audit.windows[0].2, self.spent()));
+        if audit.windows[0].spent != self.spent() {
+            return Err(format!("in the end {} of {}", audit.windows[0].spent, self.spent()));
         }
         Ok((self.spent(), self.policy.windows[0].base))
     }

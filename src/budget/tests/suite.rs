@@ -108,7 +108,7 @@ impl<T: Authority> Talk<'_, T> {
     }
 
     pub async fn spent(&self) -> Usd {
-        self.authority.audit(self.budget()).await.unwrap().expect("known").windows[0].2
+        self.authority.audit(self.budget()).await.unwrap().expect("known").windows[0].spent
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::super::world::{Row, sum};
 use super::FIVE_HOURS;
 use crate::budget::account::{MINUTE, query};
-use crate::budget::{Audit, Incarnation, Lsn, Seed, SeedQuery, terms};
+use crate::budget::{Audit, Counted, Incarnation, Lsn, Seed, SeedQuery, terms};
 use crate::limit::{BudgetId, Mode, Policy, WindowPolicy};
 use crate::money::Usd;
 
@@ -136,7 +136,7 @@ impl Books {
             limit.policy = Arc::clone(policy);
         }
         for (at, (cap, most)) in caps(&limit.policy, now).into_iter().zip(&mut limit.most).enumerate() {
-            let exposed = known.map_or(*most, |audit| audit.windows[at].2 + held(audit));
+            let exposed = known.map_or(*most, |audit| audit.windows[at].spent + held(audit));
             *most = cap.max(exposed.min(*most));
         }
     }
@@ -144,7 +144,7 @@ impl Books {
     /// What the authority has granted it could grant.
     pub fn check_grant(&self, budget: BudgetId, audit: &Audit) -> Result<(), String> {
         let limits = self.limits.lock();
-        for (&(window, _, spent), &most) in audit.windows.iter().zip(&limits[&budget].most) {
+        for (&Counted { window, spent, .. }, &most) in audit.windows.iter().zip(&limits[&budget].most) {
             if spent + held(audit) > most {
                 return Err(format!("granted {budget:?} {window}: {spent} spent and {} held of {most}", held(audit)));
             }

@@ -228,7 +228,7 @@ impl Cluster {
         }
         let spent = self.net.books.spent(budget, policy, self.net.now());
         for ((window, spent), counted) in spent.iter().zip(&audit.windows) {
-            if *spent != counted.2 {
+            if *spent != counted.spent {
                 return Err(format!(
                     "in the end {budget:?} {} {:?}: {counted:?} of {spent}",
                     window.window, window.mode
