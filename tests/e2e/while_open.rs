@@ -79,6 +79,15 @@ impl Scene {
         crate::support::books::nanos(&window["usedUsd"])
     }
 
+    async fn groups_are_switched(&self, on: bool) {
+        let question = format!("/explain?userId={}&model=red", self.caller.user_id);
+        eventually("groups are switched", async || {
+            (self.admin().get(&question).await["modelGroup"].is_object() == on).then_some(())
+        })
+        .await;
+    }
+
+    /// The status of a whole answer of the same cost.
     async fn another(&self, model: &str) -> u16 {
         self.provider.decide(spending::answer);
         self.gateway.spend(&self.caller, model, 50).await.head.status
@@ -233,9 +242,10 @@ async fn a_reset_puts_an_open_stream_into_the_new_era() {
     assert_eq!(scene.another("red").await, 200);
     let open = scene.open("red").await;
     admin.post(&format!("/users/{}:resetLimits", scene.caller.user_id), &json!({})).await;
+    assert_eq!(scene.used(scene.reds).await, 0, "the one before the reset is forgotten");
     let row = scene.finish(open).await;
     assert_eq!((charged(&row), row.user_era, row.key_era), ((Some(scene.reds), false, true), 1, 0));
-    assert_eq!(scene.used(scene.reds).await, COST, "the one before the reset is forgotten");
+    assert_eq!(scene.used(scene.reds).await, COST);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,12 +254,14 @@ async fn switching_groups_off_leaves_an_open_stream_with_its_group() {
     let open = scene.open("red").await;
     scene.gateway.rewrite("budgets.model_group_limits", false);
     scene.gateway.signal("HUP");
-    eventually("groups are switched off", async || (scene.another("red").await == 200).then_some(())).await;
+    scene.groups_are_switched(false).await;
+    assert_eq!(scene.another("red").await, 200);
     assert_eq!(charged(&scene.finish(open).await), (Some(scene.reds), false, true));
     assert_eq!(scene.used("mainline").await, COST, "of the one after the switch");
     scene.gateway.rewrite("budgets.model_group_limits", true);
     scene.gateway.signal("HUP");
-    eventually("groups are switched on", async || (scene.another("red").await == 402).then_some(())).await;
+    scene.groups_are_switched(true).await;
+    assert_eq!(scene.another("red").await, 402);
     assert_eq!(scene.used(scene.reds).await, COST);
     // The books are the same to a process that has seen none of it.
     scene.gateway.signal("TERM");
