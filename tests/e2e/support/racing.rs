@@ -93,13 +93,19 @@ async fn leave(mut wire: Wire) {
 }
 
 /// What providers have sold: they answer whatever is asked for, and know what that costs.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Sold {
+    pace: Duration,
     nanos: Arc<AtomicI64>,
     answers: Arc<AtomicUsize>,
 }
 
 impl Sold {
+    /// Streams are so slow: this is between two of their pieces.
+    pub fn at(pace: Duration) -> Self {
+        Self { pace, nanos: Arc::default(), answers: Arc::default() }
+    }
+
     /// What was sold so far, in nano-dollars, and in how many answers.
     pub fn so_far(&self) -> (i64, usize) {
         (self.nanos.load(Ordering::SeqCst), self.answers.load(Ordering::SeqCst))
@@ -110,10 +116,16 @@ impl Sold {
         self.nanos.fetch_add(spending::cost_nanos(output), Ordering::SeqCst);
         self.answers.fetch_add(1, Ordering::SeqCst);
         let answer = match request.json()["stream"] == true {
-            true => spending::stream(request, output).paced(Duration::from_millis(4)),
+            true => spending::stream(request, output).paced(self.pace),
             false => spending::whole(request, output),
         };
         answer.after(Duration::from_millis(20))
+    }
+}
+
+impl Default for Sold {
+    fn default() -> Self {
+        Self::at(Duration::from_millis(4))
     }
 }
 
