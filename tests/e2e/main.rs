@@ -15,6 +15,7 @@ mod cli;
 mod demo;
 mod dialects;
 mod door;
+mod edits;
 mod elsewhere;
 mod failover;
 mod first_start;

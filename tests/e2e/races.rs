@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::admin::Caller;
+use crate::support::books::nanos;
 use crate::support::gateway::Setup;
 use crate::support::ports::Port;
 use crate::support::provider::refusing;
@@ -88,6 +89,34 @@ async fn clients_that_leave_streams_anywhere_pass_no_cap() {
         }
         assert_eq!(estimated > 0, drain == "0s", "{estimated} estimated where the drain is {drain}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_cap_is_not_passed_by_a_crowd_and_nobody_notices() {
+    let (limited, sold_there) = seller(Sold::default()).await;
+    let (other, sold_elsewhere) = seller(Sold::default()).await;
+    let [mut first, mut second] = [limited.entry("limited", &["openai_chat"]), other.entry("other", &["openai_chat"])];
+    first["limits"] = capped(1.0);
+    second["priority"] = json!(1);
+    let (gateway, _) = gateway(vec![first, second], "30s").await;
+    let books = Books::of(&gateway).await;
+    let callers = [gateway.admin().caller(json!({}), json!({})).await, gateway.caller().clone()];
+    let asks = || (0..REQUESTS).map(|n| ([Way::Whole, Way::Stream][n % 2], ["red", "blue"][n / 2 % 2]));
+    let [one, two] = callers.each_ref().map(|caller| crowd(gateway.address(), caller, asks(), AT_ONCE / 2));
+    let ended = tokio::join!(one, two);
+    assert_eq!((ended.0.passed, ended.1.passed), (REQUESTS, REQUESTS), "{ended:?}");
+    let mut there = 0;
+    for caller in &callers {
+        gateway.admin().spent(caller.user_id, "all", REQUESTS).await;
+        let rows = books.rows(caller).await.into_iter().filter(|row| row.provider == "limited");
+        there += rows.map(|row| row.cost_nanos).sum::<i64>();
+    }
+    println!("a provider's cap: {there} there, {} elsewhere", sold_elsewhere.so_far().0);
+    assert_eq!(sold_there.so_far().0, there);
+    assert!((CAP * 9 / 10..=CAP).contains(&there), "{there}");
+    gateway.metric_is("in_flight", 0.0).await;
+    let window = gateway.admin().get("/budgets/provider/limited").await["items"][0]["windows"][0].clone();
+    assert_eq!((nanos(&window["usedUsd"]), nanos(&window["reservedUsd"])), (there, 0), "{window}");
 }
 
 /// Providers that refuse, mostly fail, and answer, in this order. What is asked for as `outside-in` is in no group at

@@ -202,6 +202,27 @@ async fn a_boost_that_ends_leaves_an_open_stream_its_money() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_boost_that_runs_out_leaves_an_open_stream_its_money() {
+    let scene = Scene::new(0.01).await;
+    let admin = scene.admin();
+    let end = jiff::Timestamp::now() + jiff::Span::new().seconds(3);
+    for window in ["total", "5h"] {
+        let boost = json!({"userId": scene.caller.user_id, "modelGroupId": scene.reds, "window": window, "usd": 0.2,
+            "startsAt": "2026-01-01T00:00:00Z", "expiresAt": end.to_string(), "reason": "a fair"});
+        admin.post("/quota-boosts", &boost).await;
+    }
+    let open = scene.open("red").await;
+    let window = async || admin.window("user", scene.caller.user_id, &json!(scene.reds), "total").await;
+    eventually("the boost is over", async || (window().await["limitUsd"] == 0.01).then_some(())).await;
+    assert!(jiff::Timestamp::now() >= end, "not before its time");
+    let reserved = window().await["reservedUsd"].as_f64().unwrap();
+    assert!(reserved >= 0.05, "{reserved}");
+    assert_eq!(scene.another("red").await, 402);
+    assert_eq!(charged(&scene.finish(open).await), (Some(scene.reds), false, true));
+    assert_eq!(scene.used(scene.reds).await, COST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_a_user_group_pays_an_open_stream_from_its_budget() {
     let scene = Scene::new(0.06).await;
     let admin = scene.admin();
