@@ -83,7 +83,10 @@ async fn clients_that_leave_streams_anywhere_pass_no_cap() {
             let sums = books.balance(&gateway, caller).await;
             println!("left, drain {drain}, {whose}: {sums:?}, {ended:?}");
             assert!(sums.nanos <= CAP, "{whose}: {sums:?}");
-            assert!(ended.lost == REQUESTS && sums.nanos > 0, "{whose}: {ended:?}, {sums:?}");
+            assert!(
+                ended.lost == REQUESTS && sums.nanos > 0,
+                "{whose}: all leave, and some have paid: {ended:?}, {sums:?}"
+            );
             (spent, estimated) = (spent + sums.nanos, estimated + sums.estimated);
             assert!(sold.so_far().0 == spent || drain == "0s", "{whose}: whoever leaves has paid");
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::admin::Caller;
 use super::provider::{End, Received};
-use super::{Answer, Api, Wire, spending};
+use super::{Answer, Api, SOON, Wire, spending};
 
 /// How a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,10 @@ async fn ask(gateway: SocketAddr, caller: &Caller, way: Way, model: &str) -> Opt
     let reply = wire.reply().await.ok()?;
     match reply.head.status {
         200 => Some(200),
+        // Of a gateway that stops: there is nobody to ask any more, or no record could be kept.
         503 => {
-            Api::Chat.refuses(&reply, 503, "no_provider_available");
+            let code = Api::Chat.code(&reply);
+            assert!(["no_provider_available", "budget_unavailable"].contains(&&*code), "{code}");
             None
         }
         _ => {
@@ -77,10 +79,9 @@ async fn ask(gateway: SocketAddr, caller: &Caller, way: Way, model: &str) -> Opt
     }
 }
 
-/// Goes away with a farewell or without, before the head or after a few pieces.
+/// Goes away with a farewell or without: whenever it has lost its patience, or after a few pieces.
 async fn leave(mut wire: Wire) {
-    let patience = Duration::from_millis(rand::random_range(0..500));
-    // Whoever is told something within his patience goes on for some pieces more.
+    let patience = if rand::random() { SOON } else { Duration::from_millis(rand::random_range(0..500)) };
     if let Ok(Ok(head)) = tokio::time::timeout(patience, wire.head()).await {
         let mut pieces = if head.status == 200 { rand::random_range(0..10) } else { 0 };
         while pieces > 0 && matches!(wire.piece().await, Ok(Some(_))) {
