@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant};
 
 use sea_orm::DatabaseConnection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tollgate::directory::{Announcer, Change, Directory, PubSub, Refusal, Secret, Standing};
 
@@ -45,6 +49,53 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// A way to Redis that tells when whoever uses it gives a connection up.
+struct Way {
+    port: u16,
+    closed: mpsc::UnboundedReceiver<()>,
+    passing: JoinHandle<()>,
+}
+
+impl Way {
+    async fn to(redis: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, closed) = mpsc::unbounded_channel();
+        let passing = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let tell = tell.clone();
+                connections.spawn(async move {
+                    let Ok(redis) = TcpStream::connect(("127.0.0.1", redis)).await else { return };
+                    let ((mut from_client, mut to_client), (mut from_redis, mut to_redis)) =
+                        (client.into_split(), redis.into_split());
+                    tokio::select! {
+                        _ = tokio::io::copy(&mut from_client, &mut to_redis) => drop(tell.send(())),
+                        _ = tokio::io::copy(&mut from_redis, &mut to_client) => {}
+                    }
+                });
+            }
+        });
+        Self { port, closed, passing }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until a connection is given up from now on.
+    async fn given_up(&mut self) {
+        while self.closed.try_recv().is_ok() {}
+        timeout(LIMIT, self.closed.recv()).await.expect("a connection is given up").unwrap();
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.passing.abort();
     }
 }
 
@@ -91,7 +142,8 @@ async fn what_was_changed_while_redis_was_away_is_seen_when_it_is_back() {
     let (database, mut redis) = (TestDatabase::sqlite(), Redis::start());
     let db = database.open().await;
     let (user, _, secret) = user_with_key(&db, "ada").await;
-    let (here, there) = (Node::start(&db, &redis.url()), Node::start(&db, &redis.url()));
+    let mut way = Way::to(redis.port()).await;
+    let (here, there) = (Node::start(&db, &way.url()), Node::start(&db, &redis.url()));
     connected([&here, &there], &db, user, &secret).await;
 
     redis.stop();
@@ -109,8 +161,8 @@ async fn what_was_changed_while_redis_was_away_is_seen_when_it_is_back() {
     redis.pause();
     enable_user(&db, user, false).await;
     here.announcer.announce(Change::User(user));
-    // Long enough that the message is given up: the connection it went into is of no use.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The message is given up with the connection that it went into.
+    way.given_up().await;
     assert!(there.admits(&secret).await);
     redis.resume();
     eventually("seen after the hang", LIMIT, || async { !there.admits(&secret).await }).await;

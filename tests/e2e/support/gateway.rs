@@ -97,7 +97,7 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let Self { config, demo, folder, ports, .. } = self;
         write_config(folder.path(), &config);
-        let process = launch(folder.path(), demo);
+        let process = launch(folder.path(), demo, &[]);
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
         Gateway { process, folder, config, ports, admin, caller: None }
     }
@@ -123,8 +123,13 @@ impl Gateway {
 
     /// Starts the program anew on what it has left, once it has ended.
     pub async fn restart(&mut self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// The same, with these variables.
+    pub async fn restart_with(&mut self, environment: &[(&str, &str)]) {
         self.ended().await;
-        self.process = launch(self.folder.path(), false);
+        self.process = launch(self.folder.path(), false, environment);
         self.ready().await;
     }
 
@@ -163,7 +168,7 @@ impl Gateway {
     }
 
     pub fn database_url(&self) -> String {
-        format!("sqlite://{}", self.folder.path().join("tollgate.db").display())
+        self.config["database"]["url"].as_str().unwrap().to_owned()
     }
 
     /// A gateway on the same database: it tells what this one knew when it ended.
@@ -256,16 +261,14 @@ impl Drop for Gateway {
     }
 }
 
-fn launch(folder: &Path, demo: bool) -> Process {
+fn launch(folder: &Path, demo: bool, environment: &[(&str, &str)]) -> Process {
     Process::start(BINARY, None, &folder.join("log"), |command| {
         command.args(["serve", "-c"]).arg(folder.join("tollgate.yaml")).current_dir(folder);
-        if demo {
-            command.arg("--demo");
-        }
+        command.args(demo.then_some("--demo"));
         for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
             command.env_remove(name);
         }
-        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment.iter().copied());
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real binary, a scripted provider, and clients that can misbehave.
 
 pub mod admin;
+pub mod books;
 pub mod certs;
 pub mod dialects;
 pub mod gateway;
@@ -8,12 +9,14 @@ pub mod h2client;
 pub mod leaving;
 pub mod ports;
 pub mod provider;
+pub mod racing;
 pub mod spending;
 pub mod wire;
 
 use std::time::{Duration, Instant};
 
 pub use admin::Admin;
+pub use books::Books;
 pub use dialects::{Api, Tokens};
 pub use gateway::Gateway;
 pub use provider::{Answer, Gate, Provider};

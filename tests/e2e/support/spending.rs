@@ -16,16 +16,48 @@ pub fn price() -> Value {
     json!({"inputUsdPerMillion": 1, "outputUsdPerMillion": 50, "maxInputTokens": 100_000, "maxOutputTokens": 2_000})
 }
 
+/// Tokens of every prompt here.
+const PROMPT: u64 = 500;
+
+/// What an answer of so many tokens costs.
+pub fn cost_nanos(output: u64) -> i64 {
+    i64::try_from(PROMPT * 1_000 + output * 50_000).unwrap()
+}
+
 /// A whole answer of almost as many tokens as were allowed, 1 000 when nothing was said.
 pub fn answer(request: &Received) -> Answer {
-    let output = request.json()["max_tokens"].as_u64().unwrap_or(1_000) - 10;
-    let usage = json!({"prompt_tokens": 500, "completion_tokens": output, "total_tokens": output + 500});
+    whole(request, request.json()["max_tokens"].as_u64().unwrap_or(1_000) - 10)
+}
+
+/// A whole answer of so many tokens.
+pub fn whole(request: &Received, output: u64) -> Answer {
     let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}});
     let model = request.json()["model"].clone();
     Answer::json(
         200,
-        &json!({"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": usage}),
+        &json!({"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice],
+            "usage": usage(output)}),
     )
+}
+
+/// The same, streamed: a few words, and the usage at the end.
+pub fn stream(request: &Received, output: u64) -> Answer {
+    let model = request.json()["model"].clone();
+    let chunk = |choices: Value, usage: Value| {
+        let chunk = json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model,
+            "choices": choices, "usage": usage});
+        format!("data: {chunk}\n\n")
+    };
+    let choice = |delta: Value, finish: Value| json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
+    let mut events = vec![chunk(choice(json!({"content": "So"}), Value::Null), Value::Null); 6];
+    events.push(chunk(choice(json!({}), json!("stop")), Value::Null));
+    events.push(chunk(json!([]), usage(output)));
+    events.push("data: [DONE]\n\n".to_owned());
+    Answer::sse(events)
+}
+
+fn usage(output: u64) -> Value {
+    json!({"prompt_tokens": PROMPT, "completion_tokens": output, "total_tokens": PROMPT + output})
 }
 
 /// A request for so many tokens.

@@ -70,8 +70,12 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
 
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Self {
-        let tcp = soon("connect", TcpStream::connect(address)).await.unwrap();
-        Self::over(tcp, |tcp| Box::new(tcp))
+        Self::try_connect(address).await.unwrap()
+    }
+
+    /// The same, where it may be that nobody listens.
+    pub async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::over(soon("connect", TcpStream::connect(address)).await?, |tcp| Box::new(tcp)))
     }
 
     /// Over TLS, to `localhost`.
@@ -100,8 +104,13 @@ impl Wire {
 
     /// Sends a JSON request with a key.
     pub async fn post(&mut self, target: &str, key: &str, body: &Value) {
+        self.try_post(target, key, body).await.unwrap();
+    }
+
+    /// The same, where the connection may be lost.
+    pub async fn try_post(&mut self, target: &str, key: &str, body: &Value) -> io::Result<()> {
         let headers = [("authorization", &*format!("Bearer {key}")), ("content-type", "application/json")];
-        self.send(request("POST", target, &headers, body.to_string().as_bytes())).await.unwrap();
+        self.send(request("POST", target, &headers, body.to_string().as_bytes())).await
     }
 
     /// Reads the head of the next answer, an informational one too.

@@ -1,5 +1,6 @@
 //! The provider's side of HTTP/1.1, written by hand so that it can break every rule.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -25,7 +26,7 @@ pub(super) async fn serve(mut stream: impl Stream, socket: &Socket, state: &Stat
             state.completed(index, body);
         }
         let answer = state.answer(index);
-        if write(&mut stream, &answer).await.is_none() {
+        if write(&mut stream, &answer, &state.sent).await.is_none() {
             state.abandoned(index);
             return;
         }
@@ -119,33 +120,33 @@ async fn fill(stream: &mut impl Stream, buffer: &mut BytesMut) -> Option<()> {
 }
 
 /// Writes an answer; none when the gateway went away meanwhile.
-async fn write(stream: &mut impl Stream, answer: &Answer) -> Option<()> {
+async fn write(stream: &mut impl Stream, answer: &Answer, sent: &AtomicUsize) -> Option<()> {
     for part in &answer.before {
         match part {
-            Part::Bytes(bytes) => write_some(stream, bytes, &mut bytes.len()).await?,
+            Part::Bytes(bytes) => write_some(stream, bytes, &mut bytes.len(), sent).await?,
             other => wait(stream, other).await?,
         }
     }
     let mut left = answer.cut.unwrap_or(usize::MAX);
-    write_some(stream, head(answer).as_bytes(), &mut left).await?;
+    write_some(stream, head(answer).as_bytes(), &mut left, sent).await?;
     for part in &answer.parts {
         let Part::Bytes(bytes) = part else {
             wait(stream, part).await?;
             continue;
         };
         match answer.framing {
-            Framing::Length => write_some(stream, bytes, &mut left).await?,
+            Framing::Length => write_some(stream, bytes, &mut left, sent).await?,
             Framing::Chunked if bytes.is_empty() => {}
             Framing::Chunked => {
                 let chunk = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
-                write_some(stream, &chunk, &mut left).await?;
+                write_some(stream, &chunk, &mut left, sent).await?;
             }
         }
     }
     if answer.framing == Framing::Chunked && answer.end == End::KeepAlive {
-        write_some(stream, b"0\r\n\r\n", &mut left).await?;
+        write_some(stream, b"0\r\n\r\n", &mut left, sent).await?;
     }
-    write_some(stream, &answer.garbage, &mut left).await
+    write_some(stream, &answer.garbage, &mut left, sent).await
 }
 
 fn head(answer: &Answer) -> String {
@@ -161,10 +162,11 @@ fn head(answer: &Answer) -> String {
     head + "\r\n"
 }
 
-async fn write_some(stream: &mut impl Stream, bytes: &[u8], left: &mut usize) -> Option<()> {
+async fn write_some(stream: &mut impl Stream, bytes: &[u8], left: &mut usize, sent: &AtomicUsize) -> Option<()> {
     let length = bytes.len().min(*left);
     *left -= length;
     stream.write_all(&bytes[..length]).await.ok()?;
+    sent.fetch_add(length, Ordering::Relaxed);
     stream.flush().await.ok()
 }
 

@@ -7,6 +7,7 @@ mod h2;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -56,6 +57,7 @@ struct State {
     otherwise: Mutex<Option<Answers>>,
     requests: Mutex<Vec<Received>>,
     connections: Mutex<usize>,
+    sent: AtomicUsize,
 }
 
 impl Provider {
@@ -78,6 +80,7 @@ impl Provider {
             otherwise: Mutex::default(),
             requests: Mutex::default(),
             connections: Mutex::default(),
+            sent: AtomicUsize::new(0),
         });
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&state)));
         Self { state, address, scheme, accepting }
@@ -120,6 +123,11 @@ impl Provider {
 
     pub fn connections(&self) -> usize {
         *self.state.connections.lock()
+    }
+
+    /// How many bytes the gateway has taken over HTTP/1.1.
+    pub fn sent(&self) -> usize {
+        self.state.sent.load(Ordering::Relaxed)
     }
 
     /// The request number `index`, from 0, as soon as it has arrived, its body included.
