@@ -17,6 +17,7 @@ use super::explain::Explanation;
 use super::time::Instant;
 use crate::dialect::Dialect;
 use crate::gateway::Question;
+use crate::limit::Axis;
 use crate::pricing::PriceBook;
 
 /// Told of every write after it was committed and before it is answered: when these return, this node goes by the new
@@ -52,6 +53,8 @@ pub trait BudgetView: Send + Sync {
     async fn of_key(&self, key: &keys::Model) -> Result<Vec<BudgetStatus>, BudgetsUnknown>;
     /// The budgets of a provider; none: there is no such provider.
     async fn of_provider(&self, name: &str) -> Result<Option<Vec<BudgetStatus>>, BudgetsUnknown>;
+    /// The spend of this user or key was reset: what is on its way is charged in the new era.
+    fn was_reset(&self, axis: Axis, owner: i64, era: i64);
     /// What would become of a request now.
     async fn explain(&self, question: Question) -> Explanation;
 }

@@ -15,7 +15,7 @@ use super::store::{Once, Write};
 use super::users::User;
 use super::{AdminState, keys, memberships, users};
 use crate::directory::after_reset;
-use crate::limit::Window;
+use crate::limit::{Axis, Window};
 
 /// Which windows start anew.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -76,6 +76,7 @@ pub(super) async fn reset_user(
     write.record("reset_limits", users::KIND, id, None::<&()>, Some(&reset)).await?;
     let answer = Answer::done(Some(version), &user)?;
     write.commit_with(&answer).await?;
+    state.budgets.was_reset(Axis::User, id, era);
     state.invalidate.user(id).await;
     Ok(answer.into_response())
 }
@@ -109,6 +110,7 @@ pub(super) async fn reset_key(
     write.record("reset_limits", keys::KIND, id, None::<&()>, Some(&reset)).await?;
     let answer = Answer::done(Some(version), &key)?;
     write.commit_with(&answer).await?;
+    state.budgets.was_reset(Axis::Key, id, era);
     state.invalidate.key(id, &hash).await;
     Ok(answer.into_response())
 }

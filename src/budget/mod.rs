@@ -12,6 +12,7 @@ mod authority;
 mod counts;
 mod denial;
 mod driver;
+mod eras;
 pub mod estimate;
 mod flight;
 mod lease;
@@ -55,6 +56,7 @@ pub use stats::{ExchangeResult, LeaseStats};
 pub use view::{BudgetView, Explained, WindowView};
 
 use driver::Queue;
+use eras::Eras;
 use rules::Rules;
 use table::Table;
 
@@ -73,6 +75,7 @@ pub struct Budgets {
     /// Budgets that nothing is known about are not asked for before then: asking failed a moment ago.
     away_until: AtomicI64,
     stats: LeaseStats,
+    eras: Eras,
     rules: Rules,
 }
 
@@ -107,6 +110,7 @@ impl Budgets {
             queue: Queue::default(),
             away_until: AtomicI64::new(i64::MIN),
             stats: LeaseStats::default(),
+            eras: Eras::default(),
             rules,
         })
     }

@@ -176,6 +176,7 @@ impl std::fmt::Debug for Reservation {
 
 impl Budgets {
     fn settle(&self, hold: &mut Hold, lsn: Lsn, at: i64, cost: Usd) -> i64 {
+        hold.target.era = self.era_of(&hold.target);
         let amount = std::mem::take(&mut hold.amount);
         loop {
             let held = hold.entry.take();

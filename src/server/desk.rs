@@ -92,6 +92,10 @@ impl BudgetView for BudgetDesk {
         self.states(&self.app.no_groups, budgets, &names).await.map(Some)
     }
 
+    fn was_reset(&self, axis: Axis, owner: i64, era: i64) {
+        self.app.budgets.owner_was_reset(axis, owner, era);
+    }
+
     async fn explain(&self, question: Question) -> Explanation {
         let (user, key) = (question.user.name.clone(), question.key.as_ref().map(|key| key.name.clone()));
         let explained = self.gateway.explain(question).await;

