@@ -1,17 +1,22 @@
 //! What each command of the command line does.
 
+use std::collections::HashMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use entity::usage_ledger;
 use sea_orm::DatabaseConnection;
 use tollgate::clock::now_ms;
 use tollgate::config::{self, Config};
+use tollgate::dialect::Usage;
+use tollgate::money::Usd;
 use tollgate::provider::Catalogue;
-use tollgate::server::{self, DEFAULT_CONFIG, ServeOptions, environment};
+use tollgate::server::{self, DEFAULT_CONFIG, PriceKeeper, ServeOptions, environment};
 use tollgate::store::StoreError;
-use tollgate::{admin, pricing, store};
+use tollgate::{admin, ledger, pricing, store};
 
 /// An edge gateway for AI APIs in which money obeys rules.
 #[derive(Parser)]
@@ -103,6 +108,20 @@ enum Prices {
         /// The price file.
         prices: PathBuf,
     },
+    /// Write, for requests that were charged at other prices than those in force now, the differences.
+    Rerate {
+        #[command(flatten)]
+        file: File,
+        /// Requests settled at this instant or later (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        from: jiff::Timestamp,
+        /// And before this one.
+        #[arg(long, value_name = "TIME")]
+        to: jiff::Timestamp,
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// Why a command failed, and the exit code that says so to scripts.
@@ -140,6 +159,10 @@ impl Cli {
             }
             Command::Prices(Prices::Import { file, prices }) => {
                 with_database(&file.config, async |db| import(db, &prices).await)
+            }
+            Command::Prices(Prices::Rerate { file, from, to, dry_run }) => {
+                let range = from.as_millisecond()..to.as_millisecond();
+                with_config(&file.config, async |db, config| rerate(db, config, range, dry_run).await)
             }
         };
         match done {
@@ -181,11 +204,18 @@ fn with_database(
     file: &Path,
     work: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    with_config(file, async |db, _| work(db).await)
+}
+
+fn with_config(
+    file: &Path,
+    work: impl AsyncFnOnce(&DatabaseConnection, &Config) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let config = read_config(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
     runtime.block_on(async {
         let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
-        let done = work(&db).await;
+        let done = work(&db, &config).await;
         if let Err(error) = db.close().await {
             eprintln!("tollgate: the database was not closed in order: {error}");
         }
@@ -222,4 +252,37 @@ async fn import(db: &DatabaseConnection, file: &Path) -> Result<(), Failure> {
         eprintln!("left out: {}: {}", skipped.model, skipped.reason);
     }
     print(&format!("{} prices imported, {} left out", imported.prices.len(), imported.report.skipped.len()))
+}
+
+async fn rerate(db: &DatabaseConnection, config: &Config, range: Range<i64>, dry_run: bool) -> Result<(), Failure> {
+    if range.is_empty() {
+        return Err(Failure { code: 2, message: "--from must be before --to".to_owned() });
+    }
+    store::migrate(db).await?;
+    let book = PriceKeeper::book(db, config)
+        .await
+        .map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })?;
+    let multipliers: HashMap<&str, u32> =
+        config.providers.iter().map(|provider| (provider.name.as_str(), provider.cost_multiplier.ppm())).collect();
+    let costs = |row: &usage_ledger::Model, usage: &Usage| {
+        let price = book.get(&row.served_model).or_else(|| book.get(&row.requested_model))?;
+        Some(pricing::cost(price, usage, *multipliers.get(row.provider.as_str())?))
+    };
+    let rerated = ledger::rerate(db, range, &costs, dry_run).await.map_err(StoreError::from)?;
+    let (mut before, mut after) = (Usd::ZERO, Usd::ZERO);
+    for (model, change) in &rerated.changed {
+        print(&format!("{model}: {} requests, {} USD instead of {} USD", change.rows, change.after, change.before))?;
+        before += change.before;
+        after += change.after;
+    }
+    let changed: u64 = rerated.changed.values().map(|change| change.rows).sum();
+    let verb = if dry_run { "would be corrected" } else { "corrected" };
+    print(&format!("{changed} of {} requests {verb}: {after} USD instead of {before} USD", rerated.rows))?;
+    if rerated.unknown > 0 {
+        eprintln!(
+            "left as they are: {} requests whose use is not known, or whose provider or price is not there any more",
+            rerated.unknown
+        );
+    }
+    Ok(())
 }

@@ -22,11 +22,12 @@ use crate::ledger::Outcome;
 use crate::ledger::query::{self, Filter, Position};
 
 const KIND: &str = "usage";
-const OUTCOMES: [(&str, Outcome); 4] = [
+const OUTCOMES: [(&str, Outcome); 5] = [
     (Outcome::Completed.as_str(), Outcome::Completed),
     (Outcome::ClientAborted.as_str(), Outcome::ClientAborted),
     (Outcome::UpstreamFailed.as_str(), Outcome::UpstreamFailed),
     (Outcome::Interrupted.as_str(), Outcome::Interrupted),
+    (Outcome::Corrected.as_str(), Outcome::Corrected),
 ];
 
 /// One charged attempt.
@@ -35,7 +36,7 @@ const OUTCOMES: [(&str, Outcome); 4] = [
 pub struct UsageRow {
     /// What the client saw in `x-tollgate-request-id`.
     pub request_id: String,
-    /// 1 for the first.
+    /// 1 for the first; a thousand more for each correction of it.
     pub attempt: i32,
     /// When the request arrived.
     pub created_at: Instant,
@@ -56,7 +57,8 @@ pub struct UsageRow {
     /// The model group of the served model.
     #[schema(required)]
     pub model_group_id: Option<i64>,
-    /// `completed`, `client_aborted`, `upstream_failed` or `interrupted`.
+    /// `completed`, `client_aborted`, `upstream_failed` or `interrupted`; `corrected`: the difference that a corrected
+    /// price makes for an attempt.
     pub outcome: String,
     /// Whether the usage was estimated because the provider did not say it.
     pub estimated: bool,
@@ -196,6 +198,8 @@ pub enum OutcomeParam {
     UpstreamFailed,
     /// The gateway stopped in the middle.
     Interrupted,
+    /// The difference that a corrected price makes.
+    Corrected,
 }
 
 /// Reads the filters but `userId`.

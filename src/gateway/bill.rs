@@ -243,6 +243,7 @@ impl Tab {
             Outcome::UpstreamFailed if self.status().is_some_and(|s| s >= 400) => "upstream_status",
             Outcome::UpstreamFailed => "broken",
             Outcome::Interrupted => "interrupted",
+            Outcome::Corrected => "corrected",
         });
         // The bill of an interrupted attempt belongs to the stop, which may be just about to settle it.
         if !self.is_interrupted() {

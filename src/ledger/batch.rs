@@ -138,7 +138,7 @@ impl BatchWriter {
         }
     }
 
-    async fn transaction(&self, entries: &[Entry]) -> Result<(), DbErr> {
+    pub(super) async fn transaction(&self, entries: &[Entry]) -> Result<(), DbErr> {
         let starts = self.starts.pending();
         let transaction = store::begin_write(&self.db).await?;
         if records(entries).next().is_some() {

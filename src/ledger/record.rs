@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as NoneOfThem;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ use crate::money::Usd;
 pub struct LedgerRecord {
     /// What the client saw in `x-tollgate-request-id`.
     pub request_id: Uuid,
-    /// The attempt that is charged; 1 for the first.
+    /// The attempt that is charged, 1 for the first; a thousand more for each correction of it.
     pub attempt: u16,
     /// When the request arrived, Unix milliseconds.
     pub created_at: i64,
@@ -79,6 +81,8 @@ pub enum Outcome {
     UpstreamFailed,
     /// The gateway stopped in the middle.
     Interrupted,
+    /// Not an end: the difference that a corrected price makes for an attempt.
+    Corrected,
 }
 
 impl Outcome {
@@ -90,6 +94,7 @@ impl Outcome {
             Self::ClientAborted => "client_aborted",
             Self::UpstreamFailed => "upstream_failed",
             Self::Interrupted => "interrupted",
+            Self::Corrected => "corrected",
         }
     }
 }
@@ -110,4 +115,9 @@ pub struct AttemptReport {
     pub status: Option<u16>,
     /// Why it ended: `ok`, `connect_failed`, `first_byte_timeout`, `idle_timeout`, `upstream_status`, `broken`, ...
     pub reason: String,
+}
+
+/// The one of its kind that has this name.
+pub(super) fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Option<T> {
+    T::deserialize(IntoDeserializer::<NoneOfThem>::into_deserializer(name)).ok()
 }

@@ -60,6 +60,14 @@ impl PriceKeeper {
         Ok(())
     }
 
+    /// The book that a gateway with this configuration would use now, for work beside it.
+    ///
+    /// # Errors
+    /// When the price file or the database cannot be read.
+    pub async fn book(db: &DatabaseConnection, config: &Config) -> Result<Arc<PriceBook>, StartError> {
+        Ok(Self::start(db.clone(), config).await?.book.load_full())
+    }
+
     /// Takes over what was written elsewhere, sooner or later.
     pub(super) async fn refresh(&self) {
         if let Err(error) = self.read_database().await {

@@ -12,6 +12,7 @@ mod outage;
 mod provision;
 mod pubsub;
 mod recovery;
+mod rerate;
 mod schema;
 mod seeds;
 #[path = "../support/mod.rs"]

@@ -12,13 +12,12 @@
 use std::borrow::Cow;
 use std::hash::Hasher as _;
 
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as NotOneOfThem;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use uuid::Uuid;
 
 use crate::dialect::{Dialect, ServiceTier, Usage};
+use crate::ledger::record::named;
 use crate::ledger::{AttemptReport, LedgerRecord};
 use crate::money::Usd;
 
@@ -472,9 +471,4 @@ const fn usage(counts: [u64; 11], service_tier: ServiceTier) -> Usage {
 
 fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
-}
-
-/// The one of its kind that has this name.
-fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Option<T> {
-    T::deserialize(IntoDeserializer::<NotOneOfThem>::into_deserializer(name)).ok()
 }

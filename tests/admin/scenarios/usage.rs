@@ -71,7 +71,7 @@ fn mixed(count: i64) -> Vec<usage_ledger::Model> {
             provider: ["anthropic", "openai"][usize::try_from(id % 2).unwrap()].to_owned(),
             served_model: ["a", "b/c", "d%"][usize::try_from(id % 3).unwrap()].to_owned(),
             model_group_id: (id % 4 != 0).then_some(id % 4),
-            outcome: ["completed", "client_aborted", "upstream_failed", "interrupted"]
+            outcome: ["completed", "client_aborted", "upstream_failed", "interrupted", "corrected"]
                 [usize::try_from(id % 4).unwrap()]
             .to_owned(),
             cost_nanos: id * 1_000_003,
