@@ -180,3 +180,51 @@ async fn prices_of_the_public_list_can_be_imported() {
     let output = run(&arguments, &[], gateway.folder());
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_price_is_charged_for_the_past_when_that_is_wanted() {
+    let provider = Provider::start().await;
+    provider.always(Api::Chat.answer());
+    let setup = Setup::new([provider.entry("upstream", &["openai_chat"])]);
+    let (file, config) = (setup.folder().join("list.json"), setup.folder().join("tollgate.yaml"));
+    let folder = setup.folder().to_owned();
+    setup.write();
+    let import = |per_token: f64| {
+        let price = json!({
+            "litellm_provider": "openai", "mode": "chat", "max_input_tokens": 1000, "max_output_tokens": 100,
+            "input_cost_per_token": per_token, "output_cost_per_token": per_token,
+        });
+        std::fs::write(&file, json!({"imported-model": price}).to_string()).unwrap();
+        let arguments = ["prices", "import", file.to_str().unwrap(), "-c", config.to_str().unwrap()];
+        assert_eq!(run(&arguments, &[], &folder).status.code(), Some(0));
+    };
+    let rerate = |dry: bool| {
+        let (from, to) = ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+        let mut arguments = vec!["prices", "rerate", "-c", config.to_str().unwrap(), "--from", from, "--to", to];
+        arguments.extend(dry.then_some("--dry-run"));
+        let output = run(&arguments, &[], &folder);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        text(&output)
+    };
+    import(1e-6);
+    let gateway = setup.start().await;
+    let reply = gateway.ask_with(gateway.key(), Api::Chat, "imported-model", false).await;
+    assert_eq!(reply.head.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    let row = gateway.admin().row_of(reply.head.request_id()).await;
+    let charged = async || gateway.admin().get("/usage/summary").await["totalUsd"].as_f64().unwrap();
+    let before = charged().await;
+    assert!((before - row["costUsd"].as_f64().unwrap()).abs() < 1e-12 && before > 0.0);
+
+    import(3e-6);
+    let told = rerate(true);
+    assert!(told.contains("1 of 1 requests would be corrected"), "{told}");
+    assert!((charged().await - before).abs() < 1e-12, "a dry run changes nothing");
+    let told = rerate(false);
+    assert!(told.contains("imported-model: 1 requests") && told.contains("1 of 1 requests corrected"), "{told}");
+    assert!((charged().await - before * 3.0).abs() < 1e-12);
+    let told = rerate(false);
+    assert!(told.contains("0 of 1 requests corrected"), "{told}");
+    let rows = gateway.admin().get("/usage?outcome=corrected").await;
+    assert_eq!((rows["items"].as_array().unwrap().len(), &rows["items"][0]["attempt"]), (1, &json!(1_001)));
+    assert_eq!(rows["items"][0]["requestId"], row["requestId"]);
+}
