@@ -12,6 +12,7 @@ use sea_orm::DatabaseConnection;
 use tollgate::clock::now_ms;
 use tollgate::config::{self, Config};
 use tollgate::dialect::Usage;
+use tollgate::limit::Scope;
 use tollgate::money::Usd;
 use tollgate::provider::Catalogue;
 use tollgate::server::{self, DEFAULT_CONFIG, PriceKeeper, ServeOptions, environment};
@@ -53,6 +54,14 @@ enum Command {
         /// Only say what is applied and what is not.
         #[arg(long)]
         status: bool,
+    },
+    /// Compare the sums that budgets are made of with the ledger, budget by budget; exit 1 if any differs.
+    Audit {
+        #[command(flatten)]
+        file: File,
+        /// Put the sums right; running nodes count those budgets anew.
+        #[arg(long)]
+        repair: bool,
     },
     /// Tokens of administrators.
     #[command(subcommand)]
@@ -154,6 +163,7 @@ impl Cli {
             Command::Check { file } => check(&file.config),
             Command::Schema => print(config::schema_text().trim_end()),
             Command::Migrate { file, status } => with_database(&file.config, async |db| migrate(db, status).await),
+            Command::Audit { file, repair } => with_database(&file.config, async |db| audit(db, repair).await),
             Command::AdminToken(AdminToken::Create { file, name, role }) => {
                 with_database(&file.config, async |db| create_token(db, &name, role).await)
             }
@@ -285,4 +295,21 @@ async fn rerate(db: &DatabaseConnection, config: &Config, range: Range<i64>, dry
         );
     }
     Ok(())
+}
+
+async fn audit(db: &DatabaseConnection, repair: bool) -> Result<(), Failure> {
+    store::migrate(db).await?;
+    let audit = ledger::audit_sums(db, repair).await.map_err(StoreError::from)?;
+    for ((axis, owner, scope), more) in &audit.budgets {
+        let of = match scope {
+            Scope::ModelGroup(id) => format!(", model group {id}"),
+            _ => String::new(),
+        };
+        print(&format!("{} {owner}{of}: {more} USD more in the ledger than in the sums", axis.as_str()))?;
+    }
+    if audit.wrong == 0 {
+        return print(&format!("{} rows: every sum is that of its rows", audit.rows));
+    }
+    let wrong = format!("{} sums of {} rows were not those of their rows", audit.wrong, audit.rows);
+    if repair { print(&format!("{wrong}; they are now")) } else { Err(Failure::new(format!("{wrong}; see --repair"))) }
 }

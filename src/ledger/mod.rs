@@ -1,5 +1,6 @@
 //! The durable record of what was spent.
 
+mod audit;
 mod batch;
 pub mod journal;
 mod node;
@@ -16,6 +17,7 @@ mod starts;
 mod urgency;
 mod writer;
 
+pub use audit::{Audited, SumsAudit, audit_sums};
 pub use node::begin_life;
 pub use record::{AttemptReport, LedgerRecord, Outcome};
 pub use recovery::{Recovered, RecoveryError, recover};

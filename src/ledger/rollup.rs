@@ -79,7 +79,48 @@ pub(super) async fn add(transaction: &DatabaseTransaction, inserted: Vec<Inserte
         let sum = sums.entry(key).or_default();
         *sum = (Ord::max(sum.0.saturating_add(row.cost_nanos), -i64::MAX), sum.1 + 1);
     }
-    for chunk in chunks(sums.into_iter().map(row)) {
+    add_to(transaction, sums.into_iter().map(row)).await
+}
+
+/// A sum, or what is to be added to one.
+#[derive(Debug, FromQueryResult)]
+pub(super) struct Sum {
+    pub(super) minute: i64,
+    pub(super) user_id: i64,
+    pub(super) key_id: i64,
+    pub(super) provider: String,
+    pub(super) model_group_id: i64,
+    pub(super) counted_in_user_global: bool,
+    pub(super) counted_in_key_global: bool,
+    pub(super) user_era: i64,
+    pub(super) key_era: i64,
+    pub(super) cost_nanos: i64,
+    pub(super) requests: i64,
+}
+
+/// Adds to sums, in the order that they come in: that of their keys.
+pub(super) async fn add_sums(transaction: &DatabaseTransaction, sums: Vec<Sum>) -> Result<(), DbErr> {
+    let rows = sums.into_iter().map(|sum| usage_rollup_minute::ActiveModel {
+        minute: Set(sum.minute),
+        user_id: Set(sum.user_id),
+        key_id: Set(sum.key_id),
+        provider: Set(sum.provider),
+        model_group_id: Set(sum.model_group_id),
+        counted_in_user_global: Set(sum.counted_in_user_global),
+        counted_in_key_global: Set(sum.counted_in_key_global),
+        user_era: Set(sum.user_era),
+        key_era: Set(sum.key_era),
+        cost_nanos: Set(sum.cost_nanos),
+        requests: Set(sum.requests),
+    });
+    add_to(transaction, rows).await
+}
+
+async fn add_to(
+    transaction: &DatabaseTransaction,
+    rows: impl Iterator<Item = usage_rollup_minute::ActiveModel>,
+) -> Result<(), DbErr> {
+    for chunk in chunks(rows) {
         usage_rollup_minute::Entity::insert_many(chunk).on_conflict(grow()).exec_without_returning(transaction).await?;
     }
     Ok(())
