@@ -13,6 +13,7 @@ mod protocol;
 mod race;
 mod suite;
 mod suite_counts;
+mod swap;
 mod trouble;
 mod windows;
 mod world;
