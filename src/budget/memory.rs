@@ -121,6 +121,13 @@ impl MemoryAuthority {
         self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.rules).audit())
     }
 
+    /// How many are packed.
+    #[cfg(test)]
+    pub(super) fn resting(&self) -> usize {
+        let packed = |shard: &Shard| shard.lock().values().filter(|slot| matches!(slot, Slot::Resting(_))).count();
+        self.shards.iter().map(packed).sum()
+    }
+
     /// Its state now, to go back to.
     #[cfg(test)]
     pub(super) fn copy_of(&self, budget: BudgetId) -> Option<Account> {

@@ -3,6 +3,7 @@
 //! After every statement and for every window: `spent + held by all nodes <= cap + debts`. Time never moves money:
 //! what a node holds stays held until it says otherwise, or its journal has been replayed.
 
+mod bytes;
 mod resting;
 mod window;
 

@@ -1,33 +1,25 @@
-//! A budget that nobody holds anything of, in as little memory as it takes: there may be a million of them.
+//! A budget that nobody uses: packed, because there may be a million of them.
 
 use std::sync::Arc;
 
+use super::super::protocol::Position;
+use super::bytes::{Reader, Writer};
 use super::window::WindowState;
 use super::{Account, Holder};
-use crate::budget::protocol::Position;
 use crate::budget::rules::Rules;
-use crate::limit::Policy;
+use crate::limit::{CapStep, Mode, Policy, Source, Window, WindowPolicy};
 use crate::money::Usd;
 
-/// Contact, seeding, and how many windows follow.
-const HEAD: usize = 2;
-
-const PER_WINDOW: usize = 3;
-const PER_HOLDER: usize = 3;
-
-/// A budget that nobody holds anything of.
+/// A budget that nobody holds anything of: when it was last spoken of and when it was seeded, its caps, its windows, the
+/// nodes. The caps are packed as well: nobody else may have them in memory while the budget rests.
 #[derive(Clone, Debug)]
-pub struct Resting {
-    policy: Arc<Policy>,
-    /// Head, then each window of the policy, then each node.
-    numbers: Box<[i64]>,
-}
+pub struct Resting(Box<[u8]>);
 
 impl Resting {
     /// When the budget was last spoken of.
     #[must_use]
     pub fn last_contact(&self) -> i64 {
-        self.numbers.first().copied().unwrap_or(i64::MIN)
+        Reader::new(&self.0).number()
     }
 
     /// Packs a budget; none when it is not that simple.
@@ -37,51 +29,115 @@ impl Resting {
         if !account.is_idle() || account.reseed || !account.join.is_empty() || !account.holders.iter().all(quiet) {
             return None;
         }
-        let mut numbers =
-            Vec::with_capacity(HEAD + PER_WINDOW * account.windows.len() + PER_HOLDER * account.holders.len());
-        numbers.extend([account.now, account.seeded_at]);
+        let mut to = Writer::default();
+        to.put_all([account.now, account.seeded_at]);
+        pack_policy(&account.policy, &mut to);
         for window in &account.windows {
-            numbers.extend(window.packed()?);
+            window.pack(&mut to)?;
         }
+        to.put_len(account.holders.len());
         for holder in &account.holders {
             let place = match holder.position {
                 Position::Start => return None,
                 Position::At(count) => i64::try_from(count).ok()?,
                 Position::Mark(lsn) => -1 - i64::try_from(lsn).ok()?,
             };
-            numbers.extend([holder.inc, i64::try_from(holder.seq).ok()?, place]);
+            to.put_all([holder.inc, i64::try_from(holder.seq).ok()?, place]);
         }
-        Some(Self { policy: Arc::clone(&account.policy), numbers: numbers.into() })
+        Some(Self(to.done()))
     }
 
     /// The budget as it was.
     #[must_use]
     pub fn wake(&self, rules: Rules) -> Account {
-        let (head, rest) = self.numbers.split_at(HEAD);
-        let (windows, holders) = rest.split_at(PER_WINDOW * self.policy.windows.len());
-        let windows = self.policy.windows.iter().zip(windows.chunks_exact(PER_WINDOW));
+        let mut from = Reader::new(&self.0);
+        let (now, seeded_at) = (from.number(), from.number());
+        let policy = unpacked_policy(&mut from);
+        let windows = policy.windows.iter().map(|policy| WindowState::unpacked(policy, &mut from)).collect();
         Account {
-            policy: Arc::clone(&self.policy),
-            now: head[0],
-            seeded_at: head[1],
+            policy: Arc::new(policy),
+            now,
+            seeded_at,
             recall_at: i64::MIN,
             settle_until: i64::MIN,
             join: Vec::new(),
             reseed: false,
-            windows: windows.map(|(policy, numbers)| WindowState::unpacked(policy, numbers)).collect(),
-            holders: holders.chunks_exact(PER_HOLDER).map(holder).collect(),
+            windows,
+            holders: from.list(holder),
             rules,
         }
     }
 }
 
-fn holder(numbers: &[i64]) -> Holder {
-    let place = numbers[2];
+fn pack_policy(policy: &Policy, to: &mut Writer) {
+    to.put_all([policy.version, policy.era]);
+    to.put_len(policy.windows.len());
+    for WindowPolicy { window, mode, base, caps, source, since_era } in &policy.windows {
+        let window = match window {
+            Window::Total => 0,
+            Window::FiveHours => 1,
+            Window::Daily => 2,
+            Window::Weekly => 3,
+            Window::Monthly => 4,
+            Window::Minute => 5,
+            Window::AtOnce => 6,
+        };
+        let mode = match *mode {
+            Mode::Forever => -1,
+            Mode::Rolling => -2,
+            Mode::FromFirstCharge => -3,
+            Mode::Calendar { at } => i64::from(at),
+        };
+        let (kind, id) = match *source {
+            Source::User(id) => (0, id),
+            Source::UserGroup(id) => (1, id),
+            Source::Key(id) => (2, id),
+            Source::Provider(id) => (3, id),
+        };
+        to.put_all([window, mode, kind, id, *since_era, base.nanos()]);
+        to.put_len(caps.len());
+        to.put_all(caps.iter().flat_map(|step| [step.from, step.cap.nanos() - base.nanos()]));
+    }
+}
+
+fn unpacked_policy(from: &mut Reader<'_>) -> Policy {
+    let (version, era) = (from.number(), from.number());
+    let windows = from.list(|from| {
+        let window = match from.number() {
+            0 => Window::Total,
+            1 => Window::FiveHours,
+            2 => Window::Daily,
+            3 => Window::Weekly,
+            4 => Window::Monthly,
+            5 => Window::Minute,
+            _ => Window::AtOnce,
+        };
+        let mode = match from.number() {
+            -1 => Mode::Forever,
+            -2 => Mode::Rolling,
+            -3 => Mode::FromFirstCharge,
+            at => Mode::Calendar { at: at.try_into().unwrap_or_default() },
+        };
+        let source = match (from.number(), from.number()) {
+            (0, id) => Source::User(id),
+            (1, id) => Source::UserGroup(id),
+            (2, id) => Source::Key(id),
+            (_, id) => Source::Provider(id),
+        };
+        let (since_era, base) = (from.number(), from.usd());
+        let caps = from.list(|from| CapStep { from: from.number(), cap: base + from.usd() });
+        WindowPolicy { window, mode, base, caps, source, since_era }
+    });
+    Policy { version, era, windows }
+}
+
+fn holder(from: &mut Reader<'_>) -> Holder {
+    let (inc, seq, place) = (from.number(), from.number().cast_unsigned(), from.number());
     let position =
         if place < 0 { Position::Mark((-1 - place).cast_unsigned()) } else { Position::At(place.cast_unsigned()) };
     Holder {
-        inc: numbers[0],
-        seq: numbers[1].cast_unsigned(),
+        inc,
+        seq,
         position,
         reserved: Usd::ZERO,
         kept: Usd::ZERO,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::protocol::{Bounds, Counted, Item, WindowQuery, WindowReport, WindowSeed};
+use super::bytes::{Reader, Writer};
 use crate::limit::{Mode, Window, WindowPolicy};
 use crate::money::Usd;
 
@@ -135,24 +136,49 @@ impl WindowState {
         self.window == policy.window && self.mode == policy.mode
     }
 
-    /// All that is not in its policy; none when that is more than a few numbers.
-    #[must_use]
-    pub fn packed(&self) -> Option<[i64; 3]> {
+    /// All that is not in its policy; none when it is not known.
+    pub fn pack(&self, to: &mut Writer) -> Option<()> {
+        if !self.known {
+            return None;
+        }
         // Five hours that have begun end five hours later.
         let end = if self.first_charge().is_some() { self.after } else { self.end };
-        (self.known && self.slots.is_none()).then_some([self.start, end, self.spent.nanos()])
+        to.put_all([self.start, end]);
+        if self.mode != Mode::Rolling {
+            to.put(self.spent.nanos());
+            return Some(());
+        }
+        let (_, width) = rolling(self.window);
+        to.put_len(self.slots().count());
+        let mut last = 0;
+        for (slot, amount) in self.slots() {
+            to.put_all([slot / width - last, amount.nanos()]);
+            last = slot / width;
+        }
+        Some(())
     }
 
     /// The window that was packed so.
     #[must_use]
-    pub fn unpacked(policy: &WindowPolicy, numbers: &[i64]) -> Self {
+    pub fn unpacked(policy: &WindowPolicy, from: &mut Reader<'_>) -> Self {
         let mut state = Self { known: true, ..Self::unknown(policy, None) };
-        (state.start, state.end) = (numbers[0], numbers[1]);
-        if state.first_charge().is_some() {
-            state.after = state.end;
-            state.begin(state.start);
+        (state.start, state.end) = (from.number(), from.number());
+        if state.mode != Mode::Rolling {
+            if state.first_charge().is_some() {
+                state.after = state.end;
+                state.begin(state.start);
+            }
+            state.spent = from.usd();
+            return state;
         }
-        state.spent = Usd::from_nanos(numbers[2]);
+        let (_, width) = rolling(state.window);
+        let mut slot = 0;
+        let slots = from.list(|from| {
+            slot += from.number() * width;
+            (slot, from.usd())
+        });
+        state.spent = slots.iter().map(|(_, amount)| *amount).sum();
+        state.slots = (!slots.is_empty()).then(|| Box::new(slots.into()));
         state
     }
 

@@ -1,41 +1,53 @@
-//! Random traffic, limits, failovers, aborts and restarts: every settled dollar is counted once per axis.
+//! Random traffic, limits, boosts, resets, failovers, aborts and restarts: every settled dollar is counted once per axis,
+//! in the mainline budget or in one model group's.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod limits;
 
 use proptest::prelude::*;
 
 use super::world::*;
-use crate::budget::{BudgetSettings, Plan, Reservation};
+use crate::budget::{BudgetSettings, Lsn, Reservation, Settled};
 use crate::config::ReservationMode;
-use crate::limit::{Axis, BudgetId, Policy, Window};
+use crate::limit::{Axis, BudgetId, Scope};
 use crate::money::Usd;
+use limits::{Limits, ROWS, Served};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Act {
-    Reserve { owner: i64, group: Option<i64>, cents: i64 },
+    Reserve { owner: i64, model: i64, cents: i64 },
     Raise { which: usize, cents: i64 },
-    Move { which: usize, group: Option<i64>, cents: i64 },
+    Move { which: usize, model: i64, cents: i64 },
     Settle { which: usize, cents: i64 },
     Abort { which: usize },
     Pass { ms: i64 },
-    Edit { group: i64, cents: i64 },
+    Edit { row: usize, cents: i64 },
+    Boost { owner: i64, group: i64, cents: i64, starts_in: i64, lasts: i64 },
+    Reset { axis: Axis, owner: i64 },
     Write,
     Restart,
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let group = || prop_oneof![Just(None), (1..3_i64).prop_map(Some)];
+    let owner = || 1..3_i64;
+    // Of no group, of the first, of the second.
+    let model = || 0..3_i64;
     let cents = || 0..60_i64;
+    let axis = prop_oneof![Just(Axis::Key), Just(Axis::User)];
+    let boost = (owner(), 1..3_i64, 1..200_i64, -1_000..10_000_i64, 1..30_000_i64);
     let act = prop_oneof![
-        6 => (1..3_i64, group(), cents()).prop_map(|(owner, group, cents)| Act::Reserve { owner, group, cents }),
+        6 => (owner(), model(), cents()).prop_map(|(owner, model, cents)| Act::Reserve { owner, model, cents }),
         1 => (0..8_usize, cents()).prop_map(|(which, cents)| Act::Raise { which, cents }),
-        2 => (0..8_usize, group(), cents()).prop_map(|(which, group, cents)| Act::Move { which, group, cents }),
+        2 => (0..8_usize, model(), cents()).prop_map(|(which, model, cents)| Act::Move { which, model, cents }),
         5 => (0..8_usize, cents()).prop_map(|(which, cents)| Act::Settle { which, cents }),
         1 => (0..8_usize).prop_map(|which| Act::Abort { which }),
         2 => (1..20_000_i64).prop_map(|ms| Act::Pass { ms }),
-        1 => (1..3_i64, 1..400_i64).prop_map(|(group, cents)| Act::Edit { group, cents }),
+        // A cap of nothing is none.
+        1 => (0..ROWS, prop_oneof![Just(0), 1..400_i64]).prop_map(|(row, cents)| Act::Edit { row, cents }),
+        1 => boost.prop_map(|(owner, group, cents, starts_in, lasts)| {
+            Act::Boost { owner, group, cents, starts_in, lasts }
+        }),
+        1 => (axis, owner()).prop_map(|(axis, owner)| Act::Reset { axis, owner }),
         1 => Just(Act::Write),
         1 => Just(Act::Restart),
     ];
@@ -46,144 +58,192 @@ fn dollars(cents: i64) -> Usd {
     Usd::from_nanos(cents * 10_000_000)
 }
 
-/// Who has which caps.
-struct Limits {
-    groups: HashMap<i64, Arc<Policy>>,
-    mainline: Arc<Policy>,
-    version: i64,
+/// A row of the ledger: what is known of a settled request without its plan.
+struct Charged {
+    lsn: Lsn,
+    at: i64,
+    owner: i64,
+    model_group: Option<i64>,
+    said: Settled,
+    amount: Usd,
 }
 
-impl Limits {
-    fn new() -> Self {
-        let groups = [(1, only(Window::Daily, usd("2"))), (2, only(Window::Total, usd("3")))];
-        Self { groups: groups.into_iter().collect(), mainline: only(Window::Weekly, usd("5")), version: 1 }
+impl Charged {
+    /// Which budget of an axis it is charged to, and in which era.
+    fn to(&self, axis: Axis) -> (BudgetId, i64) {
+        let (globally, era) = match axis {
+            Axis::Key => (self.said.counted_in_key_global, self.said.key_era),
+            Axis::User => (self.said.counted_in_user_global, self.said.user_era),
+            Axis::Provider => return (provider(1), 0),
+        };
+        let scope = match self.model_group {
+            _ if globally => Scope::Mainline,
+            Some(group) => Scope::ModelGroup(group),
+            None => panic!("neither counted globally nor in a group: {:?}", self.said),
+        };
+        (BudgetId { axis, owner: self.owner, scope }, era)
+    }
+}
+
+/// An admitted request.
+struct Running {
+    reservation: Reservation,
+    served: Served,
+    amount: Usd,
+}
+
+struct Game {
+    world: World,
+    limits: Limits,
+    running: Vec<Running>,
+    rows: Vec<Charged>,
+    mode: ReservationMode,
+}
+
+impl Game {
+    fn settings(&self) -> BudgetSettings {
+        BudgetSettings { reservation: self.mode, ..BudgetSettings::default() }
     }
 
-    /// Keys have no mainline cap; the second group has none for keys.
-    fn plan(&self, owner: i64, model_group: Option<i64>) -> Plan {
-        let mut plan = uncapped();
-        plan.key.mainline.0 = key(owner);
-        plan.user.mainline = (user(owner), Some(Arc::clone(&self.mainline)));
-        if let Some(id) = model_group {
-            let policy = &self.groups[&id];
-            plan.user.group = Some((group(Axis::User, owner, id), Arc::clone(policy)));
-            if id == 1 {
-                plan.key.group = Some((group(Axis::Key, owner, id), Arc::clone(policy)));
+    async fn play(&mut self, act: Act) -> Result<(), TestCaseError> {
+        let now = self.world.time.now();
+        let pick = |which: usize, running: &Vec<_>| (!running.is_empty()).then(|| which % running.len());
+        match act {
+            Act::Reserve { owner, model, cents } => {
+                let served = self.limits.serve(owner, model);
+                if let Ok(reservation) = self.world.budgets.reserve(&served.plan, dollars(cents), now).await {
+                    self.running.push(Running { reservation, served, amount: dollars(cents) });
+                }
+            }
+            Act::Raise { which, cents } => {
+                if let Some(at) = pick(which, &self.running) {
+                    let running = &mut self.running[at];
+                    running.reservation.raise_to(dollars(cents));
+                    running.amount = running.amount.max(dollars(cents));
+                }
+            }
+            Act::Move { which, model, cents } => {
+                if let Some(at) = pick(which, &self.running) {
+                    let running = &mut self.running[at];
+                    let next = self.limits.serve(running.served.owner, model);
+                    if running.reservation.move_to(&next.plan, dollars(cents), now).await.is_ok() {
+                        (running.served, running.amount) = (next, dollars(cents));
+                    }
+                }
+            }
+            Act::Settle { which, cents } => {
+                if let Some(at) = pick(which, &self.running) {
+                    self.settle(at, dollars(cents))?;
+                }
+            }
+            Act::Abort { which } => {
+                if let Some(at) = pick(which, &self.running) {
+                    drop(self.running.swap_remove(at));
+                }
+            }
+            Act::Pass { ms } => self.world.pass(ms).await,
+            Act::Edit { row, cents } => self.limits.edit(row, dollars(cents)),
+            Act::Boost { owner, group, cents, starts_in, lasts } => {
+                self.limits.boost(owner, group, dollars(cents), now + starts_in, lasts);
+            }
+            Act::Reset { axis, owner } => {
+                let era = self.limits.reset(axis, owner);
+                self.world.budgets.owner_was_reset(axis, owner, era);
+            }
+            Act::Write => self.world.ledger.write_all(),
+            // What ran then is lost with the process, and so is what it had set aside.
+            Act::Restart => {
+                self.running.clear();
+                self.world.restart(self.settings());
             }
         }
-        plan.provider.1 = Some(only(Window::Monthly, usd("40")));
-        plan
+        Ok(())
     }
 
-    fn edit(&mut self, group: i64, cap: Usd) {
-        self.version += 1;
-        let policy = edited(&self.groups[&group], self.version, |policy| {
-            policy.windows[0].base = cap;
-            policy.windows[0].caps[0].cap = cap;
-        });
-        self.groups.insert(group, policy);
-    }
-
-    fn budgets(&self) -> Vec<(BudgetId, Arc<Policy>)> {
-        let owners = [1, 2];
-        let mut all = vec![(provider(1), only(Window::Monthly, usd("40")))];
-        for owner in owners {
-            all.push((user(owner), Arc::clone(&self.mainline)));
-            all.push((group(Axis::Key, owner, 1), Arc::clone(&self.groups[&1])));
-            for id in [1, 2] {
-                all.push((group(Axis::User, owner, id), Arc::clone(&self.groups[&id])));
-            }
+    fn settle(&mut self, at: usize, cost: Usd) -> Result<(), TestCaseError> {
+        let Running { reservation, served, amount } = self.running.swap_remove(at);
+        let amount = match self.mode {
+            ReservationMode::WorstCase => cost.min(amount),
+            _ => cost,
+        };
+        let (lsn, now) = (self.world.ledger.number(), self.world.time.now());
+        let said = reservation.settle(lsn, now, amount);
+        prop_assert_eq!(said.counted_in_key_global, served.plan.key.group.is_none());
+        prop_assert_eq!(said.counted_in_user_global, served.plan.user.group.is_none());
+        let row = Charged { lsn, at: now, owner: served.owner, model_group: served.model_group, said, amount };
+        for axis in [Axis::Key, Axis::User, Axis::Provider] {
+            let (budget, era) = row.to(axis);
+            self.world.ledger.add(Row { lsn: row.lsn, budget, at: row.at, era, amount });
         }
-        all
+        self.rows.push(row);
+        Ok(())
+    }
+
+    /// What the rows say that was charged to a budget from an era on.
+    fn spent(&self, budget: BudgetId, since_era: i64) -> Usd {
+        let to = |row: &&Charged| {
+            let (charged, era) = row.to(budget.axis);
+            charged == budget && era >= since_era
+        };
+        self.rows.iter().filter(to).map(|row| row.amount).sum()
+    }
+
+    /// Nothing runs any more: what is counted, in every budget that can have been charged, is what the rows say.
+    async fn check(&mut self) -> Result<(), TestCaseError> {
+        self.running.clear();
+        self.world.pass(6_000).await;
+        let capped = self.limits.budgets();
+        self.compare(&capped).await?;
+        // From here on all have a cap, and what was charged to those that had none is known as well.
+        self.limits.cap_everything();
+        let all = self.limits.budgets();
+        prop_assert_eq!(all.len(), 1 + 2 * 2 * 3);
+        let counted = self.compare(&all).await?;
+        for axis in [Axis::Key, Axis::User, Axis::Provider] {
+            let current = self.rows.iter().filter(|row| row.to(axis).1 >= self.limits.era(axis, row.owner));
+            let settled: Usd = current.map(|row| row.amount).sum();
+            let counted: Usd = counted.iter().filter(|(id, _)| id.axis == axis).map(|(_, used)| *used).sum();
+            prop_assert_eq!(counted, settled, "{:?}", axis);
+        }
+        prop_assert_eq!(self.world.budgets.stats().outstanding(), Usd::ZERO);
+        Ok(())
+    }
+
+    async fn compare(&self, budgets: &[limits::Capped]) -> Result<Vec<(BudgetId, Usd)>, TestCaseError> {
+        let mut counted = Vec::new();
+        for (id, policy) in budgets {
+            let view = self.world.budgets.state(*id, policy, self.world.time.now()).await.expect("known");
+            let expected = self.spent(*id, self.limits.era(id.axis, id.owner));
+            for window in &view.windows {
+                prop_assert_eq!(window.used, expected, "{:?} {}", id, window.window);
+                prop_assert_eq!(window.reserved, Usd::ZERO, "{:?}", id);
+            }
+            prop_assert_eq!(self.world.held(*id), Usd::ZERO, "{:?}", id);
+            counted.push((*id, expected));
+        }
+        Ok(counted)
     }
 }
 
 async fn play(acts: Vec<Act>, mode: ReservationMode) -> Result<(), TestCaseError> {
     let settings = BudgetSettings { reservation: mode, ..BudgetSettings::default() };
-    let mut world = World::new(settings.clone());
-    let mut limits = Limits::new();
-    let mut running: Vec<(Reservation, Plan, Usd)> = Vec::new();
-    let mut settled = Usd::ZERO;
+    let (world, limits) = (World::new(settings), Limits::new());
+    let mut game = Game { world, limits, running: Vec::new(), rows: Vec::new(), mode };
     for act in acts {
-        let now = world.time.now();
-        let pick = |which: usize, running: &Vec<_>| (!running.is_empty()).then(|| which % running.len());
-        match act {
-            Act::Reserve { owner, group, cents } => {
-                let plan = limits.plan(owner, group);
-                if let Ok(reservation) = world.budgets.reserve(&plan, dollars(cents), now).await {
-                    prop_assert_eq!(reservation.counted_globally(Axis::User), group.is_none());
-                    prop_assert_eq!(reservation.counted_globally(Axis::Key), group != Some(1));
-                    running.push((reservation, plan, dollars(cents)));
-                }
-            }
-            Act::Raise { which, cents } => {
-                if let Some(at) = pick(which, &running) {
-                    running[at].0.raise_to(dollars(cents));
-                    running[at].2 = running[at].2.max(dollars(cents));
-                }
-            }
-            Act::Move { which, group, cents } => {
-                if let Some(at) = pick(which, &running) {
-                    let (reservation, plan, amount) = &mut running[at];
-                    let next = limits.plan(plan.user.mainline.0.owner, group);
-                    if reservation.move_to(&next, dollars(cents), now).await.is_ok() {
-                        (*plan, *amount) = (next, dollars(cents));
-                    }
-                }
-            }
-            Act::Settle { which, cents } => {
-                if let Some(at) = pick(which, &running) {
-                    let (reservation, plan, amount) = running.swap_remove(at);
-                    let cost = match mode {
-                        ReservationMode::WorstCase => dollars(cents).min(amount),
-                        _ => dollars(cents),
-                    };
-                    world.settle(&reservation, &plan, cost);
-                    settled += cost;
-                }
-            }
-            Act::Abort { which } => {
-                if let Some(at) = pick(which, &running) {
-                    drop(running.swap_remove(at));
-                }
-            }
-            Act::Pass { ms } => world.pass(ms).await,
-            Act::Edit { group, cents } => limits.edit(group, dollars(cents)),
-            Act::Write => world.ledger.write_all(),
-            // What ran then is lost with the process, and so is what it had set aside.
-            Act::Restart => {
-                running.clear();
-                world.restart(settings.clone());
-            }
-        }
+        game.play(act).await?;
         if mode == ReservationMode::WorstCase {
             // No caps of these are edited, and no estimate is too low.
             for owner in [1, 2] {
-                prop_assert!(world.ledger.spent(user(owner)) <= usd("5"));
+                prop_assert!(game.spent(user(owner), game.limits.era(Axis::User, owner)) <= usd("5"));
             }
         }
     }
-    drop(running);
-    world.pass(6_000).await;
-    let mut by_axis = HashMap::<Axis, Usd>::new();
-    for row in world.ledger.rows.lock().iter() {
-        *by_axis.entry(row.budget.axis).or_default() += row.amount;
-    }
-    for axis in [Axis::Key, Axis::User, Axis::Provider] {
-        prop_assert_eq!(by_axis.get(&axis).copied().unwrap_or_default(), settled, "{:?}", axis);
-    }
-    for (id, policy) in limits.budgets() {
-        let view = world.budgets.state(id, &policy, world.time.now()).await.expect("known");
-        prop_assert_eq!(view.windows[0].used, world.ledger.spent(id), "{:?}", id);
-        prop_assert_eq!(view.windows[0].reserved, Usd::ZERO, "{:?}", id);
-        prop_assert_eq!(world.held(id), Usd::ZERO, "{:?}", id);
-    }
-    prop_assert_eq!(world.budgets.stats().outstanding(), Usd::ZERO);
-    Ok(())
+    game.check().await
 }
 
 fn block_on(mode: ReservationMode, acts: Vec<Act>) -> Result<(), TestCaseError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(play(acts, mode))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(play(acts, mode))
 }
 
 proptest! {
