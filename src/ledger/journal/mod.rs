@@ -12,6 +12,7 @@ mod disk;
 mod format;
 mod home;
 mod place;
+mod stored;
 #[cfg(test)]
 mod tests;
 
