@@ -136,7 +136,10 @@ async fn while_a_failover_waits_the_old_budgets_are_held_and_then_they_are_given
         moving.await.unwrap();
     }
     assert_eq!((reservation.reserved(Axis::User), reservation.reserved(Axis::Key)), (usd("0.6"), usd("0.6")));
-    assert_eq!((reserved(&world, old(), &capped).await, reserved(&world, new(), &capped).await), (Usd::ZERO, usd("0.6")));
+    assert_eq!(
+        (reserved(&world, old(), &capped).await, reserved(&world, new(), &capped).await),
+        (Usd::ZERO, usd("0.6"))
+    );
     world.settle(&reservation, &to, usd("0.5"));
     let [mut from, mut to] = [from, to];
     (from.key.mainline.1, to.key.mainline.1) = (None, None);

@@ -56,14 +56,8 @@ struct Faults {
     rules: Rules,
 }
 
-const ALL: Faults = Faults {
-    pauses: true,
-    crashes: true,
-    flushes: false,
-    overruns: false,
-    expiry: None,
-    rules: Rules::ALL,
-};
+const ALL: Faults =
+    Faults { pauses: true, crashes: true, flushes: false, overruns: false, expiry: None, rules: Rules::ALL };
 
 /// Between them the budgets have every window in every mode.
 fn limits() -> Limits {
