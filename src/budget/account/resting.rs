@@ -30,7 +30,7 @@ impl Resting {
             return None;
         }
         let mut to = Writer::default();
-        to.put_all([account.now, account.seeded_at]);
+        to.put_all([account.now, account.now.wrapping_sub(account.seeded_at)]);
         pack_policy(&account.policy, &mut to);
         for window in &account.windows {
             window.pack(&mut to)?;
@@ -51,7 +51,8 @@ impl Resting {
     #[must_use]
     pub fn wake(&self, rules: Rules) -> Account {
         let mut from = Reader::new(&self.0);
-        let (now, seeded_at) = (from.number(), from.number());
+        let now = from.number();
+        let seeded_at = now.wrapping_sub(from.number());
         let policy = unpacked_policy(&mut from);
         let windows = policy.windows.iter().map(|policy| WindowState::unpacked(policy, &mut from)).collect();
         Account {

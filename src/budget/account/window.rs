@@ -143,7 +143,7 @@ impl WindowState {
         }
         // Five hours that have begun end five hours later.
         let end = if self.first_charge().is_some() { self.after } else { self.end };
-        to.put_all([self.start, end]);
+        to.put_all([self.start, end.wrapping_sub(self.start)]);
         if self.mode != Mode::Rolling {
             to.put(self.spent.nanos());
             return Some(());
@@ -162,7 +162,8 @@ impl WindowState {
     #[must_use]
     pub fn unpacked(policy: &WindowPolicy, from: &mut Reader<'_>) -> Self {
         let mut state = Self { known: true, ..Self::unknown(policy, None) };
-        (state.start, state.end) = (from.number(), from.number());
+        state.start = from.number();
+        state.end = state.start.wrapping_add(from.number());
         if state.mode != Mode::Rolling {
             if state.first_charge().is_some() {
                 state.after = state.end;
