@@ -81,7 +81,7 @@ impl Budgets {
         if matches!(entry.id.scope, Scope::Count(_)) {
             return Ok(None);
         }
-        let ledger = self.from_ledger(entry).await?;
+        let ledger = self.ask_ledger(entry).await?;
         let failed = |error: authority::AuthorityError| SeedError(error.to_string());
         let Some(audit) = self.authority.audit(entry.id).await.map_err(failed)? else { return Ok(None) };
         let beyond = |position, written| entry.lease.lock().beyond(written, position);

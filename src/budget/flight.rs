@@ -119,7 +119,7 @@ impl Budgets {
     pub(super) async fn seed(&self, entry: &Arc<Entry>) -> Result<(), SeedError> {
         // What was charged before the budget was watched must be in the database; what comes after is told.
         self.seeds.barrier(self.seeds.now_lsn()).await?;
-        let statement = self.from_ledger(entry).await?;
+        let statement = self.ask_ledger(entry).await?;
         // One that is refused is made again: the next statement is answered accordingly.
         match self.authority.seed(entry.id, &statement).await {
             Ok(_) => Ok(()),
@@ -128,7 +128,7 @@ impl Budgets {
     }
 
     /// What the ledger says about a budget now.
-    pub(super) async fn from_ledger(&self, entry: &Entry) -> Result<SeedStatement, SeedError> {
+    pub(super) async fn ask_ledger(&self, entry: &Entry) -> Result<SeedStatement, SeedError> {
         let now = (self.clock)();
         let zone = self.settings.load().zone.clone();
         let terms = Arc::clone(entry.lease.lock().terms(&zone, now));

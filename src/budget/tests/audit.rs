@@ -62,7 +62,7 @@ async fn fixed_five_hours_are_compared_with_what_began_them() {
 /// The authority takes it that so much more was spent.
 async fn tamper(world: &World, by: Usd) {
     let entry = world.budgets.table.get(user(1)).expect("it is known");
-    let SeedStatement { mut seed, terms } = world.budgets.from_ledger(&entry).await.unwrap();
+    let SeedStatement { mut seed, terms } = world.budgets.ask_ledger(&entry).await.unwrap();
     for window in &mut seed.windows {
         window.sum += by;
         window.minutes.last_mut().into_iter().for_each(|minute| minute.1 += by);
