@@ -10,8 +10,8 @@ mod ledger_outage;
 mod limits;
 mod outage;
 mod provision;
-mod recovery;
 mod pubsub;
+mod recovery;
 mod schema;
 mod seeds;
 #[path = "../support/mod.rs"]

@@ -85,7 +85,10 @@ impl Node {
         let of_rows: i64 = self.ledger().await.values().map(|(cost, _)| cost).sum();
         let rollup = usage_rollup_minute::Entity::find().all(&self.db).await.unwrap();
         assert_eq!(rollup.iter().map(|minute| minute.cost_nanos).sum::<i64>(), of_rows);
-        assert_eq!(rollup.iter().map(|minute| minute.requests).sum::<i64>(), i64::try_from(self.ledger().await.len()).unwrap());
+        assert_eq!(
+            rollup.iter().map(|minute| minute.requests).sum::<i64>(),
+            i64::try_from(self.ledger().await.len()).unwrap()
+        );
     }
 }
 
@@ -294,7 +297,8 @@ async fn an_outage_fills_the_journal_and_not_the_memory_and_everything_arrives()
     let TestDatabase::Postgres(mut server) = database else { unreachable!("it is PostgreSQL") };
     let (inc, journal) = node.begin().await;
     // Room for them exactly.
-    let small = node.home.begin(inc, NOW + 1, u64::try_from(RECORDS).unwrap() * 2_048, Duration::from_millis(50)).unwrap();
+    let small =
+        node.home.begin(inc, NOW + 1, u64::try_from(RECORDS).unwrap() * 2_048, Duration::from_millis(50)).unwrap();
     let options = LedgerOptions { journal: Some(small), ..LedgerOptions::default() };
     let ledger = Ledger::start(node.db.clone(), inc, options);
     server.stop();

@@ -117,16 +117,13 @@ fn what_was_written_is_read() {
 #[test]
 fn every_outcome_dialect_and_tier_comes_back() {
     use ServiceTier::{Batch, Flex, Priority, Standard};
-    let dialects = [
-        Dialect::Anthropic,
-        Dialect::OpenaiChat,
-        Dialect::OpenaiResponses,
-        Dialect::OpenaiEmbeddings,
-        Dialect::Gemini,
-    ];
+    let dialects =
+        [Dialect::Anthropic, Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::OpenaiEmbeddings, Dialect::Gemini];
     let outcomes = [Outcome::Completed, Outcome::ClientAborted, Outcome::UpstreamFailed, Outcome::Interrupted];
     for (dialect, outcome, tier) in dialects.iter().flat_map(|dialect| {
-        outcomes.iter().flat_map(move |outcome| [Standard, Priority, Flex, Batch].map(|tier| (*dialect, *outcome, tier)))
+        outcomes
+            .iter()
+            .flat_map(move |outcome| [Standard, Priority, Flex, Batch].map(|tier| (*dialect, *outcome, tier)))
     }) {
         let mut record = record(1);
         (record.dialect, record.outcome, record.usage.service_tier) = (dialect, outcome, tier);

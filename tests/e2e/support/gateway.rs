@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::admin::Caller;
 use super::ports::Port;
 use super::wire::Reply;
-use super::{Admin, Api, Wire, client, eventually};
+use super::{Admin, Api, Wire, client, eventually, small_disk};
 use crate::servers::process::Process;
 
 /// The program under test.
@@ -35,6 +35,7 @@ pub struct Setup {
     config: Value,
     priced: Vec<String>,
     demo: bool,
+    small_disk: Option<u64>,
     folder: TempDir,
     ports: [Port; 3],
 }
@@ -62,7 +63,7 @@ impl Setup {
             "node": {"name": "test", "data_dir": folder.path().join("data")},
             "providers": providers.into_iter().collect::<Vec<_>>(),
         });
-        Self { config, priced: vec![MODEL.to_owned()], demo: false, folder, ports }
+        Self { config, priced: vec![MODEL.to_owned()], demo: false, small_disk: None, folder, ports }
     }
 
     /// Sets a value of the configuration, by its path: `server.timeouts.header`.
@@ -83,6 +84,12 @@ impl Setup {
         self
     }
 
+    /// Gives it a disk of its own of so many bytes for `node.data_dir`, which ends with it.
+    pub fn small_disk(mut self, bytes: u64) -> Self {
+        self.small_disk = Some(bytes);
+        self
+    }
+
     /// A folder for certificates and the like, removed with the gateway.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -95,9 +102,12 @@ impl Setup {
 
     /// Writes the configuration and runs the program, without waiting for anything.
     pub fn spawn(self) -> Gateway {
-        let Self { config, demo, folder, ports, .. } = self;
+        let Self { config, demo, small_disk, folder, ports, .. } = self;
         write_config(folder.path(), &config);
-        let process = launch(folder.path(), demo);
+        let process = match small_disk {
+            Some(bytes) => small_disk::launch(&config, folder.path(), bytes),
+            None => launch(folder.path(), demo),
+        };
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
         Gateway { process, folder, config, ports, admin, caller: None }
     }
@@ -124,8 +134,34 @@ impl Gateway {
     /// Starts the program anew on what it has left, once it has ended.
     pub async fn restart(&mut self) {
         self.ended().await;
-        self.process = launch(self.folder.path(), false);
+        self.relaunch();
         self.ready().await;
+    }
+
+    /// The same, without waiting for anything.
+    pub fn relaunch(&mut self) {
+        self.process = launch(self.folder.path(), false);
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Where the process keeps what is its own, on a small disk too.
+    pub fn data_dir(&self) -> PathBuf {
+        let path = Path::new(self.config["node"]["data_dir"].as_str().unwrap());
+        // The process may see other disks than this one does.
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.id()));
+        if root.exists() { root.join(path.strip_prefix("/").unwrap()) } else { path.to_owned() }
+    }
+
+    /// The files in the folder of journals.
+    pub fn journals(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(self.data_dir().join("journal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
     }
 
     /// Waits until `/readyz` answers 200.
@@ -163,7 +199,7 @@ impl Gateway {
     }
 
     pub fn database_url(&self) -> String {
-        format!("sqlite://{}", self.folder.path().join("tollgate.db").display())
+        self.config["database"]["url"].as_str().unwrap().to_owned()
     }
 
     /// A gateway on the same database: it tells what this one knew when it ended.
@@ -258,15 +294,20 @@ impl Drop for Gateway {
 
 fn launch(folder: &Path, demo: bool) -> Process {
     Process::start(BINARY, None, &folder.join("log"), |command| {
-        command.args(["serve", "-c"]).arg(folder.join("tollgate.yaml")).current_dir(folder);
+        serve(command, folder);
         if demo {
             command.arg("--demo");
         }
-        for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
-            command.env_remove(name);
-        }
-        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
     })
+}
+
+/// The arguments and the environment.
+pub(super) fn serve(command: &mut Command, folder: &Path) {
+    command.args(["serve", "-c"]).arg(folder.join("tollgate.yaml")).current_dir(folder);
+    for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
+        command.env_remove(name);
+    }
+    command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
 }
 
 /// Runs the program to its end.
