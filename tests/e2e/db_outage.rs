@@ -148,6 +148,8 @@ async fn stopped_while_the_database_is_away_the_gateway_leaves_its_records_to_th
     let (mut postgres, provider, setup) = start().await;
     let mut gateway = setup.start().await;
     provider.always(Api::Chat.answer());
+    assert_eq!(gateway.ask(Api::Chat, false).await.head.status, 200);
+    everything_is_written(&gateway).await;
     postgres.stop();
     let mut ids = Vec::new();
     for _ in 0..REQUESTS {
@@ -164,7 +166,7 @@ async fn stopped_while_the_database_is_away_the_gateway_leaves_its_records_to_th
     postgres.restart();
     gateway.restart().await;
     let rows = gateway.admin().usage().await;
-    assert_eq!(rows.len(), REQUESTS, "they are there before anybody can ask");
+    assert_eq!(rows.len(), 1 + REQUESTS, "they are there before anybody can ask");
     for id in &ids {
         let row = gateway.admin().row_of(id).await;
         assert_eq!((row["outcome"].as_str(), row["estimated"].as_bool()), (Some("completed"), Some(false)), "{row}");
