@@ -53,7 +53,7 @@ async fn neither_copies_nor_garbage_prevent_a_start_and_nothing_is_charged_twice
     let garbage = [
         ("empty.journal", Vec::new()),
         ("head.journal", bytes[..40].to_vec()),
-        ("noise.journal", (0..20_000_u32).map(|n| (n * n >> 3) as u8).collect()),
+        ("noise.journal", (0..20_000_u32).map(|n| ((n * n) >> 3) as u8).collect()),
         ("half.new", bytes[..bytes.len() / 2].to_vec()),
         ("notes.txt", b"not a journal".to_vec()),
     ];

@@ -323,7 +323,7 @@ async fn nobody_is_admitted_from_the_moment_of_the_close() {
 #[tokio::test]
 async fn a_full_queue_is_written_at_once_although_a_batch_could_hold_more() {
     let db = TestDatabase::sqlite();
-    let options = LedgerOptions { queue: 2, batch: 500, interval: LIMIT * 10 };
+    let options = LedgerOptions { queue: 2, batch: 500, interval: LIMIT * 10, ..LedgerOptions::default() };
     let ledger = Ledger::start(db.open().await, 1, options);
     commit(&ledger, record(1));
     commit(&ledger, record(2));

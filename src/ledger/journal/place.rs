@@ -124,7 +124,6 @@ impl Journal {
         } else {
             return None;
         };
-        drop(free);
         self.in_use.fetch_add(1, Ordering::Relaxed);
         Some(Place { journal: Arc::clone(self), index, holds })
     }
@@ -163,12 +162,9 @@ impl Journal {
     /// Tries again to say of requests that they came to nothing.
     pub(super) fn clean(&self) {
         let mut free = self.free.lock();
-        while let Some(index) = free.spoiled.pop() {
-            if self.void(index).is_err() {
-                free.spoiled.push(index);
-                return;
-            }
-            free.back.push(index);
+        while free.spoiled.last().is_some_and(|index| self.void(*index).is_ok()) {
+            let clean = free.spoiled.pop();
+            free.back.extend(clean);
         }
     }
 
@@ -278,6 +274,7 @@ impl Drop for Place {
             // The next process sees to it.
             Holds::Record | Holds::Settled => return,
         };
+        journal.in_use.fetch_sub(1, Ordering::Relaxed);
         let mut free = journal.free.lock();
         match voided {
             Ok(()) => free.back.push(self.index),
@@ -288,8 +285,6 @@ impl Drop for Place {
                 free.spoiled.push(self.index);
             }
         }
-        drop(free);
-        journal.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

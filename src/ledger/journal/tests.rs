@@ -1,5 +1,5 @@
 //! The journal on a disk that fills up, fails, loses its power or rots.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::borrow::Cow;
 use std::io;

@@ -1,23 +1,23 @@
 //! The real binary, with a configuration of its own in a folder of its own.
 
+mod launch;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::admin::Caller;
 use super::ports::Port;
+use super::small_disk::SmallDisk;
 use super::wire::Reply;
-use super::{Admin, Api, Wire, client, eventually, small_disk};
+use super::{Admin, Api, Wire, client, eventually};
 use crate::servers::process::Process;
 
-/// The program under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
-
-/// The token that every gateway of the tests is started with.
-pub const ADMIN_TOKEN: &str = "an-admin-token-of-more-than-32-characters";
+pub use launch::{ADMIN_TOKEN, BINARY, run, set};
+use launch::{launch, write_config};
 
 /// The model that every gateway of the tests has a price for.
 pub const MODEL: &str = "test-model";
@@ -43,6 +43,7 @@ pub struct Setup {
 /// A running gateway; killed when dropped. A failing test prints its log.
 pub struct Gateway {
     process: Process,
+    disk: Option<SmallDisk>,
     folder: TempDir,
     config: Value,
     ports: [Port; 3],
@@ -84,7 +85,7 @@ impl Setup {
         self
     }
 
-    /// Gives it a disk of its own of so many bytes for `node.data_dir`, which ends with it.
+    /// Gives it a disk of its own of so many bytes for `node.data_dir`.
     pub fn small_disk(mut self, bytes: u64) -> Self {
         self.small_disk = Some(bytes);
         self
@@ -104,12 +105,14 @@ impl Setup {
     pub fn spawn(self) -> Gateway {
         let Self { config, demo, small_disk, folder, ports, .. } = self;
         write_config(folder.path(), &config);
-        let process = match small_disk {
-            Some(bytes) => small_disk::launch(&config, folder.path(), bytes),
-            None => launch(folder.path(), demo),
-        };
+        let disk = small_disk.map(|bytes| {
+            let data_dir = Path::new(config["node"]["data_dir"].as_str().unwrap());
+            std::fs::create_dir_all(data_dir).unwrap();
+            SmallDisk::mount(data_dir, bytes)
+        });
+        let process = launch(folder.path(), demo, disk.as_ref());
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
-        Gateway { process, folder, config, ports, admin, caller: None }
+        Gateway { process, disk, folder, config, ports, admin, caller: None }
     }
 
     /// Runs the program until it is ready, prices the models, and makes a user with a key.
@@ -140,7 +143,7 @@ impl Gateway {
 
     /// The same, without waiting for anything.
     pub fn relaunch(&mut self) {
-        self.process = launch(self.folder.path(), false);
+        self.process = launch(self.folder.path(), false, self.disk.as_ref());
     }
 
     /// Ends it at once, as a crash would.
@@ -148,12 +151,15 @@ impl Gateway {
         self.process.kill();
     }
 
-    /// Where the process keeps what is its own, on a small disk too.
+    /// Where it keeps what is its own.
     pub fn data_dir(&self) -> PathBuf {
-        let path = Path::new(self.config["node"]["data_dir"].as_str().unwrap());
-        // The process may see other disks than this one does.
-        let root = PathBuf::from(format!("/proc/{}/root", self.process.id()));
-        if root.exists() { root.join(path.strip_prefix("/").unwrap()) } else { path.to_owned() }
+        let path = self.config["node"]["data_dir"].as_str().unwrap();
+        self.disk.as_ref().map_or_else(|| path.into(), SmallDisk::path)
+    }
+
+    /// The disk that it was given.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("it was given a small disk")
     }
 
     /// The files in the folder of journals.
@@ -290,48 +296,4 @@ impl Drop for Gateway {
             eprintln!("--- the gateway's log\n{}--- end of the gateway's log", self.log());
         }
     }
-}
-
-fn launch(folder: &Path, demo: bool) -> Process {
-    Process::start(BINARY, None, &folder.join("log"), |command| {
-        serve(command, folder);
-        if demo {
-            command.arg("--demo");
-        }
-    })
-}
-
-/// The arguments and the environment.
-pub(super) fn serve(command: &mut Command, folder: &Path) {
-    command.args(["serve", "-c"]).arg(folder.join("tollgate.yaml")).current_dir(folder);
-    for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
-        command.env_remove(name);
-    }
-    command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
-}
-
-/// Runs the program to its end.
-pub fn run(arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> std::process::Output {
-    let mut command = Command::new(BINARY);
-    command.args(arguments).envs(environment.iter().copied()).current_dir(folder).stdin(Stdio::null());
-    command.env_remove("RUST_LOG").output().unwrap()
-}
-
-/// Sets a value by its path; an array is indexed by a number.
-pub fn set(config: &mut Value, path: &str, value: Value) {
-    let mut at = config;
-    for name in path.split('.') {
-        at = match name.parse::<usize>() {
-            Ok(index) => &mut at[index],
-            Err(_) => &mut at[name],
-        };
-    }
-    *at = value;
-}
-
-/// Writes the configuration, as JSON: that is YAML too.
-fn write_config(folder: &Path, config: &Value) -> PathBuf {
-    let file = folder.join("tollgate.yaml");
-    std::fs::write(&file, serde_json::to_string_pretty(config).unwrap()).unwrap();
-    file
 }
