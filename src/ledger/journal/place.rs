@@ -38,6 +38,8 @@ pub struct Journal {
 struct Free {
     /// Given back; the last one first, so that a quiet process writes to few pages.
     back: Vec<u32>,
+    /// Given back while the disk did not take that their request came to nothing.
+    spoiled: Vec<u32>,
     /// The first that was never taken.
     next: u32,
 }
@@ -94,6 +96,7 @@ impl Journal {
         let journal = Arc::downgrade(self);
         let keep = move || {
             while let Some(journal) = journal.upgrade() {
+                journal.clean();
                 journal.sync();
                 journal.shrink();
                 drop(journal);
@@ -110,17 +113,19 @@ impl Journal {
             return None;
         }
         let mut free = self.free.lock();
-        let index = match free.back.pop() {
-            Some(index) => index,
-            None if free.next < self.most => {
-                free.next += 1;
-                free.next - 1
-            }
-            None => return None,
+        // What is written next goes over what should not be there: a full disk spoils no more than are in use at once.
+        let (index, holds) = if let Some(index) = free.spoiled.pop() {
+            (index, Holds::Request)
+        } else if let Some(index) = free.back.pop() {
+            (index, Holds::Nothing)
+        } else if free.next < self.most {
+            free.next += 1;
+            (free.next - 1, Holds::Nothing)
+        } else {
+            return None;
         };
-        drop(free);
         self.in_use.fetch_add(1, Ordering::Relaxed);
-        Some(Place { journal: Arc::clone(self), index, holds: Holds::Nothing })
+        Some(Place { journal: Arc::clone(self), index, holds })
     }
 
     /// How many places there are.
@@ -154,6 +159,15 @@ impl Journal {
         }
     }
 
+    /// Tries again to say of requests that they came to nothing.
+    pub(super) fn clean(&self) {
+        let mut free = self.free.lock();
+        while free.spoiled.last().is_some_and(|index| self.void(*index).is_ok()) {
+            let clean = free.spoiled.pop();
+            free.back.extend(clean);
+        }
+    }
+
     /// Removes the file, when everything in it is in the database.
     pub fn remove(&self) {
         if self.in_use.load(Ordering::Acquire) == 0
@@ -183,6 +197,11 @@ impl Journal {
         {
             tracing::warn!(%error, "the journal cannot be made smaller");
         }
+    }
+
+    /// The request that may be there came to nothing.
+    fn void(&self, index: u32) -> Result<(), JournalError> {
+        self.write(&format::void(&self.seal, index), index, OPENING)
     }
 
     fn write(&self, bytes: &[u8], index: u32, at: usize) -> Result<(), JournalError> {
@@ -248,20 +267,24 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        match self.holds {
-            Holds::Nothing => {}
-            Holds::Request => {
-                let void = format::void(&self.journal.seal, self.index);
-                if let Err(error) = self.journal.write(&void, self.index, OPENING) {
-                    tracing::error!(%error, "after a crash, a request would be charged that came to nothing");
-                    return;
-                }
-            }
+        let journal = &self.journal;
+        let voided = match self.holds {
+            Holds::Nothing => Ok(()),
+            Holds::Request => journal.void(self.index),
             // The next process sees to it.
             Holds::Record | Holds::Settled => return,
+        };
+        journal.in_use.fetch_sub(1, Ordering::Relaxed);
+        let mut free = journal.free.lock();
+        match voided {
+            Ok(()) => free.back.push(self.index),
+            Err(error) => {
+                if free.spoiled.is_empty() {
+                    tracing::error!(%error, "until the disk takes more, a crash would charge requests that came to nothing");
+                }
+                free.spoiled.push(self.index);
+            }
         }
-        self.journal.free.lock().back.push(self.index);
-        self.journal.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The journal on a disk that fills up, fails, loses its power or rots.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::borrow::Cow;
 use std::io;
@@ -265,6 +265,8 @@ struct TestDisk {
     state: Mutex<Bytes>,
     /// Bytes that there is room for; 0: any number.
     room: AtomicU64,
+    /// Takes nothing at all, as a full disk does that writes everything to a new place.
+    is_full: AtomicBool,
     fails_to_sync: AtomicBool,
 }
 
@@ -291,7 +293,8 @@ impl Disk for Shared {
         let mut state = self.0.state.lock();
         let room = self.0.room.load(Ordering::Relaxed);
         // What has its place keeps it.
-        if room > 0 && end > room && end > state.written.len() as u64 {
+        let grows = room > 0 && end > room && end > state.written.len() as u64;
+        if grows || self.0.is_full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let (from, end) = (usize::try_from(offset).unwrap(), usize::try_from(end).unwrap());
@@ -378,8 +381,8 @@ fn a_full_journal_takes_nothing_until_something_is_written() {
     let again = opened(&journal, 3);
     assert!(journal.take().is_none());
     drop((second, again));
+    drop(journal.take().expect("both are free again"));
     assert_eq!(journal.bytes(), 0);
-    assert!(journal.take().is_some());
 }
 
 #[test]
@@ -392,6 +395,38 @@ fn whoever_was_admitted_to_a_full_disk_can_be_recorded() {
     drop(refused);
     first.end(1, &record(1)).expect("its room was taken when it was admitted");
     assert_eq!(left(&disk, 10), (vec![], vec![1]));
+}
+
+#[test]
+fn a_full_disk_does_not_use_the_places_up() {
+    let (journal, disk) = journal(2);
+    disk.0.room.store(FIRST, Ordering::Relaxed);
+    for n in 0..10 {
+        let mut refused = journal.take().expect("each refusal gives its place back");
+        refused.open(&request(n)).expect_err("there is no room on the disk");
+    }
+    assert_eq!(journal.bytes(), 0);
+    disk.0.room.store(0, Ordering::Relaxed);
+    let _places = [opened(&journal, 11), opened(&journal, 12)];
+    assert_eq!(left(&disk, 2).0, [11, 12]);
+}
+
+#[test]
+fn what_came_to_nothing_is_said_to_the_disk_as_soon_as_it_listens() {
+    let (journal, disk) = journal(3);
+    let places = [opened(&journal, 1), opened(&journal, 2), opened(&journal, 3)];
+    disk.0.is_full.store(true, Ordering::Relaxed);
+    drop(places);
+    drop(journal.take().expect("it is free"));
+    journal.clean();
+    assert_eq!(left(&disk, 3).0, [1, 2, 3], "the disk was not told");
+    disk.0.is_full.store(false, Ordering::Relaxed);
+    drop(journal.take().expect("it is free"));
+    assert_eq!(left(&disk, 3).0.len(), 2, "also when no request was written to it");
+    journal.clean();
+    assert_eq!(left(&disk, 3).0, []);
+    let _places = [1, 2, 3].map(|n| opened(&journal, n));
+    assert!(journal.take().is_none(), "each of them is there once");
 }
 
 #[test]

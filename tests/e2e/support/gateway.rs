@@ -1,23 +1,23 @@
 //! The real binary, with a configuration of its own in a folder of its own.
 
+mod launch;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::admin::Caller;
 use super::ports::Port;
+use super::small_disk::SmallDisk;
 use super::wire::Reply;
 use super::{Admin, Api, Wire, client, eventually};
 use crate::servers::process::Process;
 
-/// The program under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
-
-/// The token that every gateway of the tests is started with.
-pub const ADMIN_TOKEN: &str = "an-admin-token-of-more-than-32-characters";
+pub use launch::{ADMIN_TOKEN, BINARY, run, set};
+use launch::{launch, write_config};
 
 /// The model that every gateway of the tests has a price for.
 pub const MODEL: &str = "test-model";
@@ -35,6 +35,7 @@ pub struct Setup {
     config: Value,
     priced: Vec<String>,
     demo: bool,
+    small_disk: Option<u64>,
     folder: TempDir,
     ports: [Port; 3],
 }
@@ -42,6 +43,7 @@ pub struct Setup {
 /// A running gateway; killed when dropped. A failing test prints its log.
 pub struct Gateway {
     process: Process,
+    disk: Option<SmallDisk>,
     folder: TempDir,
     config: Value,
     ports: [Port; 3],
@@ -62,7 +64,7 @@ impl Setup {
             "node": {"name": "test", "data_dir": folder.path().join("data")},
             "providers": providers.into_iter().collect::<Vec<_>>(),
         });
-        Self { config, priced: vec![MODEL.to_owned()], demo: false, folder, ports }
+        Self { config, priced: vec![MODEL.to_owned()], demo: false, small_disk: None, folder, ports }
     }
 
     /// Sets a value of the configuration, by its path: `server.timeouts.header`.
@@ -83,6 +85,12 @@ impl Setup {
         self
     }
 
+    /// Gives it a disk of its own of so many bytes for `node.data_dir`.
+    pub fn small_disk(mut self, bytes: u64) -> Self {
+        self.small_disk = Some(bytes);
+        self
+    }
+
     /// A folder for certificates and the like, removed with the gateway.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -95,11 +103,16 @@ impl Setup {
 
     /// Writes the configuration and runs the program, without waiting for anything.
     pub fn spawn(self) -> Gateway {
-        let Self { config, demo, folder, ports, .. } = self;
+        let Self { config, demo, small_disk, folder, ports, .. } = self;
         write_config(folder.path(), &config);
-        let process = launch(folder.path(), demo, &[]);
+        let disk = small_disk.map(|bytes| {
+            let data_dir = Path::new(config["node"]["data_dir"].as_str().unwrap());
+            std::fs::create_dir_all(data_dir).unwrap();
+            SmallDisk::mount(data_dir, bytes)
+        });
+        let process = launch(folder.path(), demo, disk.as_ref(), &[]);
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
-        Gateway { process, folder, config, ports, admin, caller: None }
+        Gateway { process, disk, folder, config, ports, admin, caller: None }
     }
 
     /// Runs the program until it is ready, prices the models, and makes a user with a key.
@@ -129,8 +142,41 @@ impl Gateway {
     /// The same, with these variables.
     pub async fn restart_with(&mut self, environment: &[(&str, &str)]) {
         self.ended().await;
-        self.process = launch(self.folder.path(), false, environment);
+        self.relaunch_with(environment);
         self.ready().await;
+    }
+
+    /// The same, without waiting for anything.
+    pub fn relaunch(&mut self) {
+        self.relaunch_with(&[]);
+    }
+
+    fn relaunch_with(&mut self, environment: &[(&str, &str)]) {
+        self.process = launch(self.folder.path(), false, self.disk.as_ref(), environment);
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Where it keeps what is its own.
+    pub fn data_dir(&self) -> PathBuf {
+        let path = self.config["node"]["data_dir"].as_str().unwrap();
+        self.disk.as_ref().map_or_else(|| path.into(), SmallDisk::path)
+    }
+
+    /// The disk that it was given.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("it was given a small disk")
+    }
+
+    /// The files in the folder of journals.
+    pub fn journals(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(self.data_dir().join("journal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
     }
 
     /// Waits until `/readyz` answers 200.
@@ -259,41 +305,4 @@ impl Drop for Gateway {
             eprintln!("--- the gateway's log\n{}--- end of the gateway's log", self.log());
         }
     }
-}
-
-fn launch(folder: &Path, demo: bool, environment: &[(&str, &str)]) -> Process {
-    Process::start(BINARY, None, &folder.join("log"), |command| {
-        command.args(["serve", "-c"]).arg(folder.join("tollgate.yaml")).current_dir(folder);
-        command.args(demo.then_some("--demo"));
-        for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
-            command.env_remove(name);
-        }
-        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment.iter().copied());
-    })
-}
-
-/// Runs the program to its end.
-pub fn run(arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> std::process::Output {
-    let mut command = Command::new(BINARY);
-    command.args(arguments).envs(environment.iter().copied()).current_dir(folder).stdin(Stdio::null());
-    command.env_remove("RUST_LOG").output().unwrap()
-}
-
-/// Sets a value by its path; an array is indexed by a number.
-pub fn set(config: &mut Value, path: &str, value: Value) {
-    let mut at = config;
-    for name in path.split('.') {
-        at = match name.parse::<usize>() {
-            Ok(index) => &mut at[index],
-            Err(_) => &mut at[name],
-        };
-    }
-    *at = value;
-}
-
-/// Writes the configuration, as JSON: that is YAML too.
-fn write_config(folder: &Path, config: &Value) -> PathBuf {
-    let file = folder.join("tollgate.yaml");
-    std::fs::write(&file, serde_json::to_string_pretty(config).unwrap()).unwrap();
-    file
 }

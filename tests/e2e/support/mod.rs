@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: the real binary, a scripted provider, and clients that can misbehave.
 
+pub mod accounts;
 pub mod admin;
 pub mod books;
 pub mod certs;
@@ -7,9 +8,11 @@ pub mod dialects;
 pub mod gateway;
 pub mod h2client;
 pub mod leaving;
+pub mod load;
 pub mod ports;
 pub mod provider;
 pub mod racing;
+pub mod small_disk;
 pub mod spending;
 pub mod wire;
 
