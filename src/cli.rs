@@ -268,7 +268,7 @@ async fn rerate(db: &DatabaseConnection, config: &Config, range: Range<i64>, dry
     if range.is_empty() {
         return Err(Failure { code: 2, message: "--from must be before --to".to_owned() });
     }
-    store::migrate(db).await?;
+    up_to_date(db).await?;
     let book = PriceKeeper::book(db, config)
         .await
         .map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })?;
@@ -298,7 +298,7 @@ async fn rerate(db: &DatabaseConnection, config: &Config, range: Range<i64>, dry
 }
 
 async fn audit(db: &DatabaseConnection, repair: bool) -> Result<(), Failure> {
-    store::migrate(db).await?;
+    up_to_date(db).await?;
     let audit = ledger::audit_sums(db, repair).await.map_err(StoreError::from)?;
     for ((axis, owner, scope), more) in &audit.budgets {
         let of = match scope {
@@ -312,4 +312,12 @@ async fn audit(db: &DatabaseConnection, repair: bool) -> Result<(), Failure> {
     }
     let wrong = format!("{} sums of {} rows were not those of their rows", audit.wrong, audit.rows);
     if repair { print(&format!("{wrong}; they are now")) } else { Err(Failure::new(format!("{wrong}; see --repair"))) }
+}
+
+/// Whoever only looks leaves the schema as running nodes know it.
+async fn up_to_date(db: &DatabaseConnection) -> Result<(), Failure> {
+    if store::migration_status(db).await?.iter().any(|step| !step.applied) {
+        return Err(Failure::new("the database is not at this version's schema; run `tollgate migrate` first"));
+    }
+    Ok(())
 }

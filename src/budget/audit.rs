@@ -66,7 +66,11 @@ impl Budgets {
         // When the ledger cannot be asked, whoever needs the budget says so.
         let Ok(Some(drifts)) = self.compare(entry).await else { return };
         for Drift { budget, window, counted, expected } in &drifts {
-            tracing::error!(?budget, ?window, %counted, %expected, "a budget was not counted as the ledger says");
+            tracing::error!(
+                ?budget, ?window, %counted, %expected,
+                "a budget was not counted as the ledger says, and is counted anew; expected after corrected prices, a \
+                 repaired sum, or what another process has left"
+            );
             self.stats.drifted(*counted - *expected);
         }
         if !drifts.is_empty()

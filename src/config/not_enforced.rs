@@ -58,7 +58,7 @@ mod tests {
     fn a_setting_without_effect_is_named() {
         let text = "
 budgets: {lease: {write_off: 20s}, model_group_lease: {write_off: 10m}}
-ledger: {journal_max: 2GiB}
+ledger: {refusal_days: 8}
 routing: {strategy: least_cost, racing: {after: 1s}}
 providers:
 - {name: a, dialects: [gemini], base_url: 'https://a.example'}
@@ -69,7 +69,7 @@ providers:
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
         let expected = [
             "budgets.lease.write_off",
-            "ledger.journal_max",
+            "ledger.refusal_days",
             "routing.strategy",
             "routing.racing.after",
             "providers[1].circuit",

@@ -5,7 +5,7 @@
 //! synchronous and in memory, so that it can happen before the last byte is passed on.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -105,6 +105,8 @@ pub struct Tab {
     status: OnceLock<u16>,
     first_byte_ms: OnceLock<i64>,
     received: AtomicU64,
+    /// The nano-dollars that the journal knows of.
+    written_ahead: AtomicI64,
     draining: AtomicBool,
     /// Nobody will learn how the answer ends.
     gave_up: AtomicBool,
@@ -137,6 +139,7 @@ impl Tab {
             status: OnceLock::new(),
             first_byte_ms: OnceLock::new(),
             received: AtomicU64::new(0),
+            written_ahead: AtomicI64::new(0),
             draining: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
             stage: Stage::default(),
@@ -149,6 +152,11 @@ impl Tab {
 
     /// Writes into the journal what is owed if nothing is ever heard of the attempt again: before anything goes out.
     pub(super) fn write_ahead(&self) -> Result<(), JournalError> {
+        self.write_opening(self.reserved.map_or(Usd::ZERO, |reserved| reserved.estimate))
+    }
+
+    fn write_opening(&self, estimate: Usd) -> Result<(), JournalError> {
+        self.written_ahead.store(estimate.nanos(), Ordering::Relaxed);
         let bill = &self.bill;
         let mut slot = bill.slot.lock();
         let Some(slot) = slot.as_mut() else { return Ok(()) };
@@ -164,7 +172,7 @@ impl Tab {
             requested_model: Cow::Borrowed(&bill.requested_model),
             served_model: Cow::Borrowed(&self.priced.candidate.served_model),
             model_group_id: self.reserved.and_then(|reserved| reserved.model_group_id),
-            estimate: self.reserved.map_or(Usd::ZERO, |reserved| reserved.estimate),
+            estimate,
             counted_in_user_global: standing.counted_in_user_global,
             counted_in_key_global: standing.counted_in_key_global,
             user_era: standing.user_era,
@@ -336,15 +344,26 @@ impl Tab {
         self.reserved.map_or(u64::MAX, |reserved| reserved.most_output)
     }
 
-    /// What the answer has cost by now is set aside, should it be more than was expected.
+    /// What the answer has cost by now is set aside, should it be more than was expected; and the journal is told, should
+    /// it be a good deal more.
     fn raise(&self, meter: &Meter) {
         let Some(price) = &self.priced.price else { return };
-        let reservation = self.bill.reservation.lock();
-        let Some(reservation) = reservation.as_ref().filter(|reservation| reservation.is_capped()) else { return };
+        if !self.bill.reservation.lock().as_ref().is_some_and(Reservation::is_capped) {
+            return;
+        }
         let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
         let mut usage = meter.running(self.bill.request_bytes);
         usage.output = usage.output.min(self.most_output());
-        reservation.raise_to(cost(price, &usage, multiplier));
+        let cost = cost(price, &usage, multiplier);
+        if let Some(reservation) = self.bill.reservation.lock().as_ref() {
+            reservation.raise_to(cost);
+        }
+        let known = self.written_ahead.load(Ordering::Relaxed);
+        if cost.nanos() > known.saturating_add(known / 4)
+            && let Err(error) = self.write_opening(cost)
+        {
+            tracing::debug!(%error, "the journal knows less of an answer than it has cost");
+        }
     }
 
     fn count(&self, usage: &Usage, cost: Usd) {

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use entity::usage_ledger;
-use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, FromQueryResult, QuerySelect, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, FromQueryResult, QuerySelect,
+    Statement,
+};
 
 use super::rollup::{MINUTE_MS, Sum, add_sums, minute};
 use crate::limit::{Axis, Scope};
@@ -15,6 +18,9 @@ use crate::store;
 
 /// Minutes that are compared at once: a day.
 const SPAN: i64 = 24 * 60;
+
+/// PostgreSQL's lock of those who repair.
+const REPAIRS: i64 = 0x7461_7564_6974;
 
 /// Positive where the ledger has more than the sum.
 const DIFFERENCES: &str = "SELECT minute, user_id, key_id, provider, model_group_id, counted_in_user_global, \
@@ -60,14 +66,18 @@ pub async fn audit_sums(db: &DatabaseConnection, repair: bool) -> Result<SumsAud
         let to = from.saturating_add(SPAN);
         let values = [from * MINUTE_MS, to.saturating_mul(MINUTE_MS), from, to].map(Into::into);
         let statement = Statement::from_sql_and_values(db.get_database_backend(), DIFFERENCES, values);
-        let differing = Sum::find_by_statement(statement).all(db).await?;
-        for sum in &differing {
-            audit.add(sum);
-        }
-        if repair && !differing.is_empty() {
+        if repair {
+            // What was found is still missing when it is added: there is one repair at a time.
             let transaction = store::begin_write(db).await?;
+            if db.get_database_backend() == DbBackend::Postgres {
+                transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({REPAIRS})")).await?;
+            }
+            let differing = Sum::find_by_statement(statement).all(&transaction).await?;
+            differing.iter().for_each(|sum| audit.add(sum));
             add_sums(&transaction, differing).await?;
             transaction.commit().await?;
+        } else {
+            Sum::find_by_statement(statement).all(db).await?.iter().for_each(|sum| audit.add(sum));
         }
         from = to;
     }

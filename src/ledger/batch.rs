@@ -20,7 +20,7 @@ use super::rollup::Inserted;
 use super::slot::Entry;
 use super::starts::Starts;
 use super::writer::LedgerStats;
-use super::{LedgerRecord, node, rollup, row, starts};
+use super::{LedgerRecord, Outcome, node, rollup, row, starts};
 use crate::backoff::Backoff;
 use crate::store;
 
@@ -68,12 +68,25 @@ enum Attempt {
 }
 
 impl BatchWriter {
+    /// For work beside a ledger: nobody waits for what it writes.
+    pub(super) fn beside(db: &DatabaseConnection, inc: i64) -> Self {
+        Self {
+            db: db.clone(),
+            inc,
+            stats: Arc::default(),
+            starts: Arc::default(),
+            progress: watch::channel(Progress::default()).0,
+            abandon: CancellationToken::new(),
+        }
+    }
+
     /// Returns once writing has been given up.
     pub(super) async fn abandoned(&self) {
         self.abandon.cancelled().await;
     }
 
-    /// Returns when every record is in the database or, if it cannot be, in the log.
+    /// Returns when every record is in the database, or in the log because the database refuses it; or, once writing was
+    /// given up, when it is known where the rest is.
     pub(super) async fn write(&self, mut batch: Vec<Entry>) {
         let mut retry = Backoff::default();
         let mut any_written = false;
@@ -237,7 +250,9 @@ async fn insert_charges(transaction: &DatabaseTransaction, entries: &[Entry]) ->
 }
 
 async fn insert_details(transaction: &DatabaseTransaction, entries: &[Entry]) -> Result<(), DbErr> {
-    for chunk in chunks(records(entries).map(row::detail)) {
+    // A correction is of a request that has its details, or had them long enough.
+    let requests = records(entries).filter(|record| record.outcome != Outcome::Corrected);
+    for chunk in chunks(requests.map(row::detail)) {
         let known = OnConflict::column(message_request::Column::RequestId).do_nothing().to_owned();
         message_request::Entity::insert_many(chunk).on_conflict(known).exec_without_returning(transaction).await?;
     }

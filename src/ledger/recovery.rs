@@ -2,19 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use entity::{gateway_nodes, keys, usage_ledger, users};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QuerySelect};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use super::batch::{BatchWriter, Progress};
+use super::batch::BatchWriter;
 use super::journal::{DeadJournal, Found, JournalHome, OpenRequest};
-use super::slot::{Content, Entry};
-use super::starts::Starts;
-use super::{LedgerRecord, LedgerStats, Outcome};
+use super::slot::Entry;
+use super::{LedgerRecord, Outcome};
 use crate::config::Interrupted;
 use crate::dialect::Usage;
 use crate::money::Usd;
@@ -38,6 +34,8 @@ pub struct Recovered {
     pub unreadable: u64,
     /// Places of which nothing can be read.
     pub damaged: u64,
+    /// Records that the database refused; they are in the log.
+    pub refused: u64,
 }
 
 /// Why nothing could be recovered. The journals are as they were.
@@ -76,22 +74,20 @@ pub async fn recover(
         };
         let applied = u64::try_from(life.applied_lsn).unwrap_or(0);
         let found = Recovery { db, journal: &journal, interrupted, now }.run(applied).await?;
-        tracing::info!(
-            life = journal.inc,
-            records = found.records,
-            interrupted = found.interrupted,
-            "recovered what a process that ended without a word had left"
-        );
-        if found.unreadable + found.damaged > 0 {
-            tracing::error!(
-                life = journal.inc,
-                unreadable = found.unreadable,
-                damaged = found.damaged,
-                "parts of the journal were damaged; requests whose record cannot be read are charged their estimate"
-            );
-        }
         recovered.add(&found);
-        journal.remove()?;
+        let Recovered { records, interrupted, unreadable, damaged, refused, .. } = found;
+        let life = journal.inc;
+        tracing::info!(life, records, interrupted, "recovered what a process has left in its journal");
+        if unreadable + damaged + refused == 0 {
+            journal.remove()?;
+            continue;
+        }
+        let path = journal.put_aside()?;
+        tracing::error!(
+            life, unreadable, damaged, refused, path = %path.display(),
+            "not all of a journal could be recovered, so the file is kept: of unreadable records the estimate was charged, \
+             of damaged places nothing; refused records are in the log"
+        );
     }
     Ok(recovered)
 }
@@ -103,6 +99,7 @@ impl Recovered {
         self.interrupted += other.interrupted;
         self.unreadable += other.unreadable;
         self.damaged += other.damaged;
+        self.refused += other.refused;
     }
 }
 
@@ -125,14 +122,14 @@ struct Inventory {
 
 impl Recovery<'_> {
     async fn run(&self, applied: u64) -> Result<Recovered, RecoveryError> {
-        let Inventory { mut records, mut open, unreadable, damaged } = self.look(applied)?;
+        let Inventory { mut records, mut open, unreadable, damaged } = self.look(applied);
         records.sort_unstable();
-        let writer = self.writer();
+        let writer = BatchWriter::beside(self.db, self.journal.inc);
         for batch in records.chunks(BATCH) {
             let mut entries = Vec::with_capacity(batch.len());
             for (lsn, place) in batch {
                 if let Found::Ended(_, record) = self.journal.read(*place)? {
-                    entries.push(entry(*lsn, record));
+                    entries.push(Entry::of(*lsn, *record));
                 }
             }
             write(&writer, entries).await;
@@ -140,7 +137,8 @@ impl Recovery<'_> {
         let mut last = records.last().map_or(applied, |(lsn, _)| *lsn);
         // The same order however often this is done.
         open.sort_unstable_by_key(|request| request.request_id);
-        let mut found = Recovered { lives: 1, records: records.len() as u64, interrupted: 0, unreadable, damaged };
+        let mut found =
+            Recovered { lives: 1, records: records.len() as u64, interrupted: 0, unreadable, damaged, refused: 0 };
         for batch in open.chunks(BATCH) {
             let batch = self.not_recorded(batch).await?;
             let eras = self.eras(&batch).await?;
@@ -148,20 +146,22 @@ impl Recovery<'_> {
                 .into_iter()
                 .map(|request| {
                     last += 1;
-                    entry(last, Box::new(self.record(request, &eras)))
+                    Entry::of(last, self.record(request, &eras))
                 })
                 .collect();
             found.interrupted += entries.len() as u64;
             write(&writer, entries).await;
         }
         writer.end_life().await;
+        found.refused = writer.stats.failed();
         Ok(found)
     }
 
-    fn look(&self, applied: u64) -> io::Result<Inventory> {
+    fn look(&self, applied: u64) -> Inventory {
         let mut inventory = Inventory::default();
         for place in self.journal.places() {
-            match self.journal.read(place)? {
+            // What the disk does not give back must not keep the rest from being recovered.
+            match self.journal.read(place).unwrap_or(Found::Damaged) {
                 Found::Ended(lsn, _) if lsn > applied => inventory.records.push((lsn, place)),
                 Found::Open { request, damaged } => {
                     inventory.unreadable += u64::from(damaged);
@@ -171,7 +171,7 @@ impl Recovery<'_> {
                 Found::Ended(..) | Found::Nothing => {}
             }
         }
-        Ok(inventory)
+        inventory
     }
 
     /// Those that nothing is known of. After a power failure an opening can be older than what became of it.
@@ -232,18 +232,6 @@ impl Recovery<'_> {
             attempts: Vec::new(),
         }
     }
-
-    /// Writes in the name of the life that has ended.
-    fn writer(&self) -> BatchWriter {
-        BatchWriter {
-            db: self.db.clone(),
-            inc: self.journal.inc,
-            stats: Arc::<LedgerStats>::default(),
-            starts: Arc::<Starts>::default(),
-            progress: watch::channel(Progress::default()).0,
-            abandon: CancellationToken::new(),
-        }
-    }
 }
 
 async fn write(writer: &BatchWriter, entries: Vec<Entry>) {
@@ -254,8 +242,4 @@ async fn write(writer: &BatchWriter, entries: Vec<Entry>) {
 struct Eras {
     users: HashMap<i64, i64>,
     keys: HashMap<i64, i64>,
-}
-
-fn entry(lsn: u64, record: Box<LedgerRecord>) -> Entry {
-    Entry { lsn, content: Content::Record(record), place: None }
 }

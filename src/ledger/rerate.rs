@@ -5,18 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
 
 use entity::usage_ledger::{Column, Entity, Model};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::batch::{BatchWriter, Progress};
+use super::batch::BatchWriter;
 use super::record::named;
-use super::slot::{Content, Entry};
-use super::{LedgerRecord, LedgerStats, Outcome};
+use super::slot::Entry;
+use super::{LedgerRecord, Outcome};
 use crate::dialect::{ServiceTier, Usage};
 use crate::money::Usd;
 
@@ -65,7 +62,8 @@ pub async fn rerate(
 ) -> Result<Rerated, DbErr> {
     let mut rerated = Rerated::default();
     let mut last = 0;
-    let writer = (!dry_run).then(|| writer(db));
+    // In the name of no life: nothing counts from where it is.
+    let writer = (!dry_run).then(|| BatchWriter::beside(db, 0));
     loop {
         let rows = Entity::find()
             .filter(Column::SettledAt.gte(range.start))
@@ -94,12 +92,16 @@ pub async fn rerate(
             if before == after {
                 continue;
             }
-            let change = rerated.changed.entry(row.served_model.clone()).or_default();
+            let (model, attempt) = (row.served_model.clone(), row.attempt + (earlier.count + 1) * CORRECTION);
+            let Some(entry) = correction(row, attempt, after - before) else {
+                rerated.unknown += 1;
+                continue;
+            };
+            entries.push(entry);
+            let change = rerated.changed.entry(model).or_default();
             change.rows += 1;
             change.before += before;
             change.after += after;
-            let attempt = row.attempt + (earlier.count + 1) * CORRECTION;
-            entries.extend(correction(row, attempt, after - before));
         }
         if let Some(writer) = writer.as_ref().filter(|_| !entries.is_empty()) {
             writer.transaction(&entries).await?;
@@ -152,7 +154,7 @@ fn usage(row: &Model) -> Option<Usage> {
     })
 }
 
-/// None: the row cannot be read.
+/// None: the row cannot be read, or was corrected too often.
 fn correction(row: Model, attempt: i32, cost: Usd) -> Option<Entry> {
     let record = LedgerRecord {
         request_id: Uuid::parse_str(&row.request_id).ok()?,
@@ -183,17 +185,5 @@ fn correction(row: Model, attempt: i32, cost: Usd) -> Option<Entry> {
         response_bytes: 0,
         attempts: Vec::new(),
     };
-    Some(Entry { lsn: 0, content: Content::Record(Box::new(record)), place: None })
-}
-
-/// In the name of no life: nothing counts from where it is.
-fn writer(db: &DatabaseConnection) -> BatchWriter {
-    BatchWriter {
-        db: db.clone(),
-        inc: 0,
-        stats: Arc::<LedgerStats>::default(),
-        starts: Arc::default(),
-        progress: watch::channel(Progress::default()).0,
-        abandon: CancellationToken::new(),
-    }
+    Some(Entry::of(0, record))
 }

@@ -79,7 +79,7 @@ pub(super) async fn add(transaction: &DatabaseTransaction, inserted: Vec<Inserte
         let sum = sums.entry(key).or_default();
         *sum = (Ord::max(sum.0.saturating_add(row.cost_nanos), -i64::MAX), sum.1 + 1);
     }
-    add_to(transaction, sums.into_iter().map(row)).await
+    add_sums(transaction, sums.into_iter().map(sum).collect()).await
 }
 
 /// A sum, or what is to be added to one.
@@ -113,33 +113,26 @@ pub(super) async fn add_sums(transaction: &DatabaseTransaction, sums: Vec<Sum>) 
         cost_nanos: Set(sum.cost_nanos),
         requests: Set(sum.requests),
     });
-    add_to(transaction, rows).await
-}
-
-async fn add_to(
-    transaction: &DatabaseTransaction,
-    rows: impl Iterator<Item = usage_rollup_minute::ActiveModel>,
-) -> Result<(), DbErr> {
     for chunk in chunks(rows) {
         usage_rollup_minute::Entity::insert_many(chunk).on_conflict(grow()).exec_without_returning(transaction).await?;
     }
     Ok(())
 }
 
-fn row((key, (cost, requests)): (Key, (i64, i64))) -> usage_rollup_minute::ActiveModel {
+fn sum((key, (cost_nanos, requests)): (Key, (i64, i64))) -> Sum {
     let (minute, user_id, key_id, provider, model_group_id, in_user, in_key, user_era, key_era) = key;
-    usage_rollup_minute::ActiveModel {
-        minute: Set(minute),
-        user_id: Set(user_id),
-        key_id: Set(key_id),
-        provider: Set(provider),
-        model_group_id: Set(model_group_id),
-        counted_in_user_global: Set(in_user),
-        counted_in_key_global: Set(in_key),
-        user_era: Set(user_era),
-        key_era: Set(key_era),
-        cost_nanos: Set(cost),
-        requests: Set(requests),
+    Sum {
+        minute,
+        user_id,
+        key_id,
+        provider,
+        model_group_id,
+        counted_in_user_global: in_user,
+        counted_in_key_global: in_key,
+        user_era,
+        key_era,
+        cost_nanos,
+        requests,
     }
 }
 

@@ -6,7 +6,7 @@ use sea_orm::ActiveValue::{NotSet, Set};
 use super::{LedgerRecord, Outcome};
 
 /// Names that a client chooses are cut here: nobody shall fill the database with one request.
-const NAME_MAX: usize = 512;
+pub(super) const NAME_MAX: usize = 256;
 
 /// The row that is charged.
 pub(super) fn charge(record: &LedgerRecord) -> usage_ledger::ActiveModel {

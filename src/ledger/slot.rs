@@ -34,6 +34,11 @@ pub(super) enum Content {
 }
 
 impl Entry {
+    /// A record that is in no journal of this process.
+    pub(super) fn of(lsn: u64, record: LedgerRecord) -> Self {
+        Self { lsn, content: Content::Record(Box::new(record)), place: None }
+    }
+
     #[cfg(test)]
     pub(super) const fn nothing(lsn: u64) -> Self {
         Self { lsn, content: Content::Nothing, place: None }
@@ -96,10 +101,10 @@ impl Numbers {
 /// A place in the queue. Dropping it gives it back.
 #[derive(Debug)]
 pub struct LedgerSlot {
+    /// None: there is no journal. Given back before the permit: once all of those are back, the process may end.
+    place: Option<Place>,
     /// None once it was used.
     permit: Option<OwnedPermit<Entry>>,
-    /// None: there is no journal.
-    place: Option<Place>,
     lsn: Option<u64>,
     numbers: Arc<Numbers>,
     urgency: Arc<Urgency>,

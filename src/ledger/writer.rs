@@ -1,7 +1,7 @@
 //! Takes records off the request's path and writes them in batches, in the order of their numbers.
 //!
 //! A request reserves its place in the queue before it is admitted; so whoever has been served can be recorded, and
-//! when the database has been away for so long that the queue is full, nobody new is admitted.
+//! when the database has been away for so long that there is no place left, nobody new is admitted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -121,7 +121,7 @@ impl Ledger {
     }
 
     /// A place for the record of a request that is about to be admitted; none: the database has been away for too
-    /// long, or the gateway is stopping.
+    /// long, the journal's disk is full or has lost something, or the gateway is stopping.
     #[must_use]
     pub fn reserve(&self) -> Option<LedgerSlot> {
         // The writer closes the queue, but maybe not before it has written a batch.
@@ -177,6 +177,12 @@ impl Ledger {
         self.inc
     }
 
+    /// Whether the journal's disk has lost something, so that nobody is admitted any more.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.is_broken())
+    }
+
     /// Bytes of the journal that are taken.
     #[must_use]
     pub fn journal_bytes(&self) -> u64 {
@@ -195,7 +201,7 @@ impl Ledger {
     }
 
     /// Admits nothing more and waits until everything is written, slots that are still out included. What is not
-    /// written by the deadline goes to the log. Of several who wait, the one with the least time decides.
+    /// written by the deadline stays in the journal, or goes to the log where there is none. Of several who wait, the one with the least time decides.
     pub async fn flush_and_stop(&self, deadline: Duration) {
         self.close();
         if tokio::time::timeout(deadline, self.ended.cancelled()).await.is_err() {
@@ -219,7 +225,8 @@ impl LedgerStats {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Records that the database refused, or that were given up at the end; they are in the log.
+    /// Records that the database refused, or that were given up at the end without a journal: they are in the log. And
+    /// those that could not be read from the journal again.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)

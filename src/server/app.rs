@@ -25,7 +25,8 @@ const MAX_DRAINS: usize = 4_096;
 const LEARNT_PAIRS: usize = 8_192;
 
 impl App {
-    /// Begins a life of the node on a database that is at its schema, after earlier ones have been recovered; what goes on beside requests ends with `stop`.
+    /// Begins a life of the node on a database that is at its schema, after earlier ones have been recovered; what goes on
+    /// beside requests ends with `stop`.
     ///
     /// # Errors
     /// What the database says, or the folder of the journal.
@@ -42,6 +43,7 @@ impl App {
         let (inc, journal) = journal::begin(db, config, alone).await?;
         let options = LedgerOptions { journal: Some(journal), ..LedgerOptions::default() };
         let ledger = Arc::new(Ledger::start(db.clone(), inc, options));
+        tokio::spawn(journal::keep_recovering(db.clone(), config, stop.clone()));
         let (seeds, budgets) = budgets::start(db, inc, &ledger, config, stop);
         let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
         Ok(Arc::new(Self {

@@ -1,8 +1,11 @@
-//! The beginning of a life: what earlier ones have left is brought into the database before anything is admitted.
+//! The beginning of a life: what earlier ones have left is brought into the database before anything is admitted. And what
+//! others leave later: the process that this one took over from may die as well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
+use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::clock::now_ms;
@@ -10,6 +13,9 @@ use crate::config::Config;
 use crate::ledger::journal::{Journal, JournalHome};
 use crate::ledger::{self, RecoveryError};
 use crate::store::StoreError;
+
+/// How often it is looked whether another process has ended.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Recovers what processes that ended without a word have left, and begins a life and its journal.
 ///
@@ -29,4 +35,21 @@ pub(super) async fn begin(
     let inc = ledger::begin_life(db, &config.node.name, alone, started_at).await.map_err(StoreError::from)?;
     let journal = home.begin(inc, started_at, config.ledger.journal_max, config.ledger.fsync).map_err(failed)?;
     Ok((inc, journal))
+}
+
+/// Recovers what other processes leave, until it is stopped.
+pub(super) fn keep_recovering(
+    db: DatabaseConnection,
+    config: &Config,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (data_dir, interrupted) = (config.node.data_dir.clone(), config.ledger.interrupted);
+    async move {
+        let Ok(home) = JournalHome::new(&data_dir) else { return };
+        while tokio::time::timeout(LOOK, stop.cancelled()).await.is_err() {
+            if let Err(error) = ledger::recover(&db, &home, interrupted, now_ms()).await {
+                tracing::warn!(%error, "what another process has left is not recovered yet; trying again");
+            }
+        }
+    }
 }

@@ -39,6 +39,7 @@ pub(super) fn serve_admin(
     listener: TcpListener,
 ) {
     let (ready, book, settings, zone) = (life.clone(), prices.handle(), Arc::clone(app), Arc::clone(app));
+    let recorder = Arc::clone(&app.ledger);
     let node = Arc::new(Node { app: Arc::clone(app), prices: Arc::clone(prices), announcer });
     let state = AdminState {
         db: db.clone(),
@@ -47,7 +48,7 @@ pub(super) fn serve_admin(
         budgets: Arc::new(BudgetDesk::new(app)),
         prices: Arc::new(move || book.load_full()),
         settings: Arc::new(move || settings.live.load().config.masked()),
-        ready: Arc::new(move || ready.is_ready()),
+        ready: Arc::new(move || ready.is_ready() && !recorder.is_broken()),
         clock: Arc::new(now_ms),
         time_zone: Arc::new(move || zone.live.load().config.budgets.time_zone.clone()),
         auth: Arc::new(Auth::new(options.admin_token.as_deref())),

@@ -79,7 +79,7 @@ async fn streams_that_a_stop_waits_for_are_in_the_budgets_of_the_next_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_cap_is_passed_by_crowds_that_are_stopped_again_and_again() {
-    // All are waited for; or some are cut off, and charged for what was seen; or all is lost that was not written.
+    // All are waited for; or some are cut off, and charged for what was seen; or the next start finds in the journal what was sold.
     for (signal, grace) in [("TERM", "60s"), ("TERM", "30ms"), ("INT", "60s"), ("KILL", "60s")] {
         let (provider, sold) = (Provider::start().await, Sold::default());
         let till = sold.clone();

@@ -16,7 +16,7 @@ use tollgate::money::Usd;
 use uuid::Uuid;
 
 use crate::database::{TestDatabase, eventually, execute, on_both};
-use crate::ledger::{LIMIT, record, rows};
+use crate::ledger::{LIMIT, record, refuse_poison, rows};
 
 const NOW: i64 = 1_000_000_000;
 const ESTIMATE: i64 = 50_000_000;
@@ -30,6 +30,8 @@ on_both!(
     the_journal_of_another_database_is_left_alone,
     the_journal_of_a_living_process_is_left_alone,
     a_damaged_journal_loses_only_what_is_damaged,
+    a_journal_is_read_although_a_byte_of_its_head_is_wrong,
+    a_record_that_the_database_refuses_keeps_the_journal,
     a_clean_end_leaves_no_journal,
 );
 
@@ -146,7 +148,7 @@ async fn what_a_dead_process_has_left_is_written_once(database: TestDatabase) {
     execute(&node.db, &applied, &applied).await;
 
     let found = node.recover().await;
-    assert_eq!(found, Recovered { lives: 1, records: 1_000, interrupted: 20, unreadable: 0, damaged: 0 });
+    assert_eq!(found, Recovered { lives: 1, records: 1_000, interrupted: 20, unreadable: 0, damaged: 0, refused: 0 });
     let ledger = node.ledger().await;
     let expected: BTreeMap<_, _> = (201..=1_200_u128)
         .map(|n| (n, (cost(n), "client_aborted".to_owned())))
@@ -259,7 +261,7 @@ async fn a_damaged_journal_loses_only_what_is_damaged(database: TestDatabase) {
     bytes.truncate(place(9) + 900);
     std::fs::write(&path, bytes).unwrap();
     let found = node.recover().await;
-    assert_eq!(found, Recovered { lives: 1, records: 7, interrupted: 2, unreadable: 2, damaged: 1 });
+    assert_eq!(found, Recovered { lives: 1, records: 7, interrupted: 2, unreadable: 2, damaged: 1, refused: 0 });
     let ledger = node.ledger().await;
     let expected: BTreeMap<_, _> = (1..=10_u128)
         .filter(|n| *n != 5)
@@ -269,6 +271,37 @@ async fn a_damaged_journal_loses_only_what_is_damaged(database: TestDatabase) {
         })
         .collect();
     assert_eq!(ledger, expected);
+    assert!(path.with_extension("kept").exists() && !path.exists(), "whoever can read more of it has it");
+    assert_eq!(node.recover().await, Recovered::default());
+}
+
+async fn a_journal_is_read_although_a_byte_of_its_head_is_wrong(database: TestDatabase) {
+    let node = Node::new(&database).await;
+    for (at, n) in (0..56).chain(2_048..2_104).zip(1..) {
+        let (inc, journal) = node.begin().await;
+        ended(&journal, n);
+        node.die(inc, journal, vec![]);
+        let path = node.data.path().join(format!("journal/{inc}-{NOW}.journal"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(node.recover().await.records, 1, "byte {at}");
+    }
+    assert_eq!(rows(&node.db).await, 112);
+}
+
+async fn a_record_that_the_database_refuses_keeps_the_journal(database: TestDatabase) {
+    let node = Node::new(&database).await;
+    refuse_poison(&node.db).await;
+    let (inc, journal) = node.begin().await;
+    ended(&journal, 1);
+    let poison = LedgerRecord { provider: Arc::from("poison"), ..charged(2) };
+    opened(&journal, 2).end(2, &poison).unwrap();
+    node.die(inc, journal, vec![]);
+    let found = node.recover().await;
+    assert_eq!((found.records, found.refused), (2, 1));
+    assert_eq!((node.ledger().await.len(), node.journals()), (1, 1));
+    assert_eq!(node.recover().await, Recovered::default(), "once is enough");
 }
 
 async fn a_clean_end_leaves_no_journal(database: TestDatabase) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use entity::{usage_ledger, usage_rollup_minute};
-use sea_orm::{DatabaseConnection, EntityTrait};
+use entity::{message_request, usage_ledger, usage_rollup_minute};
+use sea_orm::{DatabaseConnection, EntityTrait, PaginatorTrait};
 use tollgate::dialect::Usage;
 use tollgate::ledger::{Change, Ledger, LedgerOptions, LedgerRecord, Outcome, rerate};
 use tollgate::money::Usd;
@@ -68,6 +68,7 @@ async fn a_correction_is_written_once_beside_what_it_corrects(database: TestData
     assert_eq!(rows.iter().filter(|row| row.attempt == 1 && row.cost_nanos == 1_000).count(), 1_200, "none was edited");
     let second = rows.iter().find(|row| row.attempt == 2_001).expect("the second correction of one");
     assert_eq!((second.cost_nanos, second.outcome.as_str(), second.input_tokens), (-1_100, "corrected", 0));
+    assert_eq!(message_request::Entity::find().count(&db).await.unwrap(), 1_200, "a correction has no details");
     let first = rows.iter().find(|row| row.request_id == second.request_id).unwrap();
     assert_eq!((first.settled_at, first.user_era, first.key_era), (second.settled_at, second.user_era, second.key_era));
 }

@@ -34,7 +34,6 @@ const VERSION: u8 = 1;
 
 const OPENED: u8 = 1;
 const ENDED: u8 = 2;
-const VOID: u8 = 3;
 
 /// A request that is about to be sent to a provider: what its row will say if nothing else is ever heard of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,19 +147,15 @@ pub(super) fn ending(seal: &Seal, index: u32, lsn: u64, record: &LedgerRecord) -
     Some((part, HEADER + length))
 }
 
-/// The beginning of a second part that says that nothing came of the request.
-pub(super) fn void(seal: &Seal, index: u32) -> [u8; HEADER] {
-    let mut part = [0; HEADER];
-    seal.close(&mut part, index, VOID, 0);
-    part
-}
+/// What is written over the beginning of a place to say that nothing came of the request. Also where only some sectors
+/// of what is written next get to the disk, the request does not come back.
+pub(super) const VOID: [u8; HEADER] = [0; HEADER];
 
 /// Reads a place. Any bytes are an answer.
 pub(super) fn read(seal: &Seal, index: u32, place: &[u8; PLACE]) -> Found {
     let (opening, ending) = place.split_at(OPENING);
     let damaged = match part(seal, index, ending) {
         Part::Empty => false,
-        Part::Whole(VOID, _) => return Found::Nothing,
         Part::Whole(ENDED, body) => {
             match postcard::from_bytes::<StoredEnding<'_>>(body).ok().and_then(|s| s.record()) {
                 Some((lsn, record)) => return Found::Ended(lsn, Box::new(record)),

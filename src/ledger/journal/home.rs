@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <inc>-<started at>.journal:  head (4 096 bytes)  |  place 0  |  place 1  |  ...
-//! head:  magic 8, version 4, bytes of a place 4, inc 8, started at 8, key 16, checksum 8
+//! head (at 0 and at 2 048):  magic 8, version 4, bytes of a place 4, inc 8, started at 8, key 16, checksum 8
 //! ```
 
 use std::ffi::OsStr;
@@ -23,7 +23,11 @@ use super::place::{self, FIRST, Journal};
 const MAGIC: [u8; 8] = *b"tollgjnl";
 const VERSION: u32 = 1;
 const HEAD: usize = 56;
-const ENDING: &str = "journal";
+const EXTENSION: &str = "journal";
+/// What a journal is called that was damaged, or had records that the database refused.
+const KEPT: &str = "kept";
+/// Where the head stands, twice: without it nothing could be read.
+const HEADS: [u64; 2] = [0, 2_048];
 
 /// The folder that this node's journals are in.
 #[derive(Clone, Debug)]
@@ -70,9 +74,11 @@ impl JournalHome {
             TryLockError::WouldBlock => io::Error::other("another process has locked it"),
         })?;
         let key = rand::rng().random();
-        file.write_at(&head(inc, started_at, key), 0)?;
+        for at in HEADS {
+            file.write_at(&head(inc, started_at, key), at)?;
+        }
         file.sync_all()?;
-        let path = self.0.join(name).with_extension(ENDING);
+        let path = self.0.join(name).with_extension(EXTENSION);
         fs::rename(&new, &path)?;
         // The name as well.
         File::open(&self.0)?.sync_all()?;
@@ -90,7 +96,7 @@ impl JournalHome {
         let mut dead = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let path = entry?.path();
-            if path.extension() != Some(OsStr::new(ENDING)) {
+            if path.extension() != Some(OsStr::new(EXTENSION)) {
                 continue;
             }
             match DeadJournal::open(&path) {
@@ -119,10 +125,13 @@ impl DeadJournal {
         if metadata.nlink() == 0 {
             return Ok(None);
         }
-        let mut bytes = [0; HEAD];
-        file.read_at(&mut bytes, 0)?;
+        let heads = HEADS.iter().filter_map(|at| {
+            let mut bytes = [0; HEAD];
+            file.read_at(&mut bytes, *at).ok()?;
+            read_head(&bytes)
+        });
         let (inc, started_at, key) =
-            read_head(&bytes).ok_or_else(|| io::Error::other("its head is damaged, or of another version"))?;
+            { heads }.next().ok_or_else(|| io::Error::other("its head is damaged, or of another version"))?;
         let places = metadata.len().saturating_sub(FIRST).div_ceil(PLACE as u64);
         let places = u32::try_from(places).unwrap_or(u32::MAX);
         Ok(Some(Self { path: path.to_owned(), file, seal: Seal(key), places, inc, started_at }))
@@ -150,6 +159,17 @@ impl DeadJournal {
     /// What the operating system says.
     pub fn remove(self) -> io::Result<()> {
         fs::remove_file(&self.path)
+    }
+
+    /// It is done with, and may be of use to somebody: it keeps its bytes under another name.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn put_aside(self) -> io::Result<PathBuf> {
+        let kept = self.path.with_extension(KEPT);
+        fs::rename(&self.path, &kept)?;
+        Ok(kept)
     }
 
     /// Where it is.

@@ -15,6 +15,9 @@ use crate::ledger::LedgerRecord;
 /// Where the first place begins; before it is the file's head.
 pub(super) const FIRST: u64 = 4_096;
 
+/// The file is made smaller once in so many syncs: whoever is admitted waits meanwhile.
+const SHRINK_EVERY: u32 = 200;
+
 /// A file of fewer places is not worth shrinking.
 const SMALL: usize = 32 * 1_024;
 
@@ -95,11 +98,15 @@ impl Journal {
     pub(super) fn keep_synced(self: &Arc<Self>, interval: Duration) -> io::Result<()> {
         let journal = Arc::downgrade(self);
         let keep = move || {
+            let mut turn = 1_u32;
             while let Some(journal) = journal.upgrade() {
                 journal.clean();
                 journal.sync();
-                journal.shrink();
+                if turn.is_multiple_of(SHRINK_EVERY) {
+                    journal.shrink();
+                }
                 drop(journal);
+                turn = turn.wrapping_add(1);
                 std::thread::sleep(interval);
             }
         };
@@ -201,7 +208,7 @@ impl Journal {
 
     /// The request that may be there came to nothing.
     fn void(&self, index: u32) -> Result<(), JournalError> {
-        self.write(&format::void(&self.seal, index), index, OPENING)
+        self.write(&format::VOID, index, 0)
     }
 
     fn write(&self, bytes: &[u8], index: u32, at: usize) -> Result<(), JournalError> {

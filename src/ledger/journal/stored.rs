@@ -8,11 +8,12 @@ use uuid::Uuid;
 use super::format::OpenRequest;
 use crate::dialect::{ServiceTier, Usage};
 use crate::ledger::record::named;
+use crate::ledger::row::NAME_MAX;
 use crate::ledger::{AttemptReport, LedgerRecord};
 use crate::money::Usd;
 
 /// Names are cut here: both parts have room for the longest.
-const NAME: usize = 256;
+const NAME: usize = NAME_MAX;
 /// The same for a provider's, which the configuration bounds.
 const PROVIDER: usize = 64;
 
