@@ -58,7 +58,6 @@ mod tests {
     fn a_setting_without_effect_is_named() {
         let text = "
 budgets: {lease: {write_off: 20s}, model_group_lease: {write_off: 10m}}
-ledger: {journal_max: 2GiB}
 routing: {strategy: least_cost, racing: {after: 1s}}
 providers:
 - {name: a, dialects: [gemini], base_url: 'https://a.example'}
@@ -67,13 +66,7 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        let expected = [
-            "budgets.lease.write_off",
-            "ledger.journal_max",
-            "routing.strategy",
-            "routing.racing.after",
-            "providers[1].circuit",
-        ];
+        let expected = ["budgets.lease.write_off", "routing.strategy", "routing.racing.after", "providers[1].circuit"];
         assert_eq!(paths, expected);
     }
 }
