@@ -48,7 +48,8 @@ impl Gateway {
                 return Err(Error::explain(ErrorType::HTTPStatus(503), "the gateway stops").into_in());
             };
             if let Err(error) = tab.write_ahead() {
-                tracing::error!(request = %ctx.id, %error, "a request is refused");
+                // Told once by the journal: a full disk shall not be filled with it.
+                tracing::debug!(request = %ctx.id, %error, "a request is refused");
                 admitted.bill.cancel();
                 ctx.refusal = Some(ledger_full());
                 return Err(Error::explain(ErrorType::HTTPStatus(503), "the journal takes no more").into_in());
