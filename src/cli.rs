@@ -275,7 +275,7 @@ async fn rerate(db: &DatabaseConnection, config: &Config, range: Range<i64>, dry
     let multipliers: HashMap<&str, u32> =
         config.providers.iter().map(|provider| (provider.name.as_str(), provider.cost_multiplier.ppm())).collect();
     let costs = |row: &usage_ledger::Model, usage: &Usage| {
-        let price = book.get(&row.served_model).or_else(|| book.get(&row.requested_model))?;
+        let price = book.of_request(&row.served_model, &row.requested_model)?;
         Some(pricing::cost(price, usage, *multipliers.get(row.provider.as_str())?))
     };
     let rerated = ledger::rerate(db, range, &costs, dry_run).await.map_err(StoreError::from)?;

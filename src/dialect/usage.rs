@@ -90,6 +90,9 @@ fn strip_ignoring_case<'a>(word: &'a str, prefix: &str) -> &'a str {
 }
 
 impl Usage {
+    /// How many numbers it is made of.
+    pub const COUNTS: usize = 11;
+
     /// The tokens by kind, under the names of metrics.
     #[must_use]
     pub const fn kinds(&self) -> [(&'static str, u64); 10] {
@@ -105,6 +108,56 @@ impl Usage {
             ("input_image", self.input_image),
             ("output_image", self.output_image),
         ]
+    }
+
+    /// Everything but the tier, in the order of the fields.
+    #[must_use]
+    pub const fn counts(&self) -> [u64; Self::COUNTS] {
+        [
+            self.input,
+            self.output,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.reasoning,
+            self.input_audio,
+            self.output_audio,
+            self.input_image,
+            self.output_image,
+            self.web_searches,
+        ]
+    }
+
+    /// What has these [`counts`](Self::counts).
+    #[must_use]
+    pub const fn of_counts(counts: [u64; Self::COUNTS], service_tier: ServiceTier) -> Self {
+        let [
+            input,
+            output,
+            cache_read,
+            cache_write_5m,
+            cache_write_1h,
+            reasoning,
+            input_audio,
+            output_audio,
+            input_image,
+            output_image,
+            web_searches,
+        ] = counts;
+        Self {
+            input,
+            output,
+            cache_read,
+            cache_write_5m,
+            cache_write_1h,
+            reasoning,
+            input_audio,
+            output_audio,
+            input_image,
+            output_image,
+            web_searches,
+            service_tier,
+        }
     }
 
     /// Tokens of the answer, whatever they are priced at.

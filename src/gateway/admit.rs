@@ -246,7 +246,7 @@ impl Gateway {
 
     fn price(&self, candidate: Candidate, requested: &str, free: bool) -> Option<Priced> {
         let prices = self.app.prices.load();
-        let price = prices.get(&candidate.served_model).or_else(|| prices.get(requested)).map(Arc::clone);
+        let price = prices.of_request(&candidate.served_model, requested).map(Arc::clone);
         (price.is_some() || free).then_some(Priced { candidate, price })
     }
 

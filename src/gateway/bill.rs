@@ -348,16 +348,16 @@ impl Tab {
     /// it be a good deal more.
     fn raise(&self, meter: &Meter) {
         let Some(price) = &self.priced.price else { return };
-        if !self.bill.reservation.lock().as_ref().is_some_and(Reservation::is_capped) {
-            return;
-        }
-        let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
-        let mut usage = meter.running(self.bill.request_bytes);
-        usage.output = usage.output.min(self.most_output());
-        let cost = cost(price, &usage, multiplier);
-        if let Some(reservation) = self.bill.reservation.lock().as_ref() {
+        let cost = {
+            let reservation = self.bill.reservation.lock();
+            let Some(reservation) = reservation.as_ref().filter(|reservation| reservation.is_capped()) else { return };
+            let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
+            let mut usage = meter.running(self.bill.request_bytes);
+            usage.output = usage.output.min(self.most_output());
+            let cost = cost(price, &usage, multiplier);
             reservation.raise_to(cost);
-        }
+            cost
+        };
         let known = self.written_ahead.load(Ordering::Relaxed);
         if cost.nanos() > known.saturating_add(known / 4)
             && let Err(error) = self.write_opening(cost)

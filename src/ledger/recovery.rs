@@ -94,7 +94,7 @@ pub async fn recover(
 
 impl Recovered {
     fn add(&mut self, other: &Self) {
-        self.lives += 1;
+        self.lives += other.lives;
         self.records += other.records;
         self.interrupted += other.interrupted;
         self.unreadable += other.unreadable;
@@ -116,20 +116,20 @@ struct Inventory {
     /// By number.
     records: Vec<(u64, u32)>,
     open: Vec<OpenRequest<'static>>,
-    unreadable: u64,
-    damaged: u64,
+    /// What can be said so far.
+    found: Recovered,
 }
 
 impl Recovery<'_> {
     async fn run(&self, applied: u64) -> Result<Recovered, RecoveryError> {
-        let Inventory { mut records, mut open, unreadable, damaged } = self.look(applied);
+        let Inventory { mut records, mut open, mut found } = self.look(applied);
         records.sort_unstable();
         let writer = BatchWriter::beside(self.db, self.journal.inc);
         for batch in records.chunks(BATCH) {
             let mut entries = Vec::with_capacity(batch.len());
             for (lsn, place) in batch {
                 if let Found::Ended(_, record) = self.journal.read(*place)? {
-                    entries.push(Entry::of(*lsn, *record));
+                    entries.push(Entry::of(*lsn, record));
                 }
             }
             write(&writer, entries).await;
@@ -137,8 +137,6 @@ impl Recovery<'_> {
         let mut last = records.last().map_or(applied, |(lsn, _)| *lsn);
         // The same order however often this is done.
         open.sort_unstable_by_key(|request| request.request_id);
-        let mut found =
-            Recovered { lives: 1, records: records.len() as u64, interrupted: 0, unreadable, damaged, refused: 0 };
         for batch in open.chunks(BATCH) {
             let batch = self.not_recorded(batch).await?;
             let eras = self.eras(&batch).await?;
@@ -158,16 +156,20 @@ impl Recovery<'_> {
     }
 
     fn look(&self, applied: u64) -> Inventory {
-        let mut inventory = Inventory::default();
+        let mut inventory = Inventory { found: Recovered { lives: 1, ..Recovered::default() }, ..Inventory::default() };
+        let found = &mut inventory.found;
         for place in self.journal.places() {
             // What the disk does not give back must not keep the rest from being recovered.
             match self.journal.read(place).unwrap_or(Found::Damaged) {
-                Found::Ended(lsn, _) if lsn > applied => inventory.records.push((lsn, place)),
+                Found::Ended(lsn, _) if lsn > applied => {
+                    found.records += 1;
+                    inventory.records.push((lsn, place));
+                }
                 Found::Open { request, damaged } => {
-                    inventory.unreadable += u64::from(damaged);
+                    found.unreadable += u64::from(damaged);
                     inventory.open.push(request);
                 }
-                Found::Damaged => inventory.damaged += 1,
+                Found::Damaged => found.damaged += 1,
                 Found::Ended(..) | Found::Nothing => {}
             }
         }

@@ -82,7 +82,7 @@ pub async fn rerate(
             rerated.rows += 1;
             let usage = usage(&row);
             // Of an interrupted request nobody knows the use, and what was refused cost nothing at any price.
-            let told = usage.filter(|usage| *usage != Usage { service_tier: usage.service_tier, ..Usage::default() });
+            let told = usage.filter(|usage| usage.counts() != [0; Usage::COUNTS]);
             let Some(after) = told.and_then(|usage| costs(&row, &usage)) else {
                 rerated.unknown += 1;
                 continue;

@@ -35,8 +35,8 @@ pub(super) enum Content {
 
 impl Entry {
     /// A record that is in no journal of this process.
-    pub(super) fn of(lsn: u64, record: LedgerRecord) -> Self {
-        Self { lsn, content: Content::Record(Box::new(record)), place: None }
+    pub(super) fn of(lsn: u64, record: impl Into<Box<LedgerRecord>>) -> Self {
+        Self { lsn, content: Content::Record(record.into()), place: None }
     }
 
     #[cfg(test)]

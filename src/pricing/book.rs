@@ -93,6 +93,12 @@ impl PriceBook {
         self.by_name.get(model)
     }
 
+    /// The price of a request: that of the model that is sent upstream, else of the one that was asked for.
+    #[must_use]
+    pub fn of_request(&self, served: &str, requested: &str) -> Option<&Arc<Price>> {
+        self.get(served).or_else(|| self.get(requested))
+    }
+
     /// The entry of exactly this name: for administration, where a name without its prefix is another name.
     #[must_use]
     pub fn entry(&self, model: &str) -> Option<(PriceSource, &Arc<Price>)> {

@@ -5,7 +5,7 @@
 use sea_orm::DatabaseTransaction;
 use serde_json::Value;
 
-use crate::support::accounts::database;
+use crate::support::books::database;
 use crate::support::gateway::Setup;
 use crate::support::leaving::{DIALECTS, begin};
 use crate::support::small_disk::SmallDisk;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::format::OpenRequest;
-use crate::dialect::{ServiceTier, Usage};
+use crate::dialect::Usage;
 use crate::ledger::record::named;
 use crate::ledger::row::NAME_MAX;
 use crate::ledger::{AttemptReport, LedgerRecord};
@@ -109,7 +109,7 @@ pub(super) struct StoredEnding<'a> {
     status: u16,
     duration_ms: i64,
     first_byte_ms: Option<i64>,
-    /// In the order of the fields of [`Usage`].
+    /// As [`Usage::counts`] has them.
     usage: [u64; 11],
     service_tier: &'a str,
     cost_nanos: i64,
@@ -155,7 +155,7 @@ impl<'a> StoredEnding<'a> {
             status: record.status,
             duration_ms: record.duration_ms,
             first_byte_ms: record.first_byte_ms,
-            usage: counts(&record.usage),
+            usage: record.usage.counts(),
             service_tier: record.usage.service_tier.as_str(),
             cost_nanos: record.cost.nanos(),
             price: record.price.as_deref(),
@@ -190,7 +190,7 @@ impl<'a> StoredEnding<'a> {
             status: self.status,
             duration_ms: self.duration_ms,
             first_byte_ms: self.first_byte_ms,
-            usage: usage(self.usage, service_tier),
+            usage: Usage::of_counts(self.usage, service_tier),
             cost: Usd::from_nanos(self.cost_nanos),
             price: self.price.map(Into::into),
             counted_in_user_global: self.counted_in_user_global,
@@ -229,52 +229,6 @@ impl From<StoredAttempt<'_>> for AttemptReport {
             status: stored.status,
             reason: stored.reason.to_owned(),
         }
-    }
-}
-
-const fn counts(usage: &Usage) -> [u64; 11] {
-    [
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_write_5m,
-        usage.cache_write_1h,
-        usage.reasoning,
-        usage.input_audio,
-        usage.output_audio,
-        usage.input_image,
-        usage.output_image,
-        usage.web_searches,
-    ]
-}
-
-const fn usage(counts: [u64; 11], service_tier: ServiceTier) -> Usage {
-    let [
-        input,
-        output,
-        cache_read,
-        cache_write_5m,
-        cache_write_1h,
-        reasoning,
-        input_audio,
-        output_audio,
-        input_image,
-        output_image,
-        web_searches,
-    ] = counts;
-    Usage {
-        input,
-        output,
-        cache_read,
-        cache_write_5m,
-        cache_write_1h,
-        reasoning,
-        input_audio,
-        output_audio,
-        input_image,
-        output_image,
-        web_searches,
-        service_tier,
     }
 }
 

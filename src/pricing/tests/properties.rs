@@ -90,40 +90,8 @@ fn any_usage(tokens: impl Strategy<Value = u64>) -> impl Strategy<Value = Usage>
         Just(ServiceTier::Flex),
         Just(ServiceTier::Batch)
     ];
-    (proptest::collection::vec(tokens, 11), tier).prop_map(|(counts, service_tier)| usage(&counts, service_tier))
-}
-
-fn usage(counts: &[u64], service_tier: ServiceTier) -> Usage {
-    Usage {
-        input: counts[0],
-        output: counts[1],
-        cache_read: counts[2],
-        cache_write_5m: counts[3],
-        cache_write_1h: counts[4],
-        reasoning: counts[5],
-        input_audio: counts[6],
-        output_audio: counts[7],
-        input_image: counts[8],
-        output_image: counts[9],
-        web_searches: counts[10],
-        service_tier,
-    }
-}
-
-fn counts(usage: &Usage) -> [u64; 11] {
-    [
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_write_5m,
-        usage.cache_write_1h,
-        usage.reasoning,
-        usage.input_audio,
-        usage.output_audio,
-        usage.input_image,
-        usage.output_image,
-        usage.web_searches,
-    ]
+    let counts = proptest::collection::vec(tokens, Usage::COUNTS);
+    (counts, tier).prop_map(|(counts, service_tier)| Usage::of_counts(counts.try_into().unwrap(), service_tier))
 }
 
 proptest! {
@@ -137,9 +105,9 @@ proptest! {
     fn more_tokens_of_any_kind_never_cost_less(
         price in flat_price(), usage_before in any_usage(tokens()), kind in 0..11_usize, more in tokens(), multiplier: u32,
     ) {
-        let mut after = counts(&usage_before);
+        let mut after = usage_before.counts();
         after[kind] = after[kind].saturating_add(more);
-        let after = usage(&after, usage_before.service_tier);
+        let after = Usage::of_counts(after, usage_before.service_tier);
         prop_assert!(cost(&price, &after, multiplier) >= cost(&price, &usage_before, multiplier));
     }
 
@@ -155,9 +123,9 @@ proptest! {
         let price = price(value);
         for tier in [ServiceTier::Standard, ServiceTier::Priority] {
             let mut some = [below; 11];
-            let before = cost(&price, &usage(&some, tier), MULTIPLIER_ONE);
+            let before = cost(&price, &Usage::of_counts(some, tier), MULTIPLIER_ONE);
             some[kind] += more;
-            prop_assert!(cost(&price, &usage(&some, tier), MULTIPLIER_ONE) >= before);
+            prop_assert!(cost(&price, &Usage::of_counts(some, tier), MULTIPLIER_ONE) >= before);
         }
     }
 
@@ -165,9 +133,9 @@ proptest! {
     fn a_request_in_two_parts_costs_the_same_but_for_the_rounding(
         price in flat_price(), one in any_usage(0..1_000_000_u64), two in any_usage(0..1_000_000_u64), multiplier in 0..10_000_000_u32,
     ) {
-        let two = usage(&counts(&two), one.service_tier);
-        let both: Vec<u64> = counts(&one).iter().zip(counts(&two)).map(|(one, two)| one + two).collect();
-        let whole = cost(&price, &usage(&both, one.service_tier), multiplier);
+        let two = Usage::of_counts(two.counts(), one.service_tier);
+        let both: Vec<u64> = one.counts().iter().zip(two.counts()).map(|(one, two)| one + two).collect();
+        let whole = cost(&price, &Usage::of_counts(both.try_into().unwrap(), one.service_tier), multiplier);
         let parts = cost(&price, &one, multiplier) + cost(&price, &two, multiplier);
         prop_assert!((0..=1).contains(&(parts - whole).nanos()), "{parts} in parts, {whole} as a whole");
     }

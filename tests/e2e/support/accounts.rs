@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use entity::{message_request, usage_ledger, usage_rollup_minute};
-use sea_orm::{DatabaseConnection, EntityTrait};
+use sea_orm::EntityTrait;
 use serde_json::Value;
-use tollgate::store;
 
 use super::admin::Caller;
+use super::books::{database, nanos};
 use super::load::{self, Asked, End};
 use super::{Gateway, Provider};
 
@@ -29,11 +29,6 @@ pub struct Figures {
     pub not_sent: usize,
     /// All rows, in nano-dollars.
     pub cost: i64,
-}
-
-/// A second way into the gateway's database.
-pub async fn database(gateway: &Gateway) -> DatabaseConnection {
-    store::connect(&gateway.database_url(), 2).await.unwrap()
 }
 
 impl Accounts {
@@ -144,8 +139,4 @@ impl Accounts {
         });
         rows.map(|row| row.cost_nanos).sum()
     }
-}
-
-fn nanos(usd: &Value) -> i64 {
-    (usd.as_f64().unwrap() * 1e9).round() as i64
 }

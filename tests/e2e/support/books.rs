@@ -23,7 +23,7 @@ pub struct Sums {
 
 impl Books {
     pub async fn of(gateway: &Gateway) -> Self {
-        Self { db: store::connect(&gateway.database_url(), 1).await.unwrap() }
+        Self { db: database(gateway).await }
     }
 
     pub async fn rows(&self, caller: &Caller) -> Vec<usage_ledger::Model> {
@@ -85,6 +85,11 @@ impl Books {
         }
         None
     }
+}
+
+/// A second way into the gateway's database.
+pub async fn database(gateway: &Gateway) -> DatabaseConnection {
+    store::connect(&gateway.database_url(), 2).await.unwrap()
 }
 
 /// A number of US dollars in nano-dollars.
