@@ -6,7 +6,7 @@ use sea_orm::DatabaseConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tollgate::directory::{Announcer, Change, Directory, PubSub, Refusal, Secret, Standing};
 
@@ -15,6 +15,9 @@ use crate::directory::{enable_user, user_with_key};
 use crate::support::redis::Redis;
 
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// What was told before Redis went away has been heard, and what was doubted has been read again.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 struct Node {
     directory: Directory,
@@ -113,7 +116,7 @@ async fn connected(nodes: [&Node; 2], db: &DatabaseConnection, user: i64, secret
                     teller.announcer.announce(Change::User(user));
                     announced = Some(Instant::now());
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         }
     }
@@ -147,6 +150,7 @@ async fn what_was_changed_while_redis_was_away_is_seen_when_it_is_back() {
     connected([&here, &there], &db, user, &secret).await;
 
     redis.stop();
+    sleep(UNDER_WAY).await;
     enable_user(&db, user, false).await;
     let start = Instant::now();
     for _ in 0..5_000 {
@@ -159,6 +163,7 @@ async fn what_was_changed_while_redis_was_away_is_seen_when_it_is_back() {
 
     connected([&here, &there], &db, user, &secret).await;
     redis.pause();
+    sleep(UNDER_WAY).await;
     enable_user(&db, user, false).await;
     here.announcer.announce(Change::User(user));
     // The message is given up with the connection that it went into.
