@@ -1,6 +1,7 @@
 //! The durable record of what was spent.
 
 mod batch;
+mod charges;
 pub mod journal;
 mod node;
 mod order;
@@ -12,6 +13,7 @@ mod row;
 mod seeds;
 mod slot;
 mod starts;
+mod table;
 mod urgency;
 mod writer;
 
