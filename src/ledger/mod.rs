@@ -2,6 +2,7 @@
 
 mod batch;
 mod charges;
+mod details;
 pub mod journal;
 mod node;
 mod order;
@@ -17,6 +18,7 @@ mod table;
 mod urgency;
 mod writer;
 
+pub use details::prune_details;
 pub use node::begin_life;
 pub use record::{AttemptReport, LedgerRecord, Outcome};
 pub use recovery::{Recovered, RecoveryError, recover};

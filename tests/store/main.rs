@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod database;
+mod details;
 mod directory;
 mod ledger;
 mod ledger_outage;
