@@ -54,6 +54,8 @@ enum Attempt {
     Written,
     /// The same may well work later.
     Away(String),
+    /// There was no answer in time. Maybe there never is one to so much at once.
+    Slow,
     /// The database was there, and refused.
     Refused(DbErr),
 }
@@ -112,6 +114,10 @@ impl BatchWriter {
                     parts.push(part);
                     self.wait(&mut retry, &error).await;
                 }
+                Attempt::Slow => {
+                    if part.len() > 1 { parts.extend(halves(part)) } else { parts.push(part) }
+                    self.wait(&mut retry, &format!("no answer within {WRITE_TIMEOUT:?}")).await;
+                }
             }
         }
         for part in parts.into_iter().rev() {
@@ -125,7 +131,7 @@ impl BatchWriter {
             Ok(Ok(())) => Attempt::Written,
             Ok(Err(error)) if store::is_away(&error) => Attempt::Away(error.to_string()),
             Ok(Err(error)) => Attempt::Refused(error),
-            Err(_) => Attempt::Away(format!("no answer within {WRITE_TIMEOUT:?}")),
+            Err(_) => Attempt::Slow,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entity::message_request::{Column, Entity};
 use sea_orm::sea_query::{LockBehavior, LockType, Query};
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter};
 
 /// Rows that are deleted at once: few enough that nobody who writes waits for more than moments.
 const AT_ONCE: u64 = 1_000;
