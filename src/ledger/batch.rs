@@ -115,7 +115,11 @@ impl BatchWriter {
                     self.wait(&mut retry, &error).await;
                 }
                 Attempt::Slow => {
-                    if part.len() > 1 { parts.extend(halves(part)) } else { parts.push(part) }
+                    if part.len() > 1 {
+                        parts.extend(halves(part))
+                    } else {
+                        parts.push(part)
+                    }
                     self.wait(&mut retry, &format!("no answer within {WRITE_TIMEOUT:?}")).await;
                 }
             }

@@ -185,7 +185,7 @@ async fn a_sqlite_file_and_its_folder_are_created_as_they_should_be() {
     let folder = tempfile::tempdir().unwrap();
     let db = store::connect(&sqlite_url(&folder.path().join("a/b/c.db")), 4).await.unwrap();
     assert!(folder.path().join("a/b/c.db").exists());
-    for (pragma, expected) in [("journal_mode", "wal"), ("foreign_keys", "1"), ("synchronous", "1")] {
+    for (pragma, expected) in [("journal_mode", "wal"), ("foreign_keys", "1"), ("synchronous", "2")] {
         let row = db.query_one_raw(sea_orm::Statement::from_string(
             sea_orm::DbBackend::Sqlite,
             format!("SELECT CAST({pragma} AS TEXT) AS value FROM pragma_{pragma}"),

@@ -405,7 +405,7 @@ async fn sums_are_read_from_few_rows_of_an_index_whatever_the_age_of_the_ledger(
     const MINUTES: i64 = 288_000;
     let world = World::new(&database, LedgerOptions::default()).await;
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 299999) ";
-    let fill = "INSERT INTO usage_rollup_minute SELECT CASE WHEN i < 288000 THEN i ELSE i % 7200 * 40 END, \
+    let fill = "INSERT INTO usage_rollup_minute SELECT CASE WHEN i < 288000 THEN i ELSE (i - 288000) * 24 END, \
         CASE WHEN i < 288000 THEN 3 ELSE i % 40 + 4 END, CASE WHEN i < 288000 THEN 3 ELSE i % 40 + 4 END, \
         CASE WHEN i % 20 = 0 THEN 'pretend' ELSE 'other' END, i / 7 % 3, i / 7 % 3 = 0, i / 7 % 3 = 0, 0, 0, 1, 1 FROM n";
     execute(&world.db, &format!("{numbers}{fill}"), &fill.replace("FROM n", "FROM generate_series(0, 299999) AS n(i)"))
