@@ -447,7 +447,6 @@ async fn sums_are_read_from_few_rows_of_an_index_whatever_the_age_of_the_ledger(
             read.push(rows_in_ranges(&world.db, world.seeds.statement(&one).unwrap()).await);
         }
     }
-    println!("rows read per sum: {read:?}");
     assert!(read.iter().all(|rows| (1..300).contains(rows)), "{read:?}");
 }
 
