@@ -19,6 +19,7 @@ pub mod model_prices;
 pub mod quota_boost_grants;
 pub mod usage_ledger;
 pub mod usage_rollup_minute;
+pub mod usage_rollup_span;
 pub mod user_group_members;
 pub mod user_groups;
 pub mod users;

@@ -5,6 +5,7 @@
 
 pub mod m0001_first_tables;
 pub mod m0002_budgets;
+pub mod m0003_longer_sums;
 mod step;
 
 pub use step::Step;
@@ -22,7 +23,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_budgets::Migration)]
+        vec![
+            Box::new(m0001_first_tables::Migration),
+            Box::new(m0002_budgets::Migration),
+            Box::new(m0003_longer_sums::Migration),
+        ]
     }
 }
 

@@ -8,19 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use entity::{message_request, usage_ledger};
-use sea_orm::sea_query::{OnConflict, Query};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryTrait,
-};
+use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::rollup::Inserted;
+use super::rollup::Rollup;
 use super::slot::Entry;
 use super::starts::Starts;
 use super::writer::LedgerStats;
-use super::{LedgerRecord, Outcome, node, rollup, row, starts};
+use super::{LedgerRecord, Outcome, charges, node, row, starts};
 use crate::backoff::Backoff;
 use crate::store;
 
@@ -30,11 +26,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the last word to the database may take. Nothing depends on it: the next life says the same of this one.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Rows per statement, the most first. Only a few different statements: the driver keeps them prepared, and parsing one
-/// costs more than running it. Each half of the one before: a batch takes few round trips whatever its size. The
-/// largest stays far below SQLite's 32 766 variables (PostgreSQL allows twice that).
-const ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Why records are given up at the end.
 pub(super) const STOPPED: &str = "the gateway stopped before the database was back";
@@ -63,6 +54,8 @@ enum Attempt {
     Written,
     /// The same may well work later.
     Away(String),
+    /// There was no answer in time. Maybe there never is one to so much at once.
+    Slow,
     /// The database was there, and refused.
     Refused(DbErr),
 }
@@ -134,6 +127,14 @@ impl BatchWriter {
                     parts.push(part);
                     self.wait(&mut retry, &error).await;
                 }
+                Attempt::Slow => {
+                    if part.len() > 1 {
+                        parts.extend(halves(part))
+                    } else {
+                        parts.push(part)
+                    }
+                    self.wait(&mut retry, &format!("no answer within {WRITE_TIMEOUT:?}")).await;
+                }
             }
         }
         for part in parts.into_iter().rev() {
@@ -147,17 +148,20 @@ impl BatchWriter {
             Ok(Ok(())) => Attempt::Written,
             Ok(Err(error)) if store::is_away(&error) => Attempt::Away(error.to_string()),
             Ok(Err(error)) => Attempt::Refused(error),
-            Err(_) => Attempt::Away(format!("no answer within {WRITE_TIMEOUT:?}")),
+            Err(_) => Attempt::Slow,
         }
     }
 
     pub(super) async fn transaction(&self, entries: &[Entry]) -> Result<(), DbErr> {
         let starts = self.starts.pending();
         let transaction = store::begin_write(&self.db).await?;
-        if records(entries).next().is_some() {
-            let inserted = insert_charges(&transaction, entries).await?;
-            rollup::add(&transaction, inserted).await?;
-            insert_details(&transaction, entries).await?;
+        let records: Vec<_> = records(entries).collect();
+        if !records.is_empty() {
+            let inserted = charges::insert(&transaction, &records).await?;
+            // A correction is of a request that has its details, or had them long enough.
+            let requests = records.into_iter().filter(|record| record.outcome != Outcome::Corrected);
+            row::DETAILS.put(&transaction, requests).await?;
+            Rollup::of(inserted).put(&transaction).await?;
         }
         starts::write(&transaction, &starts).await?;
         if let Some(last) = entries.last() {
@@ -232,40 +236,6 @@ impl BatchWriter {
 
 fn records(entries: &[Entry]) -> impl Iterator<Item = &LedgerRecord> {
     entries.iter().filter_map(Entry::record)
-}
-
-/// Inserts the rows that are not there yet, and says which those were.
-async fn insert_charges(transaction: &DatabaseTransaction, entries: &[Entry]) -> Result<Vec<Inserted>, DbErr> {
-    use usage_ledger::Column::{Attempt, RequestId};
-    let mut inserted = Vec::new();
-    for chunk in chunks(records(entries).map(row::charge)) {
-        let known = OnConflict::columns([RequestId, Attempt]).do_nothing().to_owned();
-        let mut insert = usage_ledger::Entity::insert_many(chunk).on_conflict(known).into_query();
-        insert.returning(Query::returning().columns(rollup::RETURNED));
-        for row in transaction.query_all(&insert).await? {
-            inserted.push(Inserted::from_query_result(&row, "")?);
-        }
-    }
-    Ok(inserted)
-}
-
-async fn insert_details(transaction: &DatabaseTransaction, entries: &[Entry]) -> Result<(), DbErr> {
-    // A correction is of a request that has its details, or had them long enough.
-    let requests = records(entries).filter(|record| record.outcome != Outcome::Corrected);
-    for chunk in chunks(requests.map(row::detail)) {
-        let known = OnConflict::column(message_request::Column::RequestId).do_nothing().to_owned();
-        message_request::Entity::insert_many(chunk).on_conflict(known).exec_without_returning(transaction).await?;
-    }
-    Ok(())
-}
-
-/// Rows for one statement after the other.
-pub(super) fn chunks<R>(rows: impl IntoIterator<Item = R>) -> impl Iterator<Item = Vec<R>> {
-    let mut rows = rows.into_iter().collect::<Vec<_>>().into_iter();
-    std::iter::from_fn(move || {
-        let size = ROWS.into_iter().find(|size| *size <= rows.len())?;
-        Some(rows.by_ref().take(size).collect())
-    })
 }
 
 /// The second half comes first: the parts are a stack.

@@ -2,6 +2,8 @@
 
 mod audit;
 mod batch;
+mod charges;
+mod details;
 pub mod journal;
 mod node;
 mod order;
@@ -14,10 +16,12 @@ mod row;
 mod seeds;
 mod slot;
 mod starts;
+mod table;
 mod urgency;
 mod writer;
 
 pub use audit::{Audited, SumsAudit, audit_sums};
+pub use details::prune_details;
 pub use node::begin_life;
 pub use record::{AttemptReport, LedgerRecord, Outcome};
 pub use recovery::{Recovered, RecoveryError, recover};

@@ -1,66 +1,70 @@
 //! A finished request in the form of the database's rows, and of a log line when there is no database.
 
-use entity::{message_request, usage_ledger};
-use sea_orm::ActiveValue::{NotSet, Set};
+use std::sync::Arc;
 
-use super::{LedgerRecord, Outcome};
+use super::LedgerRecord;
+use super::table::{Known, Table, big, big_or_null, boolean, integer, shared, text, text_or_null};
 
 /// Names that a client chooses are cut here: nobody shall fill the database with one request.
 pub(super) const NAME_MAX: usize = 256;
 
-/// The row that is charged.
-pub(super) fn charge(record: &LedgerRecord) -> usage_ledger::ActiveModel {
-    let usage = &record.usage;
-    usage_ledger::ActiveModel {
-        id: NotSet,
-        request_id: Set(record.request_id.to_string()),
-        attempt: Set(i32::from(record.attempt)),
-        created_at: Set(record.created_at),
-        settled_at: Set(record.settled_at),
-        user_id: Set(record.user_id),
-        key_id: Set(record.key_id),
-        provider: Set(name(&record.provider)),
-        dialect: Set(record.dialect.as_str().to_owned()),
-        requested_model: Set(name(&record.requested_model)),
-        served_model: Set(name(&record.served_model)),
-        model_group_id: Set(record.model_group_id),
-        outcome: Set(Outcome::as_str(record.outcome).to_owned()),
-        estimated: Set(record.estimated),
-        status: Set(i32::from(record.status)),
-        duration_ms: Set(record.duration_ms),
-        first_byte_ms: Set(record.first_byte_ms),
-        input_tokens: Set(count(usage.input)),
-        output_tokens: Set(count(usage.output)),
-        cache_read_tokens: Set(count(usage.cache_read)),
-        cache_write_5m_tokens: Set(count(usage.cache_write_5m)),
-        cache_write_1h_tokens: Set(count(usage.cache_write_1h)),
-        reasoning_tokens: Set(count(usage.reasoning)),
-        input_audio_tokens: Set(count(usage.input_audio)),
-        output_audio_tokens: Set(count(usage.output_audio)),
-        input_image_tokens: Set(count(usage.input_image)),
-        output_image_tokens: Set(count(usage.output_image)),
-        web_searches: Set(count(usage.web_searches)),
-        service_tier: Set(usage.service_tier.as_str().to_owned()),
-        cost_nanos: Set(record.cost.nanos()),
-        counted_in_user_global: Set(record.counted_in_user_global),
-        counted_in_key_global: Set(record.counted_in_key_global),
-        user_era: Set(record.user_era),
-        key_era: Set(record.key_era),
-    }
-}
+/// The rows that are charged.
+pub(super) static CHARGES: Table<LedgerRecord> = Table {
+    name: "usage_ledger",
+    columns: &[
+        text("request_id", |record| record.request_id.to_string().into()),
+        integer("attempt", |record| i32::from(record.attempt).into()),
+        big("created_at", |record| record.created_at.into()),
+        big("settled_at", |record| record.settled_at.into()),
+        big("user_id", |record| record.user_id.into()),
+        big("key_id", |record| record.key_id.into()),
+        text("provider", |record| shared(&provider(&record.provider))),
+        text("dialect", |record| record.dialect.as_str().into()),
+        text("requested_model", |record| name(&record.requested_model).into()),
+        text("served_model", |record| name(&record.served_model).into()),
+        big_or_null("model_group_id", |record| record.model_group_id.into()),
+        text("outcome", |record| record.outcome.as_str().into()),
+        boolean("estimated", |record| record.estimated.into()),
+        integer("status", |record| i32::from(record.status).into()),
+        big("duration_ms", |record| record.duration_ms.into()),
+        big_or_null("first_byte_ms", |record| record.first_byte_ms.into()),
+        big("input_tokens", |record| count(record.usage.input).into()),
+        big("output_tokens", |record| count(record.usage.output).into()),
+        big("cache_read_tokens", |record| count(record.usage.cache_read).into()),
+        big("cache_write_5m_tokens", |record| count(record.usage.cache_write_5m).into()),
+        big("cache_write_1h_tokens", |record| count(record.usage.cache_write_1h).into()),
+        big("reasoning_tokens", |record| count(record.usage.reasoning).into()),
+        big("input_audio_tokens", |record| count(record.usage.input_audio).into()),
+        big("output_audio_tokens", |record| count(record.usage.output_audio).into()),
+        big("input_image_tokens", |record| count(record.usage.input_image).into()),
+        big("output_image_tokens", |record| count(record.usage.output_image).into()),
+        big("web_searches", |record| count(record.usage.web_searches).into()),
+        text("service_tier", |record| record.usage.service_tier.as_str().into()),
+        big("cost_nanos", |record| record.cost.nanos().into()),
+        boolean("counted_in_user_global", |record| record.counted_in_user_global.into()),
+        boolean("counted_in_key_global", |record| record.counted_in_key_global.into()),
+        big("user_era", |record| record.user_era.into()),
+        big("key_era", |record| record.key_era.into()),
+    ],
+    key: "request_id, attempt",
+    known: Known::Kept,
+};
 
-/// The row with the detail.
-pub(super) fn detail(record: &LedgerRecord) -> message_request::ActiveModel {
-    message_request::ActiveModel {
-        request_id: Set(record.request_id.to_string()),
-        created_at: Set(record.created_at),
-        stream: Set(record.stream),
-        request_bytes: Set(count(record.request_bytes)),
-        response_bytes: Set(count(record.response_bytes)),
-        attempts: Set(attempts(record)),
-        price: Set(record.price.as_deref().map(without_nul)),
-    }
-}
+/// The rows with the detail.
+pub(super) static DETAILS: Table<LedgerRecord> = Table {
+    name: "message_request",
+    columns: &[
+        text("request_id", |record| record.request_id.to_string().into()),
+        big("created_at", |record| record.created_at.into()),
+        boolean("stream", |record| record.stream.into()),
+        big("request_bytes", |record| count(record.request_bytes).into()),
+        big("response_bytes", |record| count(record.response_bytes).into()),
+        text("attempts", |record| attempts(record).into()),
+        text_or_null("price", |record| record.price.as_deref().map(without_nul).into()),
+    ],
+    key: "request_id",
+    known: Known::Kept,
+};
 
 /// Everything that the two rows would have said, for the log.
 pub(super) fn json(record: &LedgerRecord) -> serde_json::Value {
@@ -108,6 +112,11 @@ fn count(value: u64) -> i64 {
 /// A name as it is stored.
 pub(super) fn name(text: &str) -> String {
     without_nul(&text[..text.floor_char_boundary(NAME_MAX)])
+}
+
+/// A provider's name as it is stored, almost always the same.
+pub(super) fn provider(name: &Arc<str>) -> Arc<str> {
+    if name.len() <= NAME_MAX && !name.contains('\0') { Arc::clone(name) } else { self::name(name).into() }
 }
 
 /// PostgreSQL refuses a text with a NUL in it, which a client can send in JSON.

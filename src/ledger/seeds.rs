@@ -1,4 +1,4 @@
-//! What budgets start from: sums of the ledger's roll-up, and up to where each node's records are contained in them.
+//! What budgets start from: sums of the ledger's roll-ups, and up to where each node's records are contained in them.
 //!
 //! Everything comes from one statement, and so from one state of the database, whatever is written meanwhile.
 
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbErr, FromQueryResult, Statement, Value};
 use tokio::runtime::Handle;
 
-use super::rollup::{MINUTE_MS, minute};
+use super::rollup::{MINUTE_MS, Owner, SPANS, minute};
 use super::starts::scope_column;
 use super::{Ledger, row};
 use crate::budget::{Lsn, Seed, SeedError, SeedQuery, Seeds, WindowQuery, WindowSeed};
@@ -30,6 +30,9 @@ const MARK: i64 = -2;
 /// SQLite refuses a sum that leaves the range; no cap is beyond this, so more makes no difference.
 const COST: &str = "CASE WHEN cost_nanos > 9000000000000000 THEN 9000000000000000 \
     WHEN cost_nanos < -9000000000000000 THEN -9000000000000000 ELSE cost_nanos END";
+
+/// Minutes of each span, the first minute, and the one after the last.
+type Range = (i64, i64, Option<i64>);
 
 /// Answers what budgets ask, from the database.
 #[derive(Debug)]
@@ -94,27 +97,21 @@ impl LedgerSeeds {
         Ok(Statement::from_sql_and_values(self.db.get_database_backend(), text.sql, text.values))
     }
 
-    /// A sum, or sums per minute: one range of one index.
+    /// Sums per minute, or one sum: of the first minutes, of longer spans after them, and of the longest to the end.
     fn window(&self, text: &mut Text, budget: BudgetId, part: usize, window: &WindowQuery) -> Result<(), SeedError> {
-        let at = if window.by_minute { "minute" } else { "CAST(0 AS BIGINT)" };
-        text.select(&format!(
-            "SELECT CAST({part} AS BIGINT) AS part, {at} AS at, CAST(COALESCE(SUM({COST}), 0) AS BIGINT) AS amount \
-             FROM usage_rollup_minute WHERE minute >= "
-        ));
-        text.value(minute(window.from));
-        match budget.axis {
-            Axis::User => owned(text, budget, window, ["user_id", "counted_in_user_global", "user_era"]),
-            Axis::Key => owned(text, budget, window, ["key_id", "counted_in_key_global", "key_era"]),
-            // All that a provider served counts, whatever budget of a user or key paid.
+        let owner = match budget.axis {
+            Axis::User | Axis::Key => Owner::Id(budget.owner),
             Axis::Provider => {
-                let providers = self.providers.load();
-                let name = providers.get(&budget.owner).ok_or_else(|| SeedError("no such provider".to_owned()))?;
-                text.sql(" AND provider = ");
-                text.value(&**name);
+                let name = self.providers.load().get(&budget.owner).map(Arc::clone);
+                Owner::Name(name.ok_or_else(|| SeedError("no such provider".to_owned()))?)
             }
-        }
+        };
+        let from = minute(window.from);
         if window.by_minute {
+            range(text, budget, &owner, part, window, (1, from, None));
             text.sql(" GROUP BY minute");
+        } else {
+            ranges(from).for_each(|of| range(text, budget, &owner, part, window, of));
         }
         Ok(())
     }
@@ -157,10 +154,51 @@ impl Seeds for LedgerSeeds {
     }
 }
 
-/// What of a user's or key's spend a budget is about, and since which era. The flag is named as the index names it.
-fn owned(text: &mut Text, budget: BudgetId, window: &WindowQuery, [owner, counted, era]: [&str; 3]) {
-    text.sql(&format!(" AND {owner} = "));
-    text.value(budget.owner);
+/// Minutes and longer spans (each with its first minute and the one after its last) that together are everything from a
+/// minute on. What is not over counts in each of its spans already, so the last range has no end.
+fn ranges(from: i64) -> impl Iterator<Item = Range> {
+    let mut next = from;
+    [1].into_iter().chain(SPANS).zip(SPANS.into_iter().map(Some).chain([None])).filter_map(move |(span, longer)| {
+        let from = next;
+        let until = longer.map(|longer| (from + longer - 1).div_euclid(longer) * longer);
+        next = until.unwrap_or(next);
+        (until != Some(from)).then_some((span, from, until))
+    })
+}
+
+/// One range of one index.
+fn range(
+    text: &mut Text,
+    budget: BudgetId,
+    owner: &Owner,
+    part: usize,
+    window: &WindowQuery,
+    (span, from, until): Range,
+) {
+    let at = if window.by_minute { "minute" } else { "CAST(0 AS BIGINT)" };
+    text.select(&format!(
+        "SELECT CAST({part} AS BIGINT) AS part, {at} AS at, CAST(COALESCE(SUM({COST}), 0) AS BIGINT) AS amount FROM "
+    ));
+    match owner {
+        Owner::Id(id) if span == 1 => minutes(text, budget, *id, window),
+        owner => spans(text, budget, owner, window, span),
+    }
+    text.sql(" AND minute >= ");
+    text.value(from);
+    if let Some(until) = until {
+        text.sql(" AND minute < ");
+        text.value(until);
+    }
+}
+
+/// Minutes of a user or key. The flag is named as the index names it.
+fn minutes(text: &mut Text, budget: BudgetId, id: i64, window: &WindowQuery) {
+    let [owner, counted, era] = match budget.axis {
+        Axis::Key => ["key_id", "counted_in_key_global", "key_era"],
+        Axis::User | Axis::Provider => ["user_id", "counted_in_user_global", "user_era"],
+    };
+    text.sql(&format!("usage_rollup_minute WHERE {owner} = "));
+    text.value(id);
     match budget.scope {
         Scope::Mainline => text.sql(&format!(" AND {counted}")),
         Scope::ModelGroup(id) => {
@@ -172,6 +210,19 @@ fn owned(text: &mut Text, budget: BudgetId, window: &WindowQuery, [owner, counte
     }
     text.sql(&format!(" AND {era} >= "));
     text.value(window.since_era);
+}
+
+/// Spans of a budget. Providers have no eras, and one minute is a span of theirs too.
+fn spans(text: &mut Text, budget: BudgetId, owner: &Owner, window: &WindowQuery, span: i64) {
+    text.sql(&format!("usage_rollup_span WHERE axis = '{}' AND owner = ", budget.axis.as_str()));
+    text.value(owner.to_string());
+    text.sql(" AND scope = ");
+    text.value(scope_column(budget.scope));
+    text.sql(&format!(" AND span = {span}"));
+    if let Owner::Id(_) = owner {
+        text.sql(" AND era >= ");
+        text.value(window.since_era);
+    }
 }
 
 fn seed(query: &SeedQuery, query_started: i64, parts: Vec<Part>) -> Seed {

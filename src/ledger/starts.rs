@@ -9,7 +9,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{DatabaseTransaction, DbErr, EntityTrait};
 
-use super::batch::chunks;
+use super::table::chunks;
 use crate::limit::{BudgetId, Scope};
 
 /// A later window replaces an earlier one. Of two starts within five hours the earlier one is right: whoever said the

@@ -35,7 +35,7 @@ pub struct LedgerOptions {
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { journal: None, queue: 64 * 1024, batch: 500, interval: Duration::from_millis(50) }
+        Self { journal: None, queue: 64 * 1024, batch: 2_000, interval: Duration::from_millis(50) }
     }
 }
 

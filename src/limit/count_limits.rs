@@ -61,6 +61,9 @@ pub struct CountRefusal {
 }
 
 impl Axis {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Key, Self::User, Self::Provider];
+
     /// The name in answers and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use entity::{idempotency_keys, message_request};
+use entity::idempotency_keys;
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use tokio::net::TcpListener;
 
@@ -15,6 +15,7 @@ use crate::budget::ExchangeResult;
 use crate::clock::now_ms;
 use crate::directory::{Announcer, Change};
 use crate::gateway::App;
+use crate::ledger;
 use crate::provider::RecentError;
 use crate::telemetry::{self, Metrics};
 
@@ -125,8 +126,7 @@ pub(super) fn refresh_periodically(
 
 /// Deletes details of requests after their days, and remembered answers after one. The ledger stays.
 async fn prune(db: &DatabaseConnection, now: i64, detail_days: i64) -> Result<(), DbErr> {
-    let details = message_request::Column::CreatedAt.lt(now - detail_days * DAY_MS);
-    message_request::Entity::delete_many().filter(details).exec(db).await?;
+    ledger::prune_details(db, now - detail_days * DAY_MS).await?;
     let answers = idempotency_keys::Column::CreatedAt.lt(now - DAY_MS);
     idempotency_keys::Entity::delete_many().filter(answers).exec(db).await?;
     Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use entity::usage_rollup_minute;
+use migration::{SchemaManager, m0003_longer_sums};
 use sea_orm::{ActiveValue::Set, DatabaseConnection, EntityTrait};
 use tokio_util::sync::CancellationToken;
 use tollgate::clock::now_ms;
@@ -53,4 +54,8 @@ pub async fn spent(db: &DatabaseConnection, user: i64, key: i64, model_group: i6
         requests: Set(1),
     };
     usage_rollup_minute::Entity::insert(row).exec_without_returning(db).await.unwrap();
+    // The longer sums follow, as they do when a migration first makes them.
+    for step in m0003_longer_sums::steps() {
+        step.run(&SchemaManager::new(db)).await.unwrap();
+    }
 }

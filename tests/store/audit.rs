@@ -10,7 +10,11 @@ use tollgate::money::Usd;
 use crate::database::{TestDatabase, execute, on_both};
 use crate::ledger::{LIMIT, commit, record};
 
-on_both!(sums_that_differ_are_found_by_budget_and_put_right, a_repair_beside_a_busy_writer_adds_only_what_was_missing,);
+on_both!(
+    sums_that_differ_are_found_by_budget_and_put_right,
+    longer_sums_that_differ_from_their_minutes_are_found_and_put_right,
+    a_repair_beside_a_busy_writer_adds_only_what_was_missing,
+);
 
 const DAY: i64 = 24 * 60 * 60_000;
 
@@ -61,12 +65,45 @@ async fn sums_that_differ_are_found_by_budget_and_put_right(database: TestDataba
     right(&db).await;
 }
 
+/// As by a node of a version that knows of minutes only.
+async fn longer_sums_that_differ_from_their_minutes_are_found_and_put_right(database: TestDatabase) {
+    let db = database.open().await;
+    let ledger = Ledger::start(db.clone(), 1, LedgerOptions::default());
+    charged(&ledger, 1..1_001).await;
+    ledger.flush_and_stop(LIMIT).await;
+    for sql in [
+        // Of a user and a key: one kind of span each, and both by different amounts.
+        "UPDATE usage_rollup_span SET cost_nanos = cost_nanos - 7 WHERE axis = 'user' AND owner = '2' AND span = 120 \
+         AND scope = 0 AND minute = 14400",
+        "UPDATE usage_rollup_span SET cost_nanos = cost_nanos + 9 WHERE axis = 'user' AND owner = '2' AND span = 10080 \
+         AND scope = 0 AND minute = 10080",
+        "DELETE FROM usage_rollup_span WHERE axis = 'provider'",
+        // A budget that nothing was ever charged to.
+        "INSERT INTO usage_rollup_span (axis, owner, scope, span, minute, era, cost_nanos, requests) \
+         VALUES ('key', '77', 5, 10080, 0, 2, 5, 1)",
+    ] {
+        execute(&db, sql, sql).await;
+    }
+    let found = audit_sums(&db, false).await.unwrap();
+    let all = Usd::from_nanos(1_000 * 123_456_789);
+    let expected = BTreeMap::from([
+        ((Axis::User, "2".to_owned(), Scope::Mainline), Usd::from_nanos(-9)),
+        ((Axis::Key, "77".to_owned(), Scope::ModelGroup(5)), Usd::from_nanos(-5)),
+        ((Axis::Provider, "pretend".to_owned(), Scope::Mainline), all),
+    ]);
+    assert_eq!(found.budgets, expected);
+    assert_eq!(audit_sums(&db, true).await.unwrap(), found, "a look changes nothing");
+    right(&db).await;
+}
+
 async fn a_repair_beside_a_busy_writer_adds_only_what_was_missing(database: TestDatabase) {
     let db = database.open().await;
     let ledger = Ledger::start(db.clone(), 1, LedgerOptions { batch: 20, ..LedgerOptions::default() });
     charged(&ledger, 1..501).await;
-    let broken = "UPDATE usage_rollup_minute SET cost_nanos = cost_nanos - 7, requests = requests - 1";
-    execute(&db, broken, broken).await;
+    for table in ["usage_rollup_minute", "usage_rollup_span"] {
+        let broken = format!("UPDATE {table} SET cost_nanos = cost_nanos - 7, requests = requests - 1");
+        execute(&db, &broken, &broken).await;
+    }
     let (found, ()) = tokio::join!(audit_sums(&db, true), charged(&ledger, 501..2_001));
     assert!(found.unwrap().wrong > 0);
     ledger.flush_and_stop(LIMIT).await;

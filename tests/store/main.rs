@@ -5,6 +5,7 @@
 
 mod audit;
 mod database;
+mod details;
 mod directory;
 mod ledger;
 mod ledger_outage;

@@ -3,9 +3,9 @@
 use entity::{
     admin_tokens, audit_log, budget_windows, gateway_nodes, idempotency_keys, keys, limit_stamps, message_request,
     model_group_limits, model_group_members, model_groups, model_prices, quota_boost_grants, usage_ledger,
-    usage_rollup_minute, user_group_members, user_groups, users,
+    usage_rollup_minute, usage_rollup_span, user_group_members, user_groups, users,
 };
-use migration::{Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets};
+use migration::{Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
     IntoActiveModel, PaginatorTrait,
@@ -31,7 +31,8 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let migrations: [fn() -> Vec<Step>; 2] = [m0001_first_tables::steps, m0002_budgets::steps];
+    let migrations: [fn() -> Vec<Step>; 3] =
+        [m0001_first_tables::steps, m0002_budgets::steps, m0003_longer_sums::steps];
     for (earlier, steps) in migrations.iter().enumerate() {
         let whole = steps().len();
         for done in 0..=whole {
@@ -83,6 +84,13 @@ async fn what_was_spent_before_there_was_a_roll_up_is_in_it(database: TestDataba
         requests: 2,
     };
     assert_eq!(usage_rollup_minute::Entity::find().all(&db).await.unwrap(), [expected]);
+    let spans = usage_rollup_span::Entity::find().all(&db).await.unwrap().into_iter();
+    let mut spans: Vec<_> = spans.map(|row| (row.axis, row.owner, row.span, row.minute, row.cost_nanos)).collect();
+    spans.sort();
+    let of = |axis: &str, owner: &str, span, minute| (axis.to_owned(), owner.to_owned(), span, minute, 12);
+    let of_two = |axis, owner| [of(axis, owner, 120, 0), of(axis, owner, 10_080, 0)];
+    let expected = [of_two("key", "2").to_vec(), vec![of("provider", "p", 1, 1)], of_two("provider", "p").to_vec()];
+    assert_eq!(spans, [expected.concat(), of_two("user", "1").to_vec()].concat());
 }
 
 async fn many_nodes_may_migrate_at_once(database: TestDatabase) {
@@ -419,6 +427,7 @@ async fn drop_all(db: &DatabaseConnection) {
         "user_group_members",
         "user_groups",
         "usage_rollup_minute",
+        "usage_rollup_span",
         "keys",
         "users",
         "admin_tokens",

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entity::{gateway_nodes, message_request, usage_ledger, usage_rollup_minute};
+use entity::{gateway_nodes, message_request, usage_ledger, usage_rollup_minute, usage_rollup_span};
+use migration::{SchemaManager, m0003_longer_sums};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryOrder, Statement};
 use tollgate::budget::{Seed, SeedQuery, Seeds, WindowQuery};
 use tollgate::ledger::{Ledger, LedgerOptions, LedgerRecord, LedgerSeeds, begin_life};
@@ -26,7 +27,8 @@ on_both!(
     h25_rows_stay_in_the_group_that_was_charged,
     h23_what_was_spent_before_a_reset_does_not_count,
     h19_the_start_of_five_hours_is_kept,
-    sums_are_read_from_a_range_of_an_index,
+    a_sum_is_exact_wherever_it_begins,
+    sums_are_read_from_few_rows_of_an_index_whatever_the_age_of_the_ledger,
     marks_are_those_of_the_lives_that_are_not_over,
 );
 
@@ -105,13 +107,45 @@ async fn both_sums(db: &DatabaseConnection) -> [BTreeMap<Key, (i64, i64)>; 2] {
     [rolled.collect(), expected]
 }
 
+/// Axis, owner, scope, minutes of the span, its first minute, era.
+type SpanKey = (String, String, i64, i64, i64, i64);
+
+/// What budgets have spent in longer spans, and what that must be: of users and keys each row once, if anybody counts it.
+async fn both_longer_sums(db: &DatabaseConnection) -> [BTreeMap<SpanKey, (i64, i64)>; 2] {
+    let rolled =
+        usage_rollup_span::Entity::find().all(db).await.unwrap().into_iter().map(|row| {
+            ((row.axis, row.owner, row.scope, row.span, row.minute, row.era), (row.cost_nanos, row.requests))
+        });
+    let mut expected = BTreeMap::<SpanKey, (i64, i64)>::new();
+    for row in usage_ledger::Entity::find().all(db).await.unwrap() {
+        let minute = row.settled_at / MINUTE;
+        let mut add = |axis: &str, owner: &str, scope: i64, spans: &[i64], era: i64| {
+            for span in spans {
+                let key = (axis.to_owned(), owner.to_owned(), scope, *span, minute / span * span, era);
+                let sum = expected.entry(key).or_default();
+                *sum = (sum.0 + row.cost_nanos, sum.1 + 1);
+            }
+        };
+        add("provider", &row.provider, 0, &[1, 120, 10_080], 0);
+        for (axis, id, counted, era) in [
+            ("user", row.user_id, row.counted_in_user_global, row.user_era),
+            ("key", row.key_id, row.counted_in_key_global, row.key_era),
+        ] {
+            if let Some(scope) = if counted { Some(0) } else { row.model_group_id } {
+                add(axis, &id.to_string(), scope, &[120, 10_080], era);
+            }
+        }
+    }
+    [rolled.collect(), expected]
+}
+
 async fn the_sums_are_those_of_the_rows_after_duplicates_replays_and_refusals(database: TestDatabase) {
     let world = World::new(&database, LedgerOptions { batch: 64, ..LedgerOptions::default() }).await;
     refuse_poison(&world.db).await;
     let varied = |n: u128| {
         let small = i64::try_from(n).unwrap();
         LedgerRecord {
-            settled_at: small * 7_919 % (5 * MINUTE),
+            settled_at: small * 7_919 % (5 * MINUTE) + small % 4 * 5_000 * MINUTE,
             user_id: small % 3,
             key_id: small % 5,
             provider: Arc::from(if n % 13 == 12 {
@@ -131,11 +165,14 @@ async fn the_sums_are_those_of_the_rows_after_duplicates_replays_and_refusals(da
     world.write((0..300).flat_map(|n| [varied(n), varied(n / 2)])).await;
     let [rolled, expected] = both_sums(&world.db).await;
     assert_eq!(rolled, expected);
+    let [longer, expected_longer] = both_longer_sums(&world.db).await;
+    assert_eq!(longer, expected_longer);
     assert_eq!(expected.values().map(|sum| sum.1).sum::<i64>(), 300 - 23, "a thirteenth is refused");
     world.ledger.flush_and_stop(LIMIT).await;
     assert!(world.ledger.stats().failed() > 0);
     let again = World::new(&database, LedgerOptions::default()).await;
     again.write((0..300).map(varied)).await;
+    assert_eq!(both_longer_sums(&again.db).await, [longer, expected_longer]);
     assert_eq!(both_sums(&again.db).await, [rolled, expected]);
     assert_eq!(again.ledger.written_number(), 300, "what is refused does not hold up what follows");
 }
@@ -148,7 +185,9 @@ async fn a_sum_that_leaves_the_range_stays_at_its_end(database: TestDatabase) {
     world.write([of(9, 3, 9_000_000_000_000_000), of(10, 3, -1)]).await;
     world.write([LedgerRecord { settled_at: MINUTE, ..of(11, 1, i64::MAX) }]).await;
     assert_eq!(world.ledger.stats().failed(), 0);
-    assert_eq!(world.total(Axis::User, 1, Scope::Mainline).await, 2 * 9_000_000_000_000_000);
+    assert_eq!(world.total(Axis::User, 1, Scope::Mainline).await, 9_000_000_000_000_000);
+    let minutes = world.ask(Axis::User, 1, Scope::Mainline, window(0, 0)).await.windows[0].sum.nanos();
+    assert_eq!(minutes, 9_000_000_000_000_000, "no cap is beyond that");
     assert_eq!(world.total(Axis::User, 2, Scope::Mainline).await, -9_000_000_000_000_000);
     assert_eq!(world.total(Axis::User, 3, Scope::Mainline).await, 8_999_999_999_999_999);
 }
@@ -333,37 +372,92 @@ async fn h19_the_start_of_five_hours_is_kept(database: TestDatabase) {
     assert_eq!(world.seeds.seed(&other).await.unwrap().first_charge_start, None);
 }
 
-async fn sums_are_read_from_a_range_of_an_index(database: TestDatabase) {
+async fn a_sum_is_exact_wherever_it_begins(database: TestDatabase) {
     let world = World::new(&database, LedgerOptions::default()).await;
-    // 40 users with 500 minutes each; enough that reading everything is no better.
-    let numbers = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 19999) ";
-    let fill = "INSERT INTO usage_rollup_minute SELECT i / 40, i % 40, i % 40, CASE WHEN i % 20 = 0 THEN 'pretend' \
-        ELSE 'other' END, i % 3, i % 3 = 0, i % 3 = 0, 0, 0, 1, 1 FROM n";
-    execute(&world.db, &format!("{numbers}{fill}"), &fill.replace("FROM n", "FROM generate_series(0, 19999) AS n(i)"))
+    // Before, at and after each kind of edge, and far from any.
+    let edges = [0, 120, 240, 5_040, 10_080, 10_200, 20_160, 30_240];
+    let minutes: Vec<i64> = edges.into_iter().flat_map(|edge| [edge, edge + 1, edge + 61, edge + 119]).collect();
+    let cost = |at: usize| 1 << at;
+    world
+        .write(minutes.iter().enumerate().map(|(at, minute)| LedgerRecord {
+            // The last moment of one minute, the first of the next.
+            settled_at: minute * MINUTE + if at % 2 == 0 { MINUTE - 1 } else { 0 },
+            user_era: i64::try_from(at % 3).unwrap(),
+            ..costing(u128::try_from(at).unwrap(), cost(at))
+        }))
         .await;
+    let mut froms: Vec<i64> = minutes.iter().flat_map(|minute| [minute - 1, *minute, minute + 1]).collect();
+    froms.push(i64::MIN / MINUTE);
+    for era in 0..4 {
+        let windows: Vec<_> = froms.iter().map(|from| window(era, from * MINUTE)).collect();
+        let budget = BudgetId { axis: Axis::User, owner: 1, scope: Scope::Mainline };
+        let seed = world.seeds.seed(&SeedQuery { budget, windows }).await.unwrap();
+        for (from, found) in froms.iter().zip(&seed.windows) {
+            let counted = |(at, minute): &(usize, &i64)| *minute >= from && i64::try_from(at % 3).unwrap() >= era;
+            let expected: i64 = minutes.iter().enumerate().filter(counted).map(|(at, _)| cost(at)).sum();
+            assert_eq!(found.sum.nanos(), expected, "from minute {from}, era {era}");
+        }
+    }
+}
+
+/// Somebody who has paid in every minute of 200 days, beside others.
+async fn sums_are_read_from_few_rows_of_an_index_whatever_the_age_of_the_ledger(database: TestDatabase) {
+    const MINUTES: i64 = 288_000;
+    let world = World::new(&database, LedgerOptions::default()).await;
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 299999) ";
+    let fill = "INSERT INTO usage_rollup_minute SELECT CASE WHEN i < 288000 THEN i ELSE (i - 288000) * 24 END, \
+        CASE WHEN i < 288000 THEN 3 ELSE i % 40 + 4 END, CASE WHEN i < 288000 THEN 3 ELSE i % 40 + 4 END, \
+        CASE WHEN i % 20 = 0 THEN 'pretend' ELSE 'other' END, i / 7 % 3, i / 7 % 3 = 0, i / 7 % 3 = 0, 0, 0, 1, 1 FROM n";
+    execute(&world.db, &format!("{numbers}{fill}"), &fill.replace("FROM n", "FROM generate_series(0, 299999) AS n(i)"))
+        .await;
+    // As when sums were kept per minute only.
+    for step in m0003_longer_sums::steps() {
+        step.run(&SchemaManager::new(&world.db)).await.unwrap();
+    }
     world.db.execute_unprepared("ANALYZE").await.unwrap();
-    let narrow = |from| WindowQuery { by_minute: true, ..window(0, from) };
-    for (axis, owner, scope, index) in [
+    let mut read = Vec::new();
+    for (axis, owner, scope, minute_index) in [
         (Axis::User, 3, Scope::Mainline, "usage_rollup_minute_user_mainline"),
         (Axis::User, 3, Scope::ModelGroup(1), "usage_rollup_minute_user_group"),
         (Axis::Key, 3, Scope::Mainline, "usage_rollup_minute_key_mainline"),
         (Axis::Key, 3, Scope::ModelGroup(1), "usage_rollup_minute_key_group"),
-        (Axis::Provider, provider_owner("pretend"), Scope::Mainline, "usage_rollup_minute_provider"),
+        (Axis::Provider, provider_owner("pretend"), Scope::Mainline, ""),
     ] {
-        let query = SeedQuery {
-            budget: BudgetId { axis, owner, scope },
-            windows: vec![window(0, 450 * MINUTE), narrow(450 * MINUTE), narrow(490 * MINUTE)],
-        };
-        let plan = plan(&world.db, world.seeds.statement(&query).unwrap()).await;
-        assert_eq!(plan.matches(index).count(), 3, "{plan}");
-        assert!(!plan.contains("Seq Scan on usage_rollup_minute") && !plan.contains("SCAN usage_rollup"), "{plan}");
-        if world.db.get_database_backend() == DbBackend::Sqlite {
-            assert_eq!(plan.matches("minute>?").count(), 3, "{plan}");
+        let budget = BudgetId { axis, owner, scope };
+        let since_days = |days: i64| window(0, (MINUTES - days * 1_440 - 61) * MINUTE);
+        let by_minute = WindowQuery { by_minute: true, ..since_days(0) };
+        let windows = vec![by_minute, since_days(0), since_days(1), since_days(7), since_days(31), window(0, i64::MIN)];
+        let statement = world.seeds.statement(&SeedQuery { budget, windows: windows.clone() }).unwrap();
+        let selects = |table: &str| statement.sql.matches(&format!("FROM {table} ")).count();
+        let (minutes, spans) = (selects("usage_rollup_minute"), selects("usage_rollup_span"));
+        let span_index = if world.db.get_database_backend() == DbBackend::Sqlite {
+            "usage_rollup_span_1 "
         } else {
-            let ranges = plan.lines().filter(|line| line.contains("Index Cond") && line.contains("minute >=")).count();
-            assert_eq!(ranges, 3, "{plan}");
+            "usage_rollup_span_pkey"
+        };
+        let plan = plan(&world.db, statement).await;
+        for (index, ranges) in [(minute_index, minutes), (span_index, spans)] {
+            assert!(ranges == 0 || plan.matches(index).count() == ranges, "{ranges} of {index}: {plan}");
+        }
+        assert!(!plan.contains("Seq Scan on usage_rollup") && !plan.contains("SCAN usage_rollup"), "{plan}");
+        let bounded = |line: &&str| line.contains("minute>?") || line.contains("Cond") && line.contains("minute >=");
+        assert_eq!(plan.lines().filter(bounded).count(), minutes + spans, "{plan}");
+        for window in &windows[1..] {
+            let one = SeedQuery { budget, windows: vec![*window] };
+            read.push(rows_in_ranges(&world.db, world.seeds.statement(&one).unwrap()).await);
         }
     }
+    assert!(read.iter().all(|rows| (1..300).contains(rows)), "{read:?}");
+}
+
+/// How many rows the sums of a statement are made of.
+async fn rows_in_ranges(db: &DatabaseConnection, statement: Statement) -> i64 {
+    let mut parts = statement.sql.split("COALESCE(SUM(");
+    let first = parts.next().unwrap().to_owned();
+    let counted = parts.fold(first, |sql, part| sql + "COUNT(*" + part.split_once(" END), 0").unwrap().1);
+    let sql = format!("SELECT CAST(SUM(amount) AS BIGINT) AS amount FROM ({counted}) AS parts WHERE part = 0");
+    let row = db.query_one_raw(Statement { sql, ..statement }).await.unwrap().unwrap();
+    row.try_get("", "amount").unwrap()
 }
 
 async fn plan(db: &DatabaseConnection, statement: Statement) -> String {

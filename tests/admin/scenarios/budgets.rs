@@ -99,7 +99,7 @@ pub async fn a_provider_goes_by_its_name(app: App) {
 
 pub async fn a_budget_that_cannot_be_found_out_is_unavailable(app: App) {
     let user = app.post("/users", json!({"name": "ada", "limits": {"daily": {"usd": 10}}})).await.ok(201)["id"].clone();
-    app.db.execute_unprepared("ALTER TABLE usage_rollup_minute RENAME TO elsewhere").await.unwrap();
+    app.db.execute_unprepared("ALTER TABLE usage_rollup_span RENAME TO elsewhere").await.unwrap();
     let answer = app.get(&format!("/budgets/user/{user}")).await;
     answer.problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), "1");

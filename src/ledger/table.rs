@@ -1,0 +1,210 @@
+//! Puts many rows into a table with few statements, which the driver keeps prepared.
+//!
+//! Spelled out rather than left to the query builder: that would make an expression of every value, which costs more
+//! than the database takes to store it. PostgreSQL gets an array per column, so one statement does for any number of
+//! rows; SQLite has no arrays and gets a parameter per value.
+
+use std::borrow::Borrow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sea_orm::sea_query::ArrayType;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
+
+/// Rows per statement where a statement has a fixed number of them, the most first. Only a few: the driver keeps them
+/// prepared, and parsing one costs more than running it. Each half of the one before: a batch takes few round trips
+/// whatever its size. The largest stays far below SQLite's 32 766 variables (PostgreSQL allows twice that).
+const ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
+
+/// Stand for null in arrays, which the driver only takes without. No column has them as values.
+const NO_NUMBER: i64 = i64::MIN;
+const NO_TEXT: &str = "";
+
+/// A sum that would leave the range of the column stays at its end; an error would lose the ledger's row as well.
+const GROW: &str = "DO UPDATE SET cost_nanos = CASE \
+    WHEN excluded.cost_nanos > 0 AND old.cost_nanos > 9223372036854775807 - excluded.cost_nanos \
+    THEN 9223372036854775807 \
+    WHEN excluded.cost_nanos < 0 AND old.cost_nanos < -9223372036854775807 - excluded.cost_nanos \
+    THEN -9223372036854775807 \
+    ELSE old.cost_nanos + excluded.cost_nanos END, requests = old.requests + excluded.requests";
+
+/// A table that is written to.
+pub(super) struct Table<R: 'static> {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [Column<R>],
+    /// The columns of which no two rows have the same values.
+    pub(super) key: &'static str,
+    pub(super) known: Known,
+}
+
+/// What becomes of a row whose key is there already.
+#[derive(Clone, Copy)]
+pub(super) enum Known {
+    /// The old one stays as it is.
+    Kept,
+    /// `cost_nanos` and `requests` are added to those of the old one.
+    Added,
+}
+
+/// One column, and what it holds of a row.
+pub(super) struct Column<R> {
+    name: &'static str,
+    kind: Kind,
+    value: fn(&R) -> Value,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    TextOrNull,
+    Integer,
+    BigInteger,
+    BigIntegerOrNull,
+    Boolean,
+}
+
+pub(super) const fn text<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+    Column { name, kind: Kind::Text, value }
+}
+
+pub(super) const fn text_or_null<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+    Column { name, kind: Kind::TextOrNull, value }
+}
+
+pub(super) const fn integer<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+    Column { name, kind: Kind::Integer, value }
+}
+
+pub(super) const fn big<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+    Column { name, kind: Kind::BigInteger, value }
+}
+
+pub(super) const fn big_or_null<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+    Column { name, kind: Kind::BigIntegerOrNull, value }
+}
+
+pub(super) const fn boolean<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+    Column { name, kind: Kind::Boolean, value }
+}
+
+impl<R> Table<R> {
+    /// Writes the rows in this order, which is the order in which they are locked.
+    pub(super) async fn put<T: Borrow<R>>(
+        &self,
+        transaction: &DatabaseTransaction,
+        rows: impl IntoIterator<Item = T>,
+    ) -> Result<u64, DbErr> {
+        let rows: Vec<T> = rows.into_iter().collect();
+        let mut put = 0;
+        for statement in self.statements(transaction.get_database_backend(), &rows) {
+            put += transaction.execute_raw(statement).await?.rows_affected();
+        }
+        Ok(put)
+    }
+
+    /// The statements that write the rows.
+    pub(super) fn statements<T: Borrow<R>>(&self, backend: DbBackend, rows: &[T]) -> Vec<Statement> {
+        match backend {
+            _ if rows.is_empty() => Vec::new(),
+            DbBackend::Postgres => vec![self.by_column(rows)],
+            _ => chunks(rows.iter().map(Borrow::borrow)).map(|rows| self.by_row(&rows)).collect(),
+        }
+    }
+
+    fn by_column<T: Borrow<R>>(&self, rows: &[T]) -> Statement {
+        let values = self.columns.iter().map(|column| {
+            let cells = rows.iter().map(|row| column.kind.without_null((column.value)(row.borrow()))).collect();
+            Value::Array(column.kind.array(), Some(Box::new(cells)))
+        });
+        let mut from = String::new();
+        for (at, column) in self.columns.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            // Writing to a string cannot fail.
+            let _ = write!(from, "{comma}${}::{}[]", at + 1, column.kind.name());
+        }
+        let cells: Vec<_> = self.columns.iter().map(|column| column.kind.cell(column.name)).collect();
+        let sql = format!(
+            "INSERT INTO {} AS old ({names}) SELECT {} FROM UNNEST({from}) AS new ({names}) {}",
+            self.name,
+            cells.join(", "),
+            self.on_conflict(),
+            names = self.names(),
+        );
+        Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+    }
+
+    fn by_row(&self, rows: &[&R]) -> Statement {
+        let row = format!("({})", vec!["?"; self.columns.len()].join(","));
+        let sql = format!(
+            "INSERT INTO {} AS old ({}) VALUES {} {}",
+            self.name,
+            self.names(),
+            vec![row.as_str(); rows.len()].join(","),
+            self.on_conflict(),
+        );
+        let values = rows.iter().flat_map(|row| self.columns.iter().map(|column| (column.value)(row)));
+        Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+    }
+
+    fn names(&self) -> String {
+        self.columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
+    }
+
+    fn on_conflict(&self) -> String {
+        let action = match self.known {
+            Known::Kept => "DO NOTHING",
+            Known::Added => GROW,
+        };
+        format!("ON CONFLICT ({}) {action}", self.key)
+    }
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Text | Self::TextOrNull => "text",
+            Self::Integer => "int",
+            Self::BigInteger | Self::BigIntegerOrNull => "bigint",
+            Self::Boolean => "bool",
+        }
+    }
+
+    const fn array(self) -> ArrayType {
+        match self {
+            Self::Text | Self::TextOrNull => ArrayType::String,
+            Self::Integer => ArrayType::Int,
+            Self::BigInteger | Self::BigIntegerOrNull => ArrayType::BigInt,
+            Self::Boolean => ArrayType::Bool,
+        }
+    }
+
+    fn without_null(self, value: Value) -> Value {
+        match value {
+            Value::String(None) => NO_TEXT.into(),
+            Value::BigInt(None) => NO_NUMBER.into(),
+            value => value,
+        }
+    }
+
+    fn cell(self, name: &str) -> String {
+        match self {
+            Self::TextOrNull => format!("NULLIF({name}, '{NO_TEXT}')"),
+            Self::BigIntegerOrNull => format!("NULLIF({name}, '{NO_NUMBER}'::bigint)"),
+            Self::Text | Self::Integer | Self::BigInteger | Self::Boolean => name.to_owned(),
+        }
+    }
+}
+
+/// A text that is shared, as a value.
+pub(super) fn shared(text: &Arc<str>) -> Value {
+    Value::from(text.to_string())
+}
+
+/// Rows for one statement after the other.
+pub(super) fn chunks<R>(rows: impl IntoIterator<Item = R>) -> impl Iterator<Item = Vec<R>> {
+    let mut rows = rows.into_iter().collect::<Vec<_>>().into_iter();
+    std::iter::from_fn(move || {
+        let size = ROWS.into_iter().find(|size| *size <= rows.len())?;
+        Some(rows.by_ref().take(size).collect())
+    })
+}
