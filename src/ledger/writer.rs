@@ -19,6 +19,9 @@ use super::starts::Starts;
 use super::urgency::Urgency;
 use crate::limit::BudgetId;
 
+/// A database that refuses for so long at the end is not waited for.
+const AWAY: Duration = Duration::from_secs(1);
+
 /// How the ledger is written.
 #[derive(Clone, Debug)]
 pub struct LedgerOptions {
@@ -201,13 +204,36 @@ impl Ledger {
     }
 
     /// Admits nothing more and waits until everything is written, slots that are still out included. What is not
-    /// written by the deadline stays in the journal, or goes to the log where there is none. Of several who wait, the one with the least time decides.
+    /// written by the deadline stays in the journal, or goes to the log where there is none. With a journal nobody waits
+    /// for a database that is away: the next process has the records. Of several who wait, the one with the least time
+    /// decides.
     pub async fn flush_and_stop(&self, deadline: Duration) {
         self.close();
-        if tokio::time::timeout(deadline, self.ended.cancelled()).await.is_err() {
-            self.abandon.cancel();
-            // It now only writes to the log.
-            self.ended.cancelled().await;
+        tokio::select! {
+            () = self.ended.cancelled() => return,
+            () = tokio::time::sleep(deadline) => {}
+            () = self.away() => {}
+        }
+        self.abandon.cancel();
+        // It now only says what is left.
+        self.ended.cancelled().await;
+    }
+
+    /// Returns when the database has refused everything for a moment and the journal has what it did not take.
+    async fn away(&self) {
+        if self.journal.is_none() {
+            return std::future::pending().await;
+        }
+        let mut progress = self.progress.clone();
+        loop {
+            // The writer has ended: so has the wait.
+            if progress.wait_for(|progress| progress.stuck).await.is_err() {
+                return std::future::pending().await;
+            }
+            let back = progress.wait_for(|progress| !progress.stuck);
+            if tokio::time::timeout(AWAY, back).await.is_err() {
+                return;
+            }
         }
     }
 }
