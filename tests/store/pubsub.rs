@@ -151,6 +151,7 @@ async fn what_was_changed_while_redis_was_away_is_seen_when_it_is_back() {
 
     redis.stop();
     sleep(UNDER_WAY).await;
+    assert!(there.admits(&secret).await, "what was doubted is read again while it is still true");
     enable_user(&db, user, false).await;
     let start = Instant::now();
     for _ in 0..5_000 {
@@ -164,6 +165,7 @@ async fn what_was_changed_while_redis_was_away_is_seen_when_it_is_back() {
     connected([&here, &there], &db, user, &secret).await;
     redis.pause();
     sleep(UNDER_WAY).await;
+    assert!(there.admits(&secret).await, "what was doubted is read again while it is still true");
     enable_user(&db, user, false).await;
     here.announcer.announce(Change::User(user));
     // The message is given up with the connection that it went into.
