@@ -7,9 +7,15 @@ use super::protocol::{Answer, Audit, Incarnation, SeedStatement, Seeded, Stateme
 use crate::limit::BudgetId;
 
 /// Why an authority gave no answer.
-#[derive(Debug, Error)]
-#[error("the budget authority cannot be asked: {0}")]
-pub struct AuthorityError(pub String);
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AuthorityError {
+    /// It may have been told all the same.
+    #[error("the budget authority gave no answer in time")]
+    Late,
+    /// It was not told, or nobody knows.
+    #[error("the budget authority cannot be asked: {0}")]
+    Away(String),
+}
 
 /// The one place that knows how much of each budget is spent and how much is leased.
 #[async_trait]
@@ -28,6 +34,16 @@ pub trait Authority: Send + Sync {
     /// nobody to ask.
     async fn recall(&self, _budget: BudgetId) -> bool {
         false
+    }
+
+    /// Whether it is known that nobody answers for this budget: it is not worth asking before somebody does again.
+    fn is_away(&self, _budget: BudgetId) -> bool {
+        false
+    }
+
+    /// The budgets in which an incarnation may hold something; for one that has ended, what [`Self::close`] is for.
+    async fn held_by(&self, _inc: Incarnation) -> Result<Vec<BudgetId>, AuthorityError> {
+        Ok(Vec::new())
     }
 
     /// Called now and then, so that what is no longer needed can be forgotten bit by bit.

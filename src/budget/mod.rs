@@ -115,6 +115,12 @@ impl Budgets {
         })
     }
 
+    /// The time that budgets go by, Unix milliseconds: requests are admitted and settled at it.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
     /// Replaces what the configuration says.
     pub fn configure(&self, settings: BudgetSettings) {
         self.settings.store(Arc::new(settings));

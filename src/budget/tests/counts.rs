@@ -27,7 +27,7 @@ struct Reached {
 impl Authority for Reached {
     async fn exchange(&self, budget: BudgetId, statement: &Statement) -> Result<Answer, AuthorityError> {
         if self.away.load(Ordering::SeqCst) {
-            return Err(AuthorityError("away".to_owned()));
+            return Err(AuthorityError::Away("away".to_owned()));
         }
         Ok(self.memory.exchange_now(budget, statement))
     }

@@ -30,7 +30,7 @@ impl Authority for Slow {
     async fn exchange(&self, budget: BudgetId, statement: &Statement) -> Result<Answer, AuthorityError> {
         if budget == self.about {
             self.asked.notify_one();
-            let _told = self.told.acquire().await.map_err(|error| AuthorityError(error.to_string()))?;
+            let _told = self.told.acquire().await.map_err(|error| AuthorityError::Away(error.to_string()))?;
         }
         self.inner.exchange(budget, statement).await
     }

@@ -186,7 +186,7 @@ impl FaultyAuthority {
                 }
             });
         }
-        let lost = || AuthorityError("no answer".into());
+        let lost = || AuthorityError::Away("no answer".into());
         let answered = timeout(TIMEOUT, async {
             match answer.await {
                 Ok(answer) => answer,
