@@ -20,6 +20,7 @@ mod disk_full;
 mod door;
 mod edits;
 mod elsewhere;
+mod estimates;
 mod failover;
 mod first_start;
 mod flood;
