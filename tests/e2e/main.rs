@@ -41,6 +41,7 @@ mod sdk;
 mod shutdown;
 mod stop;
 mod streams;
+mod switched_off;
 mod tls;
 mod upgrade;
 mod while_open;
