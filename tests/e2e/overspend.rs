@@ -59,7 +59,18 @@ async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd: f64
 }
 
 /// Asks so often, so many at once; how many passed.
-async fn ask(gateway: &Gateway, caller: &Caller, model: &str, max_tokens: Option<u64>, times: usize) -> usize {
+async fn ask(gateway: &Gateway, caller: &Caller, max_tokens: Option<u64>, times: usize) -> usize {
+    ask_for(gateway, caller, MODEL, max_tokens, times, AT_ONCE).await
+}
+
+async fn ask_for(
+    gateway: &Gateway,
+    caller: &Caller,
+    model: &str,
+    max_tokens: Option<u64>,
+    times: usize,
+    at_once: usize,
+) -> usize {
     let http = client();
     let body = spending::request(model, max_tokens);
     let (url, body) = (format!("{}{}", gateway.url(), Api::Chat.path(model, false)), &body);
@@ -79,7 +90,7 @@ async fn ask(gateway: &Gateway, caller: &Caller, model: &str, max_tokens: Option
             }
         }
     });
-    let passed = futures::stream::iter(asking).buffer_unordered(AT_ONCE).filter(|passed| std::future::ready(*passed));
+    let passed = futures::stream::iter(asking).buffer_unordered(at_once).filter(|passed| std::future::ready(*passed));
     passed.count().await
 }
 
@@ -90,7 +101,7 @@ async fn race(reservation: &str, max_tokens: Option<u64>, check: impl Fn(&str, f
     for whose in WHOSE {
         for window in WINDOWS {
             let caller = limited(gateway.admin(), whose, window, group, CAP).await;
-            let passed = ask(&gateway, &caller, MODEL, max_tokens, REQUESTS).await;
+            let passed = ask(&gateway, &caller, max_tokens, REQUESTS).await;
             let usd = gateway.admin().spent(caller.user_id, "all", passed).await;
             let what = format!("{reservation}, {window} of {whose:?}, max_tokens {max_tokens:?}");
             println!("{what}: {usd:.2} USD, {passed} of {REQUESTS} passed");
@@ -137,12 +148,15 @@ async fn with_expected_a_cap_is_passed_by_no_more_than_the_estimates_were_wrong(
 const EXPECTED: f64 = 0.02;
 const COST: f64 = 0.04;
 
-/// By how much a cap may be passed at most. What is spent and what is set aside is never more than the cap, so that at
-/// most `CAP / EXPECTED` requests have set something aside at once, and no more than ask at once. When they have ended,
-/// and nobody else was admitted after them, the cap is passed by what each of them cost more than it had set aside.
-/// Without reservations nothing stands in the way of all that ask while the cap is not yet reached: `AT_ONCE * COST`.
+/// Twice as many as the cap has room for.
+const CROWD: usize = 100;
+
+/// By how much a cap may be passed at most. What is spent and what is set aside is never more than the cap when a request
+/// is admitted, so at most `CAP / EXPECTED` have set something aside at once, however many ask. When the last that is
+/// admitted and those beside it have ended, the cap is passed by no more than each of them cost beyond what it had set
+/// aside. Without reservations all that ask before the cap is reached would pass: `CROWD * COST`, four times as much.
 fn most_passed_by() -> f64 {
-    (CAP / EXPECTED).floor().min(AT_ONCE as f64) * (COST - EXPECTED)
+    (CAP / EXPECTED).floor().min(CROWD as f64) * (COST - EXPECTED)
 }
 
 /// A new model in a group of its own, which answers 2 000 tokens where 1 000 are expected.
@@ -169,7 +183,7 @@ async fn with_expected_a_cap_is_passed_by_no_more_than_the_requests_in_flight_we
             let model = format!("unknown-{of}-{at}");
             let group = unknown_model(gateway.admin(), &model).await;
             let caller = limited(gateway.admin(), whose, window, group, CAP).await;
-            let passed = ask(&gateway, &caller, &model, Some(4_000), REQUESTS).await;
+            let passed = ask_for(&gateway, &caller, &model, Some(4_000), REQUESTS, CROWD).await;
             let usd = gateway.admin().spent(caller.user_id, "all", passed).await;
             let (by, bound) = (usd - CAP, most_passed_by());
             println!("{window} of {whose:?}: {usd:.2} USD, passed by {by:.2} of {bound:.2}; {passed} requests passed");
@@ -187,7 +201,7 @@ async fn what_one_key_has_taught_about_a_model_holds_for_the_next() {
     let group = unknown_model(gateway.admin(), MODEL).await;
     for (whose, most) in [(Whose::User, most_passed_by()), (Whose::KeyForGroup, 0.0)] {
         let caller = limited(gateway.admin(), whose, "total", group, CAP).await;
-        let passed = ask(&gateway, &caller, MODEL, Some(4_000), REQUESTS).await;
+        let passed = ask_for(&gateway, &caller, MODEL, Some(4_000), REQUESTS, CROWD).await;
         let usd = gateway.admin().spent(caller.user_id, "all", passed).await;
         println!("{whose:?}: {usd:.2} USD, {passed} of {REQUESTS} passed");
         assert!(usd <= CAP + most + 1e-9, "{whose:?}: {usd} USD");
@@ -203,12 +217,12 @@ async fn h08_nobody_is_refused_while_the_cap_can_pay() {
             let caller = limited(gateway.admin(), whose, "daily", group, 100.0).await;
             // 0.50 each: 12 are used when the bursts begin, 87 when they are over.
             for burst in [24, 50, 50, 50] {
-                let asked = ask(&gateway, &caller, MODEL, Some(10_000), burst).await;
+                let asked = ask(&gateway, &caller, Some(10_000), burst).await;
                 assert_eq!(asked, burst, "{reservation}, {whose:?}");
             }
             assert!((gateway.admin().spent(caller.user_id, "all", 174).await - 87.0).abs() < 1e-9);
             // What is left pays for some of the last burst.
-            let last = ask(&gateway, &caller, MODEL, Some(10_000), 50).await;
+            let last = ask(&gateway, &caller, Some(10_000), 50).await;
             assert!((25..=26).contains(&last), "{reservation}, {whose:?}: {last} of the 26 that 13 USD pay for");
         }
     }
