@@ -13,7 +13,7 @@ use super::{Gateway, route};
 use crate::budget::estimate::{self, Asker, Terms};
 use crate::budget::{Denial, Denied, Plan, ReserveError};
 use crate::clock::now_ms;
-use crate::config::OnAuthorityFailure;
+use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::dialect::{ErrorCode, GatewayError, Inspected, LimitHeaders};
 use crate::directory::Principal;
 use crate::ledger::AttemptReport;
@@ -40,6 +40,8 @@ pub(super) struct Reserved {
     pub(super) most_output: u64,
     /// What the request is expected to cost.
     pub(super) estimate: Usd,
+    /// It was taken for the most that the request can cost.
+    pub(super) is_most: bool,
 }
 
 impl App {
@@ -130,7 +132,8 @@ impl Gateway {
             Ok(reservation) => {
                 *bill.reservation.lock() = Some(reservation);
                 let model_group_id = payers.model_group.map(|group| group.id);
-                Ok(Reserved { turn: 0, model_group_id, most_output, estimate: amount })
+                let is_most = live.config.budgets.reservation == ReservationMode::WorstCase;
+                Ok(Reserved { turn: 0, model_group_id, most_output, estimate: amount, is_most })
             }
             Err(refused) => {
                 let skipped = Skipped::of(&refused, &groups, principal, now);

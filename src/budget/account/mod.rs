@@ -111,7 +111,7 @@ impl Account {
         self.now = self.now.max(clock).max(ahead.unwrap_or(clock));
         let now = self.now;
         self.end_silent(clock);
-        if clock - said.sent > STALE_AFTER {
+        if clock - said.sent > STALE_AFTER && self.rules.hold(Rule::Late) {
             return Answer::Stale;
         }
         let index = self.holder(said.inc);
@@ -312,7 +312,9 @@ impl Account {
         let joins = self.join.contains(&said.inc);
         self.join.retain(|&inc| inc != said.inc);
         let Some(holder) = self.holders.get_mut(index) else { return };
-        let mut before = (holder.reserved + holder.kept).min(EXACT) - sum;
+        // What was told before a seed and is told again was held meanwhile beside the rest.
+        let anew = if sum > Usd::ZERO { (sum - holder.pending).max(Usd::ZERO) } else { sum };
+        let mut before = (holder.reserved + holder.kept).min(EXACT) - anew;
         if joins {
             before = before.max((said.reserved + said.kept).min(EXACT));
         }

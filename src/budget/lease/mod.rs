@@ -322,7 +322,7 @@ impl Lease {
         let terms = Arc::clone(self.terms(with.zone, now));
         let free = self.free_here().max(Usd::ZERO);
         let idle = self.waiting.is_empty() && now - self.used_at >= with.settings.idle_return;
-        let spendable = now < self.fresh_until && now < self.valid_until && !self.tight;
+        let spendable = self.is_fresh(now) && now < self.valid_until && !self.tight;
         let kept = if spendable && !idle && !occasion.give_back { free } else { Usd::ZERO };
         self.held -= free - kept;
         let needs = || self.waiting.iter().map(|(_, need)| *need);
@@ -466,8 +466,12 @@ impl Lease {
         self.held - self.charges.untold() - self.reserved
     }
 
-    const fn may_spend(&self, now: i64) -> bool {
-        now < self.fresh_until && now < self.valid_until && !self.must_ask
+    fn may_spend(&self, now: i64) -> bool {
+        self.is_fresh(now) && now < self.valid_until && !self.must_ask
+    }
+
+    fn is_fresh(&self, now: i64) -> bool {
+        now < self.fresh_until || !self.rules.hold(Rule::Fresh)
     }
 
     fn hear_taken(&mut self, sent: Sent, taken: Taken, dead_after: i64, now: i64) -> Heard {
@@ -478,7 +482,7 @@ impl Lease {
             self.renew_at = sent.at.saturating_add(dead_after / 3);
         }
         self.valid_until = taken.valid_until;
-        self.tight = taken.tight;
+        self.tight = taken.tight && self.rules.hold(Rule::Tight);
         self.heard += 1;
         self.must_ask = false;
         self.unsure = false;

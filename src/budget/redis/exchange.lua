@@ -100,7 +100,9 @@ for _, item in ipairs(items) do
 end
 
 -- What is reserved is honoured, also as a debt; what is kept is never more than what was granted.
-local before = min(holder[RESERVED] + holder[KEPT], EXACT) - sum
+-- What was told before a seed and is told again was held meanwhile beside the rest.
+local anew = sum > 0 and max(sum - holder[PENDING], 0) or sum
+local before = min(holder[RESERVED] + holder[KEPT], EXACT) - anew
 if has(account[JOIN], said.inc) then
   before = max(before, min(said.reserved + said.kept, EXACT))
   account[JOIN] = retain(account[JOIN], function(inc) return inc ~= said.inc end)
