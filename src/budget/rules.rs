@@ -17,6 +17,8 @@ pub enum Rule {
     Forced,
     /// What was told but not written is held over a seeding.
     Pending,
+    /// A seed from before what a node has told to be written is refused.
+    Overtaken,
     /// What a dead node held of a count ends.
     Ends,
     /// Where little is left a node keeps nothing, and asks before each admission.

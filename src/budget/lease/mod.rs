@@ -342,6 +342,8 @@ impl Lease {
             items,
             reserved: self.reserved,
             kept,
+            // Of counts nothing is ever written.
+            written: if self.is_count() { 0 } else { with.written },
             unwritten: if self.is_count() { Usd::ZERO } else { self.charges.after(with.written) },
             need_min,
             need_sum,

@@ -38,7 +38,7 @@ const LENGTH: i64 = 60_000;
 #[derive(Clone, Copy, Debug)]
 struct Faults {
     network: bool,
-    /// Statements that come late are under way for so long at most.
+    /// Statements and seeds that come late are under way for so long at most.
     latest: i64,
     pauses: bool,
     /// Nodes pause for longer than it takes to be believed dead.
@@ -462,7 +462,7 @@ impl Sim {
         self.nodes[at].seeding_until = now + TIMEOUT;
         let inc = self.nodes[at].inc;
         let statement = SeedStatement { seed, terms };
-        self.send(1, LATE, || Message::Seed(inc, statement.clone()));
+        self.send(1, self.faults.latest, || Message::Seed(inc, statement.clone()));
     }
 
     fn act(&mut self, at: usize, now: i64) -> Result<(), String> {
@@ -631,7 +631,9 @@ fn nothing_is_overspent_while_nodes_pause_and_crash_and_the_authority_forgets() 
 
 #[test]
 fn nothing_is_overspent_while_statements_take_ten_seconds_and_nodes_sleep_longer_than_they_are_believed_to_live() {
+    // Among them those in which a seed was overtaken.
     hold(Faults { latest: 10_000, ..ALL }, 400..408);
+    hold(Faults { latest: 10_000, ..ALL }, 436..442);
     hold(Faults { long_pauses: true, flushes: false, ..ALL }, 500..510);
 }
 
@@ -693,6 +695,13 @@ fn nodes_that_keep_what_they_have_when_little_is_left_fail() {
 #[test]
 fn a_node_that_spends_what_it_keeps_after_nobody_has_heard_of_it_fails() {
     must_fail(Faults { long_pauses: true, flushes: false, ..without(Rule::Fresh) });
+}
+
+#[test]
+fn seeds_from_before_what_was_told_to_be_written_fail() {
+    let faults = Faults { latest: 10_000, ..without(Rule::Overtaken) };
+    let caught = (400..700).find(|seed| Sim::new(*seed, faults).run().is_err());
+    assert!(caught.is_some(), "nothing notices");
 }
 
 #[test]
