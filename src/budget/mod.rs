@@ -25,6 +25,7 @@ mod rules;
 mod seeds;
 mod settings;
 mod shards;
+mod solo;
 mod stats;
 mod table;
 mod terms;
@@ -58,6 +59,7 @@ pub use view::{BudgetView, Explained, WindowView};
 use driver::Queue;
 use eras::Eras;
 use rules::Rules;
+use solo::Solitude;
 use table::Table;
 
 /// Where the time comes from: Unix milliseconds.
@@ -74,6 +76,7 @@ pub struct Budgets {
     queue: Queue,
     /// Budgets that nothing is known about are not asked for before then: asking failed a moment ago.
     away_until: AtomicI64,
+    solitude: Solitude,
     stats: LeaseStats,
     eras: Eras,
     rules: Rules,
@@ -109,6 +112,7 @@ impl Budgets {
             table: Table::new(),
             queue: Queue::default(),
             away_until: AtomicI64::new(i64::MIN),
+            solitude: Solitude::default(),
             stats: LeaseStats::default(),
             eras: Eras::default(),
             rules,
