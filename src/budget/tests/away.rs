@@ -60,7 +60,7 @@ impl Authority for Fickle {
     }
 }
 
-/// Nodes with a ledger each can be asked, and the authority between them. The ledger of the first is everybody's.
+/// Nodes, the ledger that all of them write to and can ask, and the authority between them.
 struct Fleet {
     time: Time,
     ledger: Arc<PretendLedger>,
@@ -72,6 +72,7 @@ impl Fleet {
     fn new(nodes: usize, settings: &BudgetSettings) -> Self {
         let time = Time::at(NOON);
         let ledger = PretendLedger::new(&time);
+        ledger.others.store(i64::try_from(nodes).unwrap() - 1, Ordering::SeqCst);
         let authority = Arc::new(Fickle {
             memory: MemoryAuthority::new(time.clock(), 0),
             away: AtomicBool::new(false),
@@ -347,6 +348,8 @@ async fn keys_and_providers_are_enforced_like_users() {
     fleet.goes_away();
     fleet.spend(0, &of_key, usd("1")).await.unwrap();
     assert_eq!(at_once(fleet.denied(0, &of_key, usd("0.1"))).await.budget, key(1));
+    // The provider was charged for the first request as well.
+    fleet.ledger.write_all();
     fleet.spend(0, &of_provider, usd("1")).await.unwrap();
     assert_eq!(at_once(fleet.denied(0, &of_provider, usd("0.1"))).await.budget, provider(1));
 }
@@ -423,7 +426,7 @@ async fn on_the_way_back_everything_is_told_once_by_few_at_once_and_nothing_is_b
         assert_eq!((denial.used, denial.reserved), (usd("10"), Usd::ZERO));
     }
     assert_eq!(fleet.violations(), 0);
-    assert_eq!(fleet.nodes[0].audit(user(2)).await.unwrap(), Some(vec![]), "as the ledger says");
+    assert_eq!(fleet.nodes[0].audit(user(1)).await.unwrap(), Some(vec![]), "as the ledger says");
 }
 
 #[tokio::test(start_paused = true)]
