@@ -275,7 +275,7 @@ impl Tab {
             self.app.learnt.record(asker, bill.request_bytes, &usage);
         }
         // In this order: budgets take a charge for written when everything up to its number is.
-        let settled_at = now_ms();
+        let settled_at = self.app.budgets.now();
         let lsn = slot.number();
         let settled = bill.charge_budgets(lsn, settled_at, cost);
         slot.commit(LedgerRecord {

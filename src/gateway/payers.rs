@@ -12,7 +12,6 @@ use super::context::{Admitted, Priced};
 use super::{Gateway, route};
 use crate::budget::estimate::{self, Asker, Terms};
 use crate::budget::{Denial, Denied, Plan, ReserveError};
-use crate::clock::now_ms;
 use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::dialect::{ErrorCode, GatewayError, Inspected, LimitHeaders};
 use crate::directory::Principal;
@@ -113,7 +112,7 @@ impl Gateway {
         let Priced { candidate, .. } = priced;
         let (amount, most_output) = self.need(&live, principal, inspected, priced)?;
         let payers = Payers::of(&groups, &principal.user.owner, &principal.key.owner, candidate);
-        let now = now_ms();
+        let now = app.budgets.now();
         let had = bill.reservation.lock().take();
         let outcome = match had {
             None => match app.budgets.try_reserve(&payers.plan, amount, now) {
