@@ -8,7 +8,7 @@ use super::Budgets;
 use super::account;
 use super::authority::AuthorityError;
 use super::lease::{Context, Heard, Occasion, SAY_AGAIN};
-use super::protocol::{Answer, Seed, SeedQuery, SeedStatement, Taken};
+use super::protocol::{Answer, Seed, SeedQuery, SeedStatement, Seeded, Taken};
 use super::seeds::SeedError;
 use super::stats::ExchangeResult;
 use super::table::Entry;
@@ -117,23 +117,29 @@ impl Budgets {
                 // Whoever has caps of it will seed it.
                 return;
             }
-            if seed && let Err(error) = self.seed(entry).await {
-                self.failed(entry, &error, (self.clock)());
-                return;
+            if seed {
+                match self.seed(entry).await {
+                    Ok(taken) => reseeded &= taken,
+                    Err(error) => {
+                        self.failed(entry, &error, (self.clock)());
+                        return;
+                    }
+                }
             }
         }
         let error = SeedError(format!("no agreement after {LEGS} statements"));
         self.failed(entry, &error, (self.clock)());
     }
 
-    /// Has the authority count from what the ledger says.
-    pub(super) async fn seed(&self, entry: &Arc<Entry>) -> Result<(), SeedError> {
+    /// Has the authority count from what the ledger says. False when that was refused, or may not have been taken: the next
+    /// statement is answered accordingly, and it is done again.
+    pub(super) async fn seed(&self, entry: &Arc<Entry>) -> Result<bool, SeedError> {
         // What was charged before the budget was watched must be in the database; what comes after is told.
         self.seeds.barrier(self.seeds.now_lsn()).await?;
         let statement = self.ask_ledger(entry).await?;
-        // One that is refused, or may not have been taken, is made again: the next statement is answered accordingly.
         match self.authority.seed(entry.id, &statement).await {
-            Ok(_) | Err(AuthorityError::Late) => Ok(()),
+            Ok(seeded) => Ok(seeded == Seeded::Taken),
+            Err(AuthorityError::Late) => Ok(false),
             Err(error) => Err(SeedError(error.to_string())),
         }
     }

@@ -228,7 +228,7 @@ impl WindowState {
                 while let Some(&(slot, amount)) = slots.front()
                     && leaves(self.window, slot) <= now
                 {
-                    self.spent -= amount;
+                    self.spent = (self.spent - amount).max(-EXACT);
                     slots.pop_front();
                 }
                 if slots.is_empty() {
@@ -353,7 +353,7 @@ impl WindowState {
     }
 
     fn spend(&mut self, amount: Usd) {
-        self.spent = (self.spent + amount).min(EXACT);
+        self.spent = (self.spent + amount).clamp(-EXACT, EXACT);
     }
 
     /// A charge before the window belongs to an earlier one; nodes whose first charges cross on their way may be a

@@ -165,6 +165,10 @@ local function clear_slots(window)
   for _, slot in ipairs(all_slots(window)) do redis.call('HDEL', key, slot[3]) end
 end
 
+local function spend(window, amount)
+  window[SPENT] = max(min(window[SPENT] + amount, EXACT), -EXACT)
+end
+
 local function add_to_slot(window, minute, amount)
   local _, width = rolling(window[KIND])
   local slot = floor(minute / width) * width
@@ -173,7 +177,7 @@ local function add_to_slot(window, minute, amount)
   end
   window[FIRST] = window[FIRST] and min(window[FIRST], slot) or slot
   window[LAST] = window[LAST] and max(window[LAST], slot) or slot
-  window[SPENT] = min(window[SPENT] + amount, EXACT)
+  spend(window, amount)
 end
 
 local function begin(window, start)
@@ -194,7 +198,7 @@ local function add_from_first(window, minute, amount)
     begin(window, minute)
     window[SPENT] = spent
   end
-  window[SPENT] = min(window[SPENT] + amount, EXACT)
+  spend(window, amount)
 end
 
 -- Lets go of what is over.
@@ -206,7 +210,7 @@ local function roll(window, bounds, now)
     if not window[FIRST] or leaves(window, window[FIRST]) > now then return end
     local over = min(floor((now - length - width) / width) * width, window[LAST])
     for _, slot in ipairs(slots(window, window[FIRST], over)) do
-      window[SPENT] = window[SPENT] - slot[2]
+      spend(window, -slot[2])
       redis.call('HDEL', key, slot[3])
     end
     window[FIRST] = false
@@ -235,7 +239,7 @@ local function add(window, minute, era, amount, now)
   if era < window[SINCE] then return end
   local mode = window[MODE]
   if mode == FOREVER then
-    window[SPENT] = min(window[SPENT] + amount, EXACT)
+    spend(window, amount)
   elseif mode == ROLLING then
     local _, width = rolling(window[KIND])
     if leaves(window, floor(minute / width) * width) > now then add_to_slot(window, minute, amount) end
@@ -243,7 +247,7 @@ local function add(window, minute, era, amount, now)
     add_from_first(window, minute, amount)
     roll(window, false, now)
   elseif minute >= window[START] then
-    window[SPENT] = min(window[SPENT] + amount, EXACT)
+    spend(window, amount)
   end
 end
 

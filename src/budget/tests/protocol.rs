@@ -409,7 +409,9 @@ impl Sim {
             Message::Seeded(inc) => {
                 if let Some(at) = self.listening(inc, now, |asleep| (asleep, Message::Seeded(inc))) {
                     self.nodes[at].seeding_until = i64::MIN;
+                    // Whether it was taken or refused, the answer to the next statement tells.
                     self.nodes[at].tell_at = now;
+                    return self.speak(at, now);
                 }
             }
         }
