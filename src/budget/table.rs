@@ -66,6 +66,11 @@ impl Table {
         self.shards[turn % SHARDS].read().values().map(Arc::clone).collect()
     }
 
+    /// All budgets.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        (0..SHARDS).flat_map(|turn| self.part(turn)).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }

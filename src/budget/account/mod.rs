@@ -43,6 +43,8 @@ struct Holder {
     closed: bool,
     /// It has stated something since the budget was created.
     heard: bool,
+    /// When it last stated something; 0: never.
+    seen: i64,
     /// When what it holds ends if it says nothing; of money never.
     ends_at: i64,
 }
@@ -107,6 +109,7 @@ impl Account {
             return Answer::Old;
         }
         holder.seq = said.seq;
+        holder.seen = clock;
         let position = holder.position;
         let newer = self.take_terms(&said.terms);
         self.roll(&said.terms, now);
@@ -171,8 +174,15 @@ impl Account {
         // Nobody waits for it any more once the next seed has told what it spent.
         if let Some(holder) = self.holders.iter_mut().find(|holder| holder.inc == inc) {
             holder.closed = true;
-            self.reseed = !self.is_count();
         }
+        // Also of one that is not known any more: it was written off, and its journal has been found after all.
+        self.reseed |= !self.is_count();
+    }
+
+    /// Whether something would be left of a node that ended.
+    #[must_use]
+    pub fn knows(&self, inc: Incarnation) -> bool {
+        self.holders.iter().any(|holder| holder.inc == inc && !holder.closed)
     }
 
     /// Of counts, what a node held that was not heard of for so long that it must be dead ends: no ledger will ever
@@ -201,6 +211,8 @@ impl Account {
             reserved: holder.reserved,
             kept: holder.kept,
             pending: holder.pending,
+            unwritten: holder.unwritten,
+            seen: holder.seen,
         });
         Audit { version: self.policy.version, reseed: self.reseed, windows, holders: holders.collect() }
     }
@@ -233,6 +245,7 @@ impl Account {
             pending: Usd::ZERO,
             closed: false,
             heard: false,
+            seen: 0,
             ends_at: i64::MAX,
         });
         self.holders.len() - 1

@@ -64,7 +64,7 @@ impl Resting {
             join: Vec::new(),
             reseed: false,
             windows,
-            holders: from.list(holder),
+            holders: from.list(|from| holder(from, now)),
             rules,
         }
     }
@@ -132,7 +132,8 @@ fn unpacked_policy(from: &mut Reader<'_>) -> Policy {
     Policy { version, era, windows }
 }
 
-fn holder(from: &mut Reader<'_>) -> Holder {
+/// When each was heard is not kept: at the latest when the budget was last spoken of.
+fn holder(from: &mut Reader<'_>, now: i64) -> Holder {
     let (inc, seq, place) = (from.number(), from.number().cast_unsigned(), from.number());
     let position =
         if place < 0 { Position::Mark((-1 - place).cast_unsigned()) } else { Position::At(place.cast_unsigned()) };
@@ -146,6 +147,7 @@ fn holder(from: &mut Reader<'_>) -> Holder {
         pending: Usd::ZERO,
         closed: false,
         heard: false,
+        seen: now,
         ends_at: i64::MAX,
     }
 }
