@@ -5,17 +5,19 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
 use sea_orm::DatabaseConnection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, budgets, cores, journal};
-use crate::budget::Counts;
+use super::lives::Parts;
+use super::{StartError, budgets, cores, journal, lives};
+use crate::budget::{Clock, Counts};
 use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::gateway::{App, InFlightCount, Live, OpenTabs};
-use crate::ledger::{Ledger, LedgerOptions};
+use crate::ledger::{Ledger, LedgerOptions, Pulse};
 use crate::pricing::{AppliedJson, PriceBook};
+use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
 
 /// Answers that are read on at once after their clients have left.
@@ -40,11 +42,21 @@ impl App {
         let directory = Directory::new(db.clone(), now_ms());
         let limits = LimitKeeper::start(db.clone(), now_ms()).await;
         let alone = config.redis.is_none();
-        let (inc, journal) = journal::begin(db, config, alone).await?;
+        let (inc, started_at, journal) = journal::begin(db, config, alone).await?;
         let options = LedgerOptions { journal: Some(journal), ..LedgerOptions::default() };
         let ledger = Arc::new(Ledger::start(db.clone(), inc, options));
-        tokio::spawn(journal::keep_recovering(db.clone(), config, stop.clone()));
-        let (seeds, budgets) = budgets::start(db, inc, &ledger, config, stop);
+        let found = Arc::new(Notify::new());
+        tokio::spawn(journal::keep_recovering(db.clone(), config, Arc::clone(&found), stop.clone()));
+        let (seeds, budgets, authority) = budgets::start(db, inc, &ledger, config, stop.clone());
+        let metrics = Arc::<Metrics>::default();
+        // A node alone needs no heart: nobody listens.
+        let pulse = config.redis.as_ref().map(|_| {
+            let clock: Clock = Arc::new(now_ms);
+            let pulse = Pulse::new(db.clone(), inc, started_at, lives::silence(config), Arc::clone(&clock));
+            let (seeds, budgets, ledger, metrics) = (&seeds, &budgets, &ledger, &metrics);
+            lives::start(Parts { db, authority, seeds, budgets, ledger, metrics }, &pulse, clock, found, stop);
+            pulse
+        });
         let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
         Ok(Arc::new(Self {
             prices,
@@ -60,7 +72,8 @@ impl App {
             open_tabs: OpenTabs::default(),
             counts: Counts::alone(),
             ledger,
-            metrics: Arc::default(),
+            metrics,
+            pulse,
             provider_events: Arc::default(),
             resolver: Resolver::default(),
             provider_load: Inflight::new(),

@@ -55,6 +55,8 @@ pub struct Metrics {
     pub budget_drift: Gauge,
     /// Requests that were admitted without knowing whether a budget could pay.
     pub unenforced_violations: IntCounter,
+    /// Nodes that this one has given up, because they were silent for too long.
+    pub nodes_written_off: IntCounter,
     /// Requests in flight, answers that are read on without their client included.
     pub in_flight: IntGauge,
     /// Seconds that the oldest finished request waits for the database.
@@ -126,6 +128,13 @@ impl Default for Metrics {
                 IntCounter::with_opts(opts(
                     "unenforced_violations_total",
                     "Requests that were admitted without knowing whether a budget could pay.",
+                )),
+            ),
+            nodes_written_off: register(
+                &registry,
+                IntCounter::with_opts(opts(
+                    "nodes_written_off_total",
+                    "Nodes that were silent for so long that this one gave them up and charged what they had not written.",
                 )),
             ),
             in_flight: gauge(&registry, "in_flight", "Requests in flight."),

@@ -1,0 +1,62 @@
+//! The life of this node among others: its heartbeat, what becomes of those that ended, and its own end when the others
+//! have given it up.
+
+use std::sync::Arc;
+
+use nix::sys::signal::{Signal, raise};
+use sea_orm::DatabaseConnection;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Undertaker;
+use crate::budget::{Authority, Budgets, Clock, Lifeline};
+use crate::config::Config;
+use crate::ledger::{Fate, Ledger, LedgerSeeds, Pulse, Silence};
+use crate::telemetry::Metrics;
+
+/// What this node's life needs of its other parts.
+pub(super) struct Parts<'a> {
+    pub(super) db: &'a DatabaseConnection,
+    pub(super) authority: Arc<dyn Authority>,
+    pub(super) seeds: &'a Arc<LedgerSeeds>,
+    pub(super) budgets: &'a Arc<Budgets>,
+    pub(super) ledger: &'a Arc<Ledger>,
+    pub(super) metrics: &'a Arc<Metrics>,
+}
+
+/// How long a node may be silent, as the configuration says.
+pub(super) fn silence(config: &Config) -> Silence {
+    let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let lease = &config.budgets.lease;
+    Silence { dead_after: ms(lease.dead_after), write_off: ms(lease.write_off) }
+}
+
+/// Beats, and sees to lives that are over; sooner when it is nudged.
+pub(super) fn start(parts: Parts<'_>, pulse: &Arc<Pulse>, clock: Clock, nudge: Arc<Notify>, stop: CancellationToken) {
+    let Parts { db, authority, seeds, budgets, ledger, metrics } = parts;
+    budgets.live_by(Arc::clone(pulse) as Arc<dyn Lifeline>);
+    let undertaker =
+        Undertaker::new(db.clone(), authority, Arc::clone(seeds), Arc::clone(pulse), Arc::clone(metrics));
+    tokio::spawn(undertaker.run(clock, nudge, stop.clone()));
+    let (pulse, ledger) = (Arc::clone(pulse), Arc::clone(ledger));
+    tokio::spawn(async move {
+        if let Some(fate) = pulse.run(stop).await {
+            end(fate, &ledger);
+        }
+    });
+}
+
+/// The others have given up this process: what it holds is not its own any more.
+fn end(fate: Fate, ledger: &Ledger) {
+    tracing::error!(
+        ?fate,
+        "the other nodes have given up this one, because it was silent for longer than budgets.lease.dead_after and \
+         write_off (was it paused, or cut off from the database?), or a node without `redis` uses the same database; it \
+         finishes what is in flight and stops: start it again"
+    );
+    // Nobody is admitted from here on.
+    ledger.close();
+    if let Err(error) = raise(Signal::SIGTERM) {
+        tracing::error!(%error, "the process could not end itself");
+    }
+}
