@@ -45,7 +45,9 @@ impl Budgets {
             self.give_back(&entry).await;
         });
         if tokio::time::timeout(limit, Box::pin(work)).await.is_err() {
-            tracing::warn!("not everything that this node holds could be given back; the others do it once it has ended");
+            tracing::warn!(
+                "not everything that this node holds could be given back; the others do it once it has ended"
+            );
         }
     }
 

@@ -34,8 +34,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 

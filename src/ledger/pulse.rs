@@ -65,13 +65,7 @@ pub struct Pulse {
 impl Pulse {
     /// Of a life that began at `started_at` (Unix milliseconds).
     #[must_use]
-    pub fn new(
-        db: DatabaseConnection,
-        inc: Incarnation,
-        started_at: i64,
-        silence: Silence,
-        clock: Clock,
-    ) -> Arc<Self> {
+    pub fn new(db: DatabaseConnection, inc: Incarnation, started_at: i64, silence: Silence, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             db,
             inc,

@@ -101,6 +101,7 @@ pub(super) async fn take_back(transaction: &DatabaseTransaction, inc: i64) -> Re
 }
 
 async fn remember(transaction: &DatabaseTransaction, inc: i64, losses: &[Loss]) -> Result<(), DbErr> {
+    use write_offs::Column::{Axis, Inc, Owner, Scope};
     let rows = losses.iter().map(|loss| write_offs::ActiveModel {
         inc: Set(inc),
         axis: Set(loss.budget.axis.as_str().to_owned()),
@@ -109,7 +110,6 @@ async fn remember(transaction: &DatabaseTransaction, inc: i64, losses: &[Loss]) 
         cost_nanos: Set(loss.amount.max(Usd::ZERO).nanos()),
         request_id: Set(request_id(inc, loss.budget).to_string()),
     });
-    use write_offs::Column::{Axis, Inc, Owner, Scope};
     for chunk in chunks(rows) {
         let kept = OnConflict::columns([Inc, Axis, Owner, Scope]).do_nothing().to_owned();
         write_offs::Entity::insert_many(chunk).on_conflict(kept).exec_without_returning(transaction).await?;

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::lives::Parts;
 use super::{StartError, budgets, cores, journal, lives};
-use crate::budget::{Clock, Counts};
 use crate::budget::estimate::Learnt;
+use crate::budget::{Clock, Counts};
 use crate::clock::now_ms;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::gateway::{App, InFlightCount, Live, OpenTabs};

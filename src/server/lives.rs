@@ -27,16 +27,17 @@ pub(super) struct Parts<'a> {
 /// How long a node may be silent, as the configuration says.
 pub(super) fn silence(config: &Config) -> Silence {
     let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let lease = &config.budgets.lease;
-    Silence { dead_after: ms(lease.dead_after), write_off: ms(lease.write_off) }
+    // A node is given up as a whole: when that is allowed for all that it holds.
+    let (lease, group) = (&config.budgets.lease, config.budgets.effective_model_group_lease());
+    let (dead_after, write_off) = (lease.dead_after.max(group.dead_after), lease.write_off.max(group.write_off));
+    Silence { dead_after: ms(dead_after), write_off: ms(write_off) }
 }
 
 /// Beats, and sees to lives that are over; sooner when it is nudged.
 pub(super) fn start(parts: Parts<'_>, pulse: &Arc<Pulse>, clock: Clock, nudge: Arc<Notify>, stop: CancellationToken) {
     let Parts { db, authority, seeds, budgets, ledger, metrics } = parts;
     budgets.live_by(Arc::clone(pulse) as Arc<dyn Lifeline>);
-    let undertaker =
-        Undertaker::new(db.clone(), authority, Arc::clone(seeds), Arc::clone(pulse), Arc::clone(metrics));
+    let undertaker = Undertaker::new(db.clone(), authority, Arc::clone(seeds), Arc::clone(pulse), Arc::clone(metrics));
     tokio::spawn(undertaker.run(clock, nudge, stop.clone()));
     let (pulse, ledger) = (Arc::clone(pulse), Arc::clone(ledger));
     tokio::spawn(async move {

@@ -107,13 +107,7 @@ impl World {
 
     fn undertaker(&self) -> Undertaker {
         let authority = Arc::clone(&self.authority) as Arc<dyn Authority>;
-        Undertaker::new(
-            self.db.clone(),
-            authority,
-            Arc::clone(&self.seeds),
-            Arc::clone(&self.pulse),
-            Arc::default(),
-        )
+        Undertaker::new(self.db.clone(), authority, Arc::clone(&self.seeds), Arc::clone(&self.pulse), Arc::default())
     }
 
     fn pass(&self, ms: i64) -> i64 {
@@ -140,8 +134,7 @@ impl World {
         let now = self.time.load(Ordering::SeqCst);
         let terms = terms();
         let window = WindowSeed { window: Window::Total, sum: Usd::ZERO, minutes: Vec::new() };
-        let seed =
-            Seed { query_started: now, windows: vec![window], first_charge_start: None, marks: vec![(inc, 0)] };
+        let seed = Seed { query_started: now, windows: vec![window], first_charge_start: None, marks: vec![(inc, 0)] };
         let seed = SeedStatement { seed, terms: Arc::clone(&terms) };
         assert_eq!(self.authority.seed(budget, &seed).await.unwrap(), Seeded::Taken);
         let amount = Usd::from_nanos(nanos);
