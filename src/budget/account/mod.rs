@@ -174,9 +174,8 @@ impl Account {
         // Nobody waits for it any more once the next seed has told what it spent.
         if let Some(holder) = self.holders.iter_mut().find(|holder| holder.inc == inc) {
             holder.closed = true;
+            self.reseed = !self.is_count();
         }
-        // Also of one that is not known any more: it was written off, and its journal has been found after all.
-        self.reseed |= !self.is_count();
     }
 
     /// Whether something would be left of a node that ended.
