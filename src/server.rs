@@ -6,11 +6,13 @@ mod demo;
 mod desk;
 mod journal;
 mod listeners;
+mod lives;
 mod ports;
 mod prices;
 mod reload;
 mod stop;
 mod sync;
+mod undertaker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::upstream::Connector;
 pub use desk::BudgetDesk;
 pub use prices::PriceKeeper;
 pub use reload::{DEFAULT_FILE as DEFAULT_CONFIG, environment};
+pub use undertaker::{Undertaker, UndertakerError};
 
 /// Attempts of one request, over all providers; Pingora stops there.
 const MAX_ATTEMPTS: usize = 100;

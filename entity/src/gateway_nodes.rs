@@ -19,6 +19,8 @@ pub struct Model {
     pub seen_at: i64,
     /// Everything that it numbered up to here is in the ledger.
     pub applied_lsn: i64,
+    /// When the authority of the budgets was told for certain that it is over; none: not yet.
+    pub told_at: Option<i64>,
 }
 
 /// Relations are followed by explicit queries.

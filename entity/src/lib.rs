@@ -23,3 +23,4 @@ pub mod usage_rollup_span;
 pub mod user_group_members;
 pub mod user_groups;
 pub mod users;
+pub mod write_offs;

@@ -23,7 +23,7 @@ impl Budgets {
 
     /// The same of all budgets for which `concerned` holds.
     pub fn changed_where(&self, concerned: impl Fn(BudgetId) -> bool) {
-        for entry in self.table.all().filter(|entry| concerned(entry.id)) {
+        for entry in self.table.all().into_iter().filter(|entry| concerned(entry.id)) {
             self.ask_soon(&entry);
         }
         self.queue.wake();

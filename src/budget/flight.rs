@@ -66,6 +66,10 @@ impl Budgets {
         let mut reseeded = false;
         let mut was_late = false;
         for _ in 0..LEGS {
+            if let Err(error) = self.may_speak() {
+                self.failed(entry, &error, (self.clock)());
+                return;
+            }
             let settings = self.settings.load_full();
             let lease = settings.lease_of(entry.id);
             let with = Context {
@@ -81,6 +85,7 @@ impl Budgets {
             let heard = match answer {
                 Ok(answer) => {
                     self.stats.count(result_of(&answer, statement.need_min));
+                    self.was_heard(&answer, statement.sent);
                     entry.lease.lock().hear(statement.seq, answer, lease.dead_after, now)
                 }
                 Err(error) => {

@@ -117,6 +117,18 @@ impl MemoryAuthority {
         }
     }
 
+    fn known_by(&self, inc: Incarnation) -> Vec<BudgetId> {
+        let knows = |slot: &Slot| match slot {
+            Slot::Active(account) => account.knows(inc),
+            Slot::Resting(resting) => resting.wake(self.rules).knows(inc),
+        };
+        let of = |shard: &Shard| {
+            let shard = shard.lock();
+            shard.iter().filter(|(_, slot)| knows(slot)).map(|(budget, _)| *budget).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of).collect()
+    }
+
     pub(super) fn audit_now(&self, budget: BudgetId) -> Option<Audit> {
         self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.rules).audit())
     }
@@ -158,6 +170,10 @@ impl Authority for MemoryAuthority {
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
         self.close_now(inc, budgets);
         Ok(())
+    }
+
+    async fn held_by(&self, inc: Incarnation) -> Result<Vec<BudgetId>, AuthorityError> {
+        Ok(self.known_by(inc))
     }
 
     fn sweep(&self, turn: usize, now: i64) {

@@ -17,6 +17,7 @@ mod eras;
 pub mod estimate;
 mod flight;
 mod lease;
+mod life;
 mod memory;
 mod plan;
 mod protocol;
@@ -36,8 +37,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -45,6 +46,7 @@ pub use audit::Drift;
 pub use authority::{Authority, AuthorityError};
 pub use counts::{CountGuard, Counts, Living};
 pub use denial::{Denial, Denied, ReserveError};
+pub use life::{Lifeline, close_life};
 pub use memory::MemoryAuthority;
 pub use plan::{AxisPlan, MaybeCapped, Plan};
 pub use protocol::{
@@ -83,6 +85,8 @@ pub struct Budgets {
     stats: LeaseStats,
     eras: Eras,
     rules: Rules,
+    /// None: this life cannot be given up by anybody.
+    lifeline: OnceLock<Arc<dyn Lifeline>>,
 }
 
 impl Budgets {
@@ -119,6 +123,7 @@ impl Budgets {
             stats: LeaseStats::default(),
             eras: Eras::default(),
             rules,
+            lifeline: OnceLock::new(),
         })
     }
 

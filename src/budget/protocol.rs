@@ -274,8 +274,8 @@ pub struct Holding {
     pub kept: Usd,
     /// Told before the last seeding and perhaps not contained in it.
     pub pending: Usd,
-    /// Told, and not in the database yet when it last spoke.
+    /// Told and not in the database yet, as the node last said.
     pub unwritten: Usd,
-    /// When it last spoke, Unix milliseconds.
+    /// When it was last heard, in the authority's time (Unix milliseconds); 0: never.
     pub seen: i64,
 }

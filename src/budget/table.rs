@@ -66,9 +66,9 @@ impl Table {
         self.shards[turn % SHARDS].read().values().map(Arc::clone).collect()
     }
 
-    /// All budgets, a part of the table after the other.
-    pub fn all(&self) -> impl Iterator<Item = Arc<Entry>> + '_ {
-        (0..SHARDS).flat_map(|turn| self.part(turn))
+    /// All budgets.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        (0..SHARDS).flat_map(|turn| self.part(turn)).collect()
     }
 
     pub fn len(&self) -> usize {

@@ -13,14 +13,6 @@ impl Config {
             }
         };
 
-        let (budgets, default) = (&self.budgets, super::Lease::default());
-        for (lease, place) in [
-            (&budgets.lease, "budgets.lease.write_off"),
-            (&budgets.effective_model_group_lease(), "budgets.model_group_lease.write_off"),
-        ] {
-            note(lease.write_off != default.write_off, place, "write off what other nodes held");
-        }
-
         let (ledger, ledger_default) = (&self.ledger, Ledger::default());
         note(ledger.refusal_days != ledger_default.refusal_days, "ledger.refusal_days", "store refusals");
 
@@ -57,7 +49,6 @@ mod tests {
     #[test]
     fn a_setting_without_effect_is_named() {
         let text = "
-budgets: {lease: {write_off: 20s}, model_group_lease: {write_off: 10m}}
 ledger: {refusal_days: 8}
 routing: {strategy: least_cost, racing: {after: 1s}}
 providers:
@@ -67,13 +58,7 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        let expected = [
-            "budgets.lease.write_off",
-            "ledger.refusal_days",
-            "routing.strategy",
-            "routing.racing.after",
-            "providers[1].circuit",
-        ];
+        let expected = ["ledger.refusal_days", "routing.strategy", "routing.racing.after", "providers[1].circuit"];
         assert_eq!(paths, expected);
     }
 }

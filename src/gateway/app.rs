@@ -12,7 +12,7 @@ use crate::budget::estimate::Learnt;
 use crate::budget::{Budgets, Counts};
 use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
-use crate::ledger::{Ledger, LedgerSeeds};
+use crate::ledger::{Ledger, LedgerSeeds, Pulse};
 use crate::limit::Snapshot;
 use crate::pricing::{AppliedJson, PriceBook};
 use crate::provider::{Catalogue, ProviderEvents};
@@ -47,6 +47,8 @@ pub struct App {
     pub counts: Arc<Counts>,
     /// Where finished requests are recorded.
     pub ledger: Arc<Ledger>,
+    /// That this node lives, for the others; none when it is alone.
+    pub pulse: Option<Arc<Pulse>>,
     /// What operators see.
     pub metrics: Arc<Metrics>,
     /// What went wrong with providers lately.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -22,10 +22,10 @@ use crate::store;
 
 /// A transaction that takes longer counts as failed. It may have come through all the same: then the next one finds
 /// its rows and leaves them as they are.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the last word to the database may take. Nothing depends on it: the next life says the same of this one.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// What the last word to the database may take. Nothing depends on it: who finds the journal says the same.
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why records are given up at the end.
 pub(super) const STOPPED: &str = "the gateway stopped before the database was back";
@@ -37,6 +37,19 @@ pub(super) struct Progress {
     pub(super) written: u64,
     /// The last try failed, and will be repeated.
     pub(super) stuck: bool,
+    /// The database has been told that this life is over.
+    pub(super) over: bool,
+}
+
+/// What became of the last word to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// It was heard: this life is over.
+    Said,
+    /// Nobody knows whether it was heard.
+    Unheard,
+    /// Writing has been given up.
+    Abandoned,
 }
 
 /// See the module.
@@ -156,13 +169,7 @@ impl BatchWriter {
         let starts = self.starts.pending();
         let transaction = store::begin_write(&self.db).await?;
         let records: Vec<_> = records(entries).collect();
-        if !records.is_empty() {
-            let inserted = charges::insert(&transaction, &records).await?;
-            // A correction is of a request that has its details, or had them long enough.
-            let requests = records.into_iter().filter(|record| record.outcome != Outcome::Corrected);
-            row::DETAILS.put(&transaction, requests).await?;
-            Rollup::of(inserted).put(&transaction).await?;
-        }
+        put(&transaction, &records).await?;
         starts::write(&transaction, &starts).await?;
         if let Some(last) = entries.last() {
             node::advance(&transaction, self.inc, last.lsn).await?;
@@ -179,18 +186,22 @@ impl BatchWriter {
         });
     }
 
-    /// Everything is written: this life of the process is over. Whether that was so.
-    pub(super) async fn end_life(&self) -> bool {
+    /// Everything is written: this life of the process is over.
+    pub(super) async fn end_life(&self, limit: Duration) -> Farewell {
         tokio::select! {
             biased;
-            () = self.abandoned() => return false,
-            ended = tokio::time::timeout(FAREWELL, node::end_life(&self.db, self.inc)) => {
-                if !matches!(ended, Ok(Ok(()))) {
-                    tracing::warn!("the database was not told that this node has stopped");
+            () = self.abandoned() => Farewell::Abandoned,
+            ended = tokio::time::timeout(limit, node::end_life(&self.db, self.inc)) => match ended {
+                Ok(Ok(())) => {
+                    self.progress.send_modify(|progress| progress.over = true);
+                    Farewell::Said
                 }
-            }
+                Ok(Err(_)) | Err(_) => {
+                    tracing::warn!(life = self.inc, "the database was not told that a node has stopped");
+                    Farewell::Unheard
+                }
+            },
         }
-        true
     }
 
     /// Writing has been given up. What is in the journal is written by the next process.
@@ -232,6 +243,18 @@ impl BatchWriter {
             () = self.abandoned() => {}
         }
     }
+}
+
+/// Writes rows, details, and the sums of the rows that were not there before.
+pub(super) async fn put(transaction: &DatabaseTransaction, records: &[&LedgerRecord]) -> Result<(), DbErr> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let inserted = charges::insert(transaction, records).await?;
+    // A correction is of a request that has its details, or had them long enough.
+    let requests = records.iter().copied().filter(|record| record.outcome != Outcome::Corrected);
+    row::DETAILS.put(transaction, requests).await?;
+    Rollup::of(inserted).put(transaction).await
 }
 
 fn records(entries: &[Entry]) -> impl Iterator<Item = &LedgerRecord> {

@@ -1,13 +1,14 @@
 //! Brings into the database what processes that ended without a word have left in their journals.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use entity::{gateway_nodes, keys, usage_ledger, users};
+use entity::{gateway_nodes, usage_ledger};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QuerySelect};
 
-use super::batch::BatchWriter;
+use super::batch::{BatchWriter, Farewell, WRITE_TIMEOUT};
+use super::eras::Eras;
 use super::journal::{DeadJournal, Found, JournalHome, OpenRequest};
 use super::slot::Entry;
 use super::{LedgerRecord, Outcome};
@@ -22,7 +23,7 @@ const BATCH: usize = 500;
 const STATUS: u16 = 503;
 
 /// What was found in the journals of processes that had ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Lives that had ended.
     pub lives: u64,
@@ -36,6 +37,8 @@ pub struct Recovered {
     pub damaged: u64,
     /// Records that the database refused; they are in the log.
     pub refused: u64,
+    /// Lives that are over now: the authority of the budgets is to be told.
+    pub closed: Vec<i64>,
 }
 
 /// Why nothing could be recovered. The journals are as they were.
@@ -77,6 +80,10 @@ pub async fn recover(
         recovered.add(&found);
         let Recovered { records, interrupted, unreadable, damaged, refused, .. } = found;
         let life = journal.inc;
+        if found.closed.is_empty() {
+            tracing::warn!(life, "what a process has left is in the database, but not that it is over; trying again");
+            continue;
+        }
         tracing::info!(life, records, interrupted, "recovered what a process has left in its journal");
         if unreadable + damaged + refused == 0 {
             journal.remove()?;
@@ -100,6 +107,7 @@ impl Recovered {
         self.unreadable += other.unreadable;
         self.damaged += other.damaged;
         self.refused += other.refused;
+        self.closed.extend(&other.closed);
     }
 }
 
@@ -150,7 +158,9 @@ impl Recovery<'_> {
             found.interrupted += entries.len() as u64;
             write(&writer, entries).await;
         }
-        writer.end_life().await;
+        if writer.end_life(WRITE_TIMEOUT).await == Farewell::Said {
+            found.closed.push(self.journal.inc);
+        }
         found.refused = writer.stats.failed();
         Ok(found)
     }
@@ -188,19 +198,12 @@ impl Recovery<'_> {
         Ok(requests.iter().filter(|request| !known.contains(&request.request_id.to_string())).collect())
     }
 
-    /// The eras that their users and keys are in now: a reset in between holds for them too.
     async fn eras(&self, requests: &[&OpenRequest<'_>]) -> Result<Eras, DbErr> {
-        let users: HashSet<i64> = requests.iter().map(|request| request.user_id).collect();
-        let keys: HashSet<i64> = requests.iter().map(|request| request.key_id).collect();
-        let of_users = users::Entity::find().select_only().column(users::Column::Id).column(users::Column::Era);
-        let of_keys = keys::Entity::find().select_only().column(keys::Column::Id).column(keys::Column::Era);
-        let users: Vec<(i64, i64)> = of_users.filter(users::Column::Id.is_in(users)).into_tuple().all(self.db).await?;
-        let keys: Vec<(i64, i64)> = of_keys.filter(keys::Column::Id.is_in(keys)).into_tuple().all(self.db).await?;
-        Ok(Eras { users: users.into_iter().collect(), keys: keys.into_iter().collect() })
+        let users = requests.iter().map(|request| request.user_id).collect();
+        Eras::read(self.db, users, requests.iter().map(|request| request.key_id).collect()).await
     }
 
     fn record(&self, request: &OpenRequest<'_>, eras: &Eras) -> LedgerRecord {
-        let era = |eras: &HashMap<i64, i64>, id: i64, then: i64| eras.get(&id).map_or(then, |now| then.max(*now));
         LedgerRecord {
             request_id: request.request_id,
             attempt: request.attempt,
@@ -226,8 +229,8 @@ impl Recovery<'_> {
             price: None,
             counted_in_user_global: request.counted_in_user_global,
             counted_in_key_global: request.counted_in_key_global,
-            user_era: era(&eras.users, request.user_id, request.user_era),
-            key_era: era(&eras.keys, request.key_id, request.key_era),
+            user_era: eras.of_user(request.user_id, request.user_era),
+            key_era: eras.of_key(request.key_id, request.key_era),
             stream: request.stream,
             request_bytes: request.request_bytes,
             response_bytes: 0,
@@ -239,9 +242,4 @@ impl Recovery<'_> {
 async fn write(writer: &BatchWriter, entries: Vec<Entry>) {
     writer.stats.pending.fetch_add(entries.len() as u64, Ordering::Relaxed);
     writer.write(entries).await;
-}
-
-struct Eras {
-    users: HashMap<i64, i64>,
-    keys: HashMap<i64, i64>,
 }

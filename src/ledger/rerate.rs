@@ -21,7 +21,7 @@ use crate::money::Usd;
 const BATCH: u64 = 500;
 
 /// The corrections of an attempt have its number and so much more each: no request makes as many attempts.
-const CORRECTION: i32 = 1_000;
+pub(super) const CORRECTION: i32 = 1_000;
 
 /// What a row should have cost; none: that cannot be told.
 pub type Costs<'a> = &'a dyn Fn(&Model, &Usage) -> Option<Usd>;
@@ -93,11 +93,11 @@ pub async fn rerate(
                 continue;
             }
             let (model, attempt) = (row.served_model.clone(), row.attempt + (earlier.count + 1) * CORRECTION);
-            let Some(entry) = correction(row, attempt, after - before) else {
+            let Some(record) = correction(row, attempt, after - before) else {
                 rerated.unknown += 1;
                 continue;
             };
-            entries.push(entry);
+            entries.push(Entry::of(0, record));
             let change = rerated.changed.entry(model).or_default();
             change.rows += 1;
             change.before += before;
@@ -154,9 +154,9 @@ fn usage(row: &Model) -> Option<Usage> {
     })
 }
 
-/// None: the row cannot be read, or was corrected too often.
-fn correction(row: Model, attempt: i32, cost: Usd) -> Option<Entry> {
-    let record = LedgerRecord {
+/// A row that adds this to another one. None: the row cannot be read, or was corrected too often.
+pub(super) fn correction(row: Model, attempt: i32, cost: Usd) -> Option<LedgerRecord> {
+    Some(LedgerRecord {
         request_id: Uuid::parse_str(&row.request_id).ok()?,
         attempt: u16::try_from(attempt).ok()?,
         created_at: row.created_at,
@@ -184,6 +184,5 @@ fn correction(row: Model, attempt: i32, cost: Usd) -> Option<Entry> {
         request_bytes: 0,
         response_bytes: 0,
         attempts: Vec::new(),
-    };
-    Some(Entry::of(0, record))
+    })
 }

@@ -66,6 +66,12 @@ impl LedgerSeeds {
         self.providers.store(Arc::new(named.collect()));
     }
 
+    /// The name of the provider whose budgets have this owner, as it is stored.
+    #[must_use]
+    pub fn provider_name(&self, owner: i64) -> Option<Arc<str>> {
+        self.providers.load().get(&owner).map(Arc::clone)
+    }
+
     /// The statement that answers a query; public for those who want to see how the database goes about it.
     ///
     /// # Errors
@@ -90,9 +96,10 @@ impl LedgerSeeds {
         }
         text.select(&format!(
             "SELECT CAST({MARK} AS BIGINT) AS part, inc AS at, applied_lsn AS amount \
-             FROM gateway_nodes WHERE state <> 'closed' OR inc = "
+             FROM gateway_nodes WHERE state = 'live' OR inc = "
         ));
-        // Another process that takes itself for the only one closes all other lives, this one too.
+        // What a dead one told and did not write is in the sums. Another process that takes itself for the only one
+        // closes all other lives, this one too.
         text.value(self.ledger.inc());
         Ok(Statement::from_sql_and_values(self.db.get_database_backend(), text.sql, text.values))
     }
@@ -102,7 +109,7 @@ impl LedgerSeeds {
         let owner = match budget.axis {
             Axis::User | Axis::Key => Owner::Id(budget.owner),
             Axis::Provider => {
-                let name = self.providers.load().get(&budget.owner).map(Arc::clone);
+                let name = self.provider_name(budget.owner);
                 Owner::Name(name.ok_or_else(|| SeedError("no such provider".to_owned()))?)
             }
         };

@@ -73,3 +73,11 @@ pub(super) const fn scope_column(scope: Scope) -> i64 {
         Scope::Count(_) => -1,
     }
 }
+
+/// The scope that is stored so.
+pub(super) const fn scope_of(column: i64) -> Scope {
+    match column {
+        0 => Scope::Mainline,
+        id => Scope::ModelGroup(id),
+    }
+}

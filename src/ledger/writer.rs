@@ -11,7 +11,7 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{BatchWriter, Progress};
+use super::batch::{BatchWriter, FAREWELL, Farewell, Progress};
 use super::journal::Journal;
 use super::order::InOrder;
 use super::slot::{Entry, LedgerSlot, Numbers};
@@ -155,6 +155,12 @@ impl Ledger {
         self.progress.borrow().written
     }
 
+    /// Whether the database has been told that this process's life is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.progress.borrow().over
+    }
+
     /// Returns when everything up to this number is in the database. The writer does not wait for more before it
     /// writes that.
     ///
@@ -283,11 +289,16 @@ impl Writer {
             self.load(&mut batch);
             self.batches.write(batch).await;
         }
-        if self.batches.end_life().await {
-            if let Some(journal) = &self.options.journal {
-                journal.remove();
+        match self.batches.end_life(FAREWELL).await {
+            Farewell::Said => {
+                if let Some(journal) = &self.options.journal {
+                    journal.remove();
+                }
+                return;
             }
-            return;
+            // The journal stays, with nothing in it that is to be written: whoever finds it ends this life.
+            Farewell::Unheard => return,
+            Farewell::Abandoned => {}
         }
         // Empty, unless writing was given up: then nothing may come after the last look.
         self.records.close();

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
 use sea_orm::DatabaseConnection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::budgets::{self, Parts};
-use super::{StartError, cores, journal};
+use super::budgets::{self, Life, Parts, Shared};
+use super::{StartError, cores, journal, lives};
+use crate::budget::Clock;
 use crate::budget::estimate::Learnt;
-use crate::clock::now_ms;
+use crate::clock::{SharedClock, now_ms};
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::gateway::{App, InFlightCount, Live, OpenTabs};
-use crate::ledger::{Ledger, LedgerOptions};
+use crate::ledger::{Ledger, LedgerOptions, Pulse};
 use crate::pricing::{AppliedJson, PriceBook};
+use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
 
 /// Answers that are read on at once after their clients have left.
@@ -40,12 +42,29 @@ impl App {
         let directory = Directory::new(db.clone(), now_ms());
         let limits = LimitKeeper::start(db.clone(), now_ms()).await;
         let alone = config.redis.is_none();
-        let (inc, journal) = journal::begin(db, config, alone).await?;
+        let (inc, started_at, journal) = journal::begin(db, config, alone).await?;
         let options = LedgerOptions { journal: Some(journal), ..LedgerOptions::default() };
         let ledger = Arc::new(Ledger::start(db.clone(), inc, options));
-        tokio::spawn(journal::keep_recovering(db.clone(), config, stop.clone()));
-        let living = Arc::new(move || vec![inc]);
-        let Parts { seeds, budgets, counts } = budgets::start(db, inc, living, &ledger, config, stop).await?;
+        let found = Arc::new(Notify::new());
+        tokio::spawn(journal::keep_recovering(db.clone(), config, Arc::clone(&found), stop.clone()));
+        // With other nodes the authority's clock is everybody's. A node alone needs no heart: nobody listens.
+        let (clock, shared): (Clock, _) = if config.redis.is_some() {
+            let shared_clock = SharedClock::start();
+            let told = Arc::clone(&shared_clock);
+            let clock: Clock = Arc::new(move || told.now());
+            let pulse = Pulse::new(db.clone(), inc, started_at, lives::silence(config), Arc::clone(&clock));
+            (clock, Some(Shared { clock: shared_clock, pulse }))
+        } else {
+            (Arc::new(now_ms), None)
+        };
+        let pulse = shared.as_ref().map(|shared| Arc::clone(&shared.pulse));
+        let life = Life { inc, clock: Arc::clone(&clock), shared };
+        let parts = budgets::start(db, life, &ledger, config, stop.clone()).await?;
+        let metrics = Arc::<Metrics>::default();
+        if let Some(pulse) = &pulse {
+            lives::start(db, &parts, &ledger, &metrics, pulse, clock, found, stop);
+        }
+        let Parts { seeds, budgets, counts, .. } = parts;
         let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
         Ok(Arc::new(Self {
             prices,
@@ -61,7 +80,8 @@ impl App {
             open_tabs: OpenTabs::default(),
             counts,
             ledger,
-            metrics: Arc::default(),
+            metrics,
+            pulse,
             provider_events: Arc::default(),
             resolver: Resolver::default(),
             provider_load: Inflight::new(),

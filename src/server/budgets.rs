@@ -8,72 +8,87 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::budget::{
-    Authority, BudgetSettings, Budgets, Clock, Counts, Event, Events, Incarnation, Living, MemoryAuthority,
-    RedisAuthority, RedisError, Seeds,
+    Authority, BudgetSettings, Budgets, Clock, Counts, Event, Events, Incarnation, MemoryAuthority, RedisAuthority,
+    RedisError, Seeds,
 };
-use crate::clock::{SharedClock, boot_ms, now_ms};
+use crate::clock::{SharedClock, boot_ms};
 use crate::config::{self, Config};
 use crate::directory::Change;
 use crate::gateway::App;
-use crate::ledger::{Ledger, LedgerSeeds};
+use crate::ledger::{Ledger, LedgerSeeds, Pulse};
 use crate::limit::{Axis, BudgetId, Scope};
+
+/// How often it is counted how many nodes there are.
+const COUNT_NODES: Duration = Duration::from_secs(5);
+
+/// One life among others, or alone.
+pub(super) struct Life {
+    pub(super) inc: Incarnation,
+    /// What budgets go by.
+    pub(super) clock: Clock,
+    /// None: there are no other nodes.
+    pub(super) shared: Option<Shared>,
+}
+
+/// What a node has that is not alone.
+pub(super) struct Shared {
+    pub(super) clock: Arc<SharedClock>,
+    pub(super) pulse: Arc<Pulse>,
+}
 
 /// The parts of a node that are about budgets.
 pub(super) struct Parts {
     pub(super) seeds: Arc<LedgerSeeds>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) counts: Arc<Counts>,
+    pub(super) authority: Arc<dyn Authority>,
 }
 
 /// Starts with nothing known: each budget is read from the ledger when it is first used.
-///
-/// `living`: the lives of nodes that may hold something, this one's included.
 ///
 /// # Errors
 ///
 /// A Redis that cannot be used. One that is away can: until it is there, this node goes by what it knows.
 pub(super) async fn start(
     db: &DatabaseConnection,
-    inc: Incarnation,
-    living: Living,
+    life: Life,
     ledger: &Arc<Ledger>,
     config: &Config,
     stop: CancellationToken,
 ) -> Result<Parts, StartError> {
-    let shared_clock = SharedClock::start();
+    let Life { inc, clock, shared } = life;
     let seeds = Arc::new(LedgerSeeds::new(db.clone(), Arc::clone(ledger)));
     seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
     let settings = BudgetSettings::from(&config.budgets);
-    let shared = match &config.redis {
-        Some(redis) => Some(connect(redis, &config.budgets, inc, Arc::clone(&shared_clock)).await?),
-        None => None,
+    let redis = match (&config.redis, shared) {
+        (Some(redis), Some(Shared { clock, pulse })) => {
+            Some((connect(redis, &config.budgets, inc, clock).await?, pulse))
+        }
+        _ => None,
     };
-    let clock: Clock = match &shared {
-        Some(_) => Arc::new(move || shared_clock.now()),
-        None => Arc::new(now_ms),
-    };
-    let authority: Arc<dyn Authority> = match &shared {
-        Some((authority, _)) => Arc::clone(authority) as _,
+    let authority: Arc<dyn Authority> = match &redis {
+        Some(((authority, _), _)) => Arc::clone(authority) as _,
         // Nobody but this process holds anything: what an earlier one held has ended with it.
         None => Arc::new(MemoryAuthority::new(Arc::clone(&clock), 0)),
     };
-    let counts = Arc::new(match &shared {
-        Some((authority, _)) => {
-            Counts::shared(inc, Arc::clone(authority) as _, living, settings.clone(), Arc::clone(&clock))
+    let counts = Arc::new(match &redis {
+        Some((_, pulse)) => {
+            Counts::shared(inc, Arc::clone(&authority), pulse.living(), settings.clone(), Arc::clone(&clock))
         }
         None => Counts::alone(),
     });
-    let budgets = Budgets::new(inc, authority, Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
+    let budgets = Budgets::new(inc, Arc::clone(&authority), Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
     tokio::spawn(Arc::clone(&budgets).run(stop.clone()));
     let (counting, stopped) = (Arc::clone(&counts), stop.clone());
     tokio::spawn(async move { counting.run(stopped).await });
     tokio::spawn(Arc::clone(&budgets).reconcile(stop.clone()));
-    if let Some((authority, events)) = shared {
-        let life = config.budgets.lease.life.min(config.budgets.effective_model_group_lease().life);
-        tokio::spawn(authority.run(life / 3, stop.clone()));
+    if let Some(((authority, events), pulse)) = redis {
+        let lease_life = config.budgets.lease.life.min(config.budgets.effective_model_group_lease().life);
+        tokio::spawn(authority.run(lease_life / 3, stop.clone()));
+        tokio::spawn(count_nodes(Arc::clone(&budgets), pulse, stop.clone()));
         tokio::spawn(hear(events, Arc::clone(&budgets), Arc::clone(&counts), stop));
     }
-    Ok(Parts { seeds, budgets, counts })
+    Ok(Parts { seeds, budgets, counts, authority })
 }
 
 async fn connect(
@@ -97,6 +112,16 @@ async fn connect(
         Err(error) => tracing::warn!(%error, "Redis is away; until it is there, this node goes by what it knows"),
     }
     Ok((authority, events))
+}
+
+/// Of what is free when the authority is away, each node may use its part.
+async fn count_nodes(budgets: Arc<Budgets>, pulse: Arc<Pulse>, stop: CancellationToken) {
+    let living = pulse.living();
+    while !stop.is_cancelled() {
+        budgets.set_nodes(living().len());
+        // Stopped or not, it is looked at again.
+        let _ = tokio::time::timeout(COUNT_NODES, stop.cancelled()).await;
+    }
 }
 
 async fn hear(mut events: Events, budgets: Arc<Budgets>, counts: Arc<Counts>, stop: CancellationToken) {

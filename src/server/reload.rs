@@ -122,6 +122,9 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     app.drain.store(Arc::new(DrainLimits { time: config.on_client_abort.drain, slots }));
     crate::telemetry::set_log_level(&config.log);
     super::budgets::configure(app, &config);
+    if let Some(pulse) = &app.pulse {
+        pulse.configure(super::lives::silence(&config));
+    }
     app.live.store(Arc::new(Live { config, catalogue }));
     prices.set_file(file);
     Ok(())

@@ -23,6 +23,9 @@ const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// The same when the process shall end now.
 const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
 
+/// How long the authority may take to hear what this node gives back.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
 /// Lets nothing begin any more, settles what is still in flight, if anything is, and writes the last records.
 async fn cut_off(app: &App, deadline: Duration) {
     app.ledger.close();
@@ -30,7 +33,25 @@ async fn cut_off(app: &App, deadline: Duration) {
     if attempts > 0 {
         tracing::warn!(attempts, "settled what was cut off");
     }
+    if app.pulse.is_some() {
+        give_back(app, deadline).await;
+    }
     app.ledger.flush_and_stop(deadline).await;
+    // Otherwise the others do it.
+    if app.pulse.is_some()
+        && app.ledger.is_over()
+        && let Err(error) = app.budgets.close_own_life().await
+    {
+        tracing::warn!(%error, "the budget authority was not told that this node has stopped; another node will");
+    }
+}
+
+/// The others shall have what this node holds as soon as nothing is in flight. First of all everything is written, so that
+/// nothing is told that the database does not have; while the life goes on, so that nobody else ends it meanwhile.
+async fn give_back(app: &App, deadline: Duration) {
+    let written = app.ledger.barrier(app.ledger.last_number());
+    let _ = tokio::time::timeout(deadline / 2, written).await;
+    tokio::join!(app.budgets.give_back_all(GIVE_BACK), app.counts.give_back_all(GIVE_BACK));
 }
 
 /// Ends the process at once when it is told to, also while it waits for what is in flight.

@@ -57,6 +57,8 @@ pub struct Metrics {
     pub unenforced_violations: IntCounter,
     /// Attempts that cost more than `worst_case` took for the most that they could.
     pub estimates_exceeded: IntCounter,
+    /// Nodes that this one has given up, because they were silent for too long.
+    pub nodes_written_off: IntCounter,
     /// Requests in flight, answers that are read on without their client included.
     pub in_flight: IntGauge,
     /// Seconds that the oldest finished request waits for the database.
@@ -135,6 +137,13 @@ impl Default for Metrics {
                 IntCounter::with_opts(opts(
                     "estimates_exceeded_total",
                     "Attempts that cost more than worst_case took for the most that they could.",
+                )),
+            ),
+            nodes_written_off: register(
+                &registry,
+                IntCounter::with_opts(opts(
+                    "nodes_written_off_total",
+                    "Nodes that were silent for so long that this one gave them up and charged what they had not written.",
                 )),
             ),
             in_flight: gauge(&registry, "in_flight", "Requests in flight."),

@@ -10,6 +10,7 @@ mod directory;
 mod ledger;
 mod ledger_outage;
 mod limits;
+mod lives;
 mod outage;
 mod provision;
 mod pubsub;

@@ -148,7 +148,10 @@ async fn what_a_dead_process_has_left_is_written_once(database: TestDatabase) {
     execute(&node.db, &applied, &applied).await;
 
     let found = node.recover().await;
-    assert_eq!(found, Recovered { lives: 1, records: 1_000, interrupted: 20, unreadable: 0, damaged: 0, refused: 0 });
+    assert_eq!(
+        found,
+        Recovered { lives: 1, records: 1_000, interrupted: 20, closed: vec![inc], ..Recovered::default() }
+    );
     let ledger = node.ledger().await;
     let expected: BTreeMap<_, _> = (201..=1_200_u128)
         .map(|n| (n, (cost(n), "client_aborted".to_owned())))
@@ -261,7 +264,10 @@ async fn a_damaged_journal_loses_only_what_is_damaged(database: TestDatabase) {
     bytes.truncate(place(9) + 900);
     std::fs::write(&path, bytes).unwrap();
     let found = node.recover().await;
-    assert_eq!(found, Recovered { lives: 1, records: 7, interrupted: 2, unreadable: 2, damaged: 1, refused: 0 });
+    assert_eq!(
+        found,
+        Recovered { lives: 1, records: 7, interrupted: 2, unreadable: 2, damaged: 1, refused: 0, closed: vec![inc] }
+    );
     let ledger = node.ledger().await;
     let expected: BTreeMap<_, _> = (1..=10_u128)
         .filter(|n| *n != 5)

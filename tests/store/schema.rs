@@ -435,6 +435,7 @@ async fn drop_all(db: &DatabaseConnection) {
         "idempotency_keys",
         "model_prices",
         "usage_ledger",
+        "write_offs",
         "message_request",
         "seaql_migrations",
     ]

@@ -485,8 +485,12 @@ async fn marks_are_those_of_the_lives_that_are_not_over(database: TestDatabase) 
     // One that takes itself for the only one closes the others: whoever is asked still knows himself.
     let third = begin_life(&world.db, "node", true, 3).await.unwrap();
     assert_eq!(marks().await, [(world.inc, 3), (third, 0)]);
+    // What was written off of one is in the sums.
+    let dead = format!("UPDATE gateway_nodes SET state = 'dead' WHERE inc = {third}");
+    execute(&world.db, &dead, &dead).await;
+    assert_eq!(marks().await, [(world.inc, 3)]);
     world.ledger.flush_and_stop(LIMIT).await;
     let nodes = gateway_nodes::Entity::find().order_by_asc(gateway_nodes::Column::Inc).all(&world.db).await.unwrap();
     let states: Vec<_> = nodes.iter().map(|node| (node.state.as_str(), node.applied_lsn)).collect();
-    assert_eq!(states, [("closed", 3), ("closed", 0), ("live", 0)]);
+    assert_eq!(states, [("closed", 3), ("closed", 0), ("dead", 0)]);
 }

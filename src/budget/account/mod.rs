@@ -57,10 +57,10 @@ struct Holder {
     closed: bool,
     /// It has stated something since the budget was created.
     heard: bool,
+    /// When it last stated something; 0: never.
+    seen: i64,
     /// When what it holds ends if it says nothing; of money never.
     ends_at: i64,
-    /// When it last stated something.
-    seen: i64,
 }
 
 /// One budget.
@@ -202,6 +202,12 @@ impl Account {
         }
     }
 
+    /// Whether something would be left of a node that ended.
+    #[must_use]
+    pub fn knows(&self, inc: Incarnation) -> bool {
+        self.holders.iter().any(|holder| holder.inc == inc && !holder.closed)
+    }
+
     /// Of counts, what a node held that was not heard of for so long that it must be dead ends: no ledger will ever
     /// say what became of it.
     pub fn end_silent(&mut self, clock: i64) {
@@ -263,8 +269,8 @@ impl Account {
             pending: Usd::ZERO,
             closed: false,
             heard: false,
-            ends_at: i64::MAX,
             seen: 0,
+            ends_at: i64::MAX,
         });
         self.holders.len() - 1
     }

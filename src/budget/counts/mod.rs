@@ -18,10 +18,11 @@ mod held;
 mod seeds;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Authority, BudgetSettings, Budgets, Clock, Event, Incarnation};
+use super::{Authority, BudgetSettings, Budgets, Clock, Event, Incarnation, Lifeline};
 use crate::limit::{self, BudgetId, CountRefusal, CountSubject};
 
 use ask::Wants;
@@ -123,6 +124,20 @@ impl Counts {
     pub fn hear_of(&self, event: Event) {
         if let Some(leases) = &self.leases {
             leases.hear_of(event);
+        }
+    }
+
+    /// Nothing is said to the authority any more once this life may have been given up.
+    pub fn live_by(&self, lifeline: &Arc<dyn Lifeline>) {
+        if let Some(leases) = &self.leases {
+            leases.live_by(Arc::clone(lifeline));
+        }
+    }
+
+    /// Gives back what this node holds, as far as the time allows. To be called when nothing is in flight any more.
+    pub async fn give_back_all(&self, limit: Duration) {
+        if let Some(leases) = &self.leases {
+            leases.give_back_all(limit).await;
         }
     }
 

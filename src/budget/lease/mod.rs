@@ -428,6 +428,11 @@ impl Lease {
             && !self.flying
     }
 
+    /// Whether it can be forgotten once what is held has been given back.
+    pub fn is_over(&self) -> bool {
+        self.waiting.is_empty() && self.reserved == Usd::ZERO && self.charges.is_empty()
+    }
+
     /// Whether more was reserved or charged than was held.
     pub fn in_debt(&self) -> bool {
         self.free_here() < Usd::ZERO

@@ -9,6 +9,7 @@ mod cluster;
 mod counts;
 mod counts_protocol;
 mod isolation;
+mod life;
 mod one_node;
 mod protocol;
 mod race;
