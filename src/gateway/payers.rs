@@ -13,7 +13,7 @@ use super::{Gateway, route};
 use crate::budget::estimate::{self, Asker, Terms};
 use crate::budget::{Denial, Denied, Plan, ReserveError};
 use crate::clock::now_ms;
-use crate::config::OnAuthorityFailure;
+use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::dialect::{ErrorCode, GatewayError, Inspected, LimitHeaders};
 use crate::directory::Principal;
 use crate::ledger::AttemptReport;
@@ -38,8 +38,19 @@ pub(super) struct Reserved {
     pub(super) model_group_id: Option<i64>,
     /// Output tokens that the answer has at most, if the provider does as it is told.
     pub(super) most_output: u64,
-    /// What the request is expected to cost.
+    /// What is owed if nothing is ever heard of the attempt again.
     pub(super) estimate: Usd,
+}
+
+/// What an attempt needs before it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// To be set aside in each budget that pays.
+    pub(super) amount: Usd,
+    /// What the journal says that it costs, should its end never be known: also where nothing is set aside.
+    pub(super) estimate: Usd,
+    /// Output tokens that the answer has at most.
+    pub(super) most_output: u64,
 }
 
 impl App {
@@ -109,7 +120,7 @@ impl Gateway {
         let live = app.live.load_full();
         let groups = app.groups(&live).map_err(|_| Skipped::Refused(unavailable()))?;
         let Priced { candidate, .. } = priced;
-        let (amount, most_output) = self.need(&live, principal, inspected, priced)?;
+        let Need { amount, estimate, most_output } = self.need(&live, principal, inspected, priced)?;
         let payers = Payers::of(&groups, &principal.user.owner, &principal.key.owner, candidate);
         let now = now_ms();
         let had = bill.reservation.lock().take();
@@ -130,7 +141,7 @@ impl Gateway {
             Ok(reservation) => {
                 *bill.reservation.lock() = Some(reservation);
                 let model_group_id = payers.model_group.map(|group| group.id);
-                Ok(Reserved { turn: 0, model_group_id, most_output, estimate: amount })
+                Ok(Reserved { turn: 0, model_group_id, most_output, estimate })
             }
             Err(refused) => {
                 let skipped = Skipped::of(&refused, &groups, principal, now);
@@ -142,16 +153,17 @@ impl Gateway {
         }
     }
 
-    /// What a request needs from the budgets that pay when this candidate serves it, and how many output tokens its
-    /// answer has at most.
+    /// What a request needs when this candidate serves it.
     pub(super) fn need(
         &self,
         live: &Live,
         principal: &Principal,
         inspected: &Inspected,
         priced: &Priced,
-    ) -> Result<(Usd, u64), Skipped> {
-        let Priced { candidate, price: Some(price) } = priced else { return Ok((Usd::ZERO, u64::MAX)) };
+    ) -> Result<Need, Skipped> {
+        let Priced { candidate, price: Some(price) } = priced else {
+            return Ok(Need { amount: Usd::ZERO, estimate: Usd::ZERO, most_output: u64::MAX });
+        };
         let budgets = &live.config.budgets;
         let terms = Terms {
             price,
@@ -161,7 +173,11 @@ impl Gateway {
         let asker = Asker { model: &candidate.served_model, key: principal.key.id };
         let amount = estimate::estimate(budgets.reservation, inspected, &terms, &self.app.learnt, asker)
             .map_err(|why| Skipped::Refused(why.to_gateway_error()))?;
-        Ok((amount, estimate::most_output(inspected, &terms)))
+        let estimate = match budgets.reservation {
+            ReservationMode::None => estimate::expected(inspected, &terms, &self.app.learnt, asker),
+            ReservationMode::Expected | ReservationMode::WorstCase => amount,
+        };
+        Ok(Need { amount, estimate, most_output: estimate::most_output(inspected, &terms) })
     }
 }
 
