@@ -12,6 +12,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::prices::{AppliedPrices, Numbered};
 use super::rollup::Rollup;
 use super::slot::Entry;
 use super::starts::Starts;
@@ -45,6 +46,7 @@ pub(super) struct BatchWriter {
     pub(super) inc: i64,
     pub(super) stats: Arc<LedgerStats>,
     pub(super) starts: Arc<Starts>,
+    pub(super) prices: AppliedPrices,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) abandon: CancellationToken,
 }
@@ -68,6 +70,7 @@ impl BatchWriter {
             inc,
             stats: Arc::default(),
             starts: Arc::default(),
+            prices: AppliedPrices::default(),
             progress: watch::channel(Progress::default()).0,
             abandon: CancellationToken::new(),
         }
@@ -154,10 +157,13 @@ impl BatchWriter {
 
     pub(super) async fn transaction(&self, entries: &[Entry]) -> Result<(), DbErr> {
         let starts = self.starts.pending();
+        let mut prices = Numbered::default();
         let transaction = store::begin_write(&self.db).await?;
         let records: Vec<_> = records(entries).collect();
         if !records.is_empty() {
-            let inserted = charges::insert(&transaction, &records).await?;
+            // Before the rows, whose numbers they are.
+            prices = self.prices.of(&transaction, &records).await?;
+            let inserted = charges::insert(&transaction, &records, &prices).await?;
             // A correction is of a request that has its details, or had them long enough.
             let requests = records.into_iter().filter(|record| record.outcome != Outcome::Corrected);
             row::DETAILS.put(&transaction, requests).await?;
@@ -169,6 +175,7 @@ impl BatchWriter {
         }
         transaction.commit().await?;
         self.starts.written(&starts);
+        self.prices.keep(prices);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod details;
 pub mod journal;
 mod node;
 mod order;
+mod prices;
 pub mod query;
 mod record;
 mod recovery;

@@ -11,6 +11,7 @@ mod ledger;
 mod ledger_outage;
 mod limits;
 mod outage;
+mod prices;
 mod provision;
 mod pubsub;
 mod recovery;
