@@ -8,6 +8,7 @@ mod database;
 mod details;
 mod directory;
 mod ledger;
+mod ledger_faults;
 mod ledger_outage;
 mod limits;
 mod outage;
