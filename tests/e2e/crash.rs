@@ -66,11 +66,13 @@ async fn kill_at_random(database: &str, reservation: &str, times: usize, setup: 
     let more = load.stop().await;
     assert!(more.iter().all(|asked| asked.is_answered()), "no budget is blocked");
     asked.extend(more);
+    let drift = gateway.metric("budget_drift_usd").await;
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await.code(), Some(0));
     let accounts = Accounts::read(&gateway).await;
     let after = accounts.tally(&asked, &provider);
     assert_eq!((after.interrupted, after.not_sent), (figures.interrupted, figures.not_sent));
+    assert!(drift.abs() < f64::EPSILON, "no budget was ever counted otherwise than the ledger says: {drift} USD");
     assert!(gateway.journals().is_empty(), "a clean end leaves nothing: {:?}", gateway.journals());
 }
 
