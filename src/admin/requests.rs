@@ -102,7 +102,7 @@ pub(super) async fn get(
     let cost_usd = found.rows.iter().fold(0_i64, |sum, row| sum.saturating_add(row.cost_nanos));
     let charge = |row: &usage_ledger::Model| {
         let price = found.price(row).map(str::to_owned).map(RawValue::from_string).transpose();
-        Ok(Charge { row: row.clone().into(), price: price.map_err(damaged)? })
+        Ok(Charge { row: row.clone().into(), price: price.map_err(|error| damaged(&error))? })
     };
     let charges = found.rows.iter().map(charge).collect::<Result<_, Problem>>()?;
     let detail = found.detail.map(show).transpose()?;
@@ -114,11 +114,11 @@ fn show(row: message_request::Model) -> Result<Detail, Problem> {
         stream: row.stream,
         request_bytes: row.request_bytes,
         response_bytes: row.response_bytes,
-        attempts: serde_json::from_str(&row.attempts).map_err(damaged)?,
-        price: row.price.map(RawValue::from_string).transpose().map_err(damaged)?,
+        attempts: serde_json::from_str(&row.attempts).map_err(|error| damaged(&error))?,
+        price: row.price.map(RawValue::from_string).transpose().map_err(|error| damaged(&error))?,
     })
 }
 
-fn damaged(error: serde_json::Error) -> Problem {
-    Problem::internal(&error)
+fn damaged(error: &serde_json::Error) -> Problem {
+    Problem::internal(error)
 }
