@@ -146,7 +146,7 @@ fn estimate(n: u64, raised: i64) -> Usd {
 }
 
 fn model(n: u64) -> String {
-    if n % 2 == 0 { "m".to_owned() } else { "long ".repeat(60) }
+    if n.is_multiple_of(2) { "m".to_owned() } else { "long ".repeat(60) }
 }
 
 pub fn request(n: u64, raised: bool) -> OpenRequest<'static> {
