@@ -14,6 +14,7 @@ use tollgate::config::{self, Config};
 use tollgate::dialect::Usage;
 use tollgate::limit::Scope;
 use tollgate::money::Usd;
+use tollgate::pricing::AppliedJson;
 use tollgate::provider::Catalogue;
 use tollgate::server::{self, DEFAULT_CONFIG, PriceKeeper, ServeOptions, environment};
 use tollgate::store::StoreError;
@@ -157,7 +158,8 @@ impl Cli {
         let done = match self.command {
             Command::Serve { file, demo, upgrade } => {
                 let admin_token = environment("TOLLGATE_ADMIN_TOKEN").filter(|token| !token.is_empty());
-                let options = ServeOptions { config: file.config, demo, upgrade, admin_token };
+                let options =
+                    ServeOptions { config: file.config, demo, upgrade, admin_token, ..ServeOptions::default() };
                 server::serve(&options).map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
             }
             Command::Check { file } => check(&file.config),
@@ -274,9 +276,10 @@ async fn rerate(db: &DatabaseConnection, config: &Config, range: Range<i64>, dry
         .map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })?;
     let multipliers: HashMap<&str, u32> =
         config.providers.iter().map(|provider| (provider.name.as_str(), provider.cost_multiplier.ppm())).collect();
+    let shown = AppliedJson::default();
     let costs = |row: &usage_ledger::Model, usage: &Usage| {
-        let price = book.of_request(&row.served_model, &row.requested_model)?;
-        Some(pricing::cost(price, usage, *multipliers.get(row.provider.as_str())?))
+        let applied = book.of_request(&row.served_model, &row.requested_model)?.applied(usage);
+        Some((applied.cost(usage, *multipliers.get(row.provider.as_str())?), shown.of(&applied)))
     };
     let rerated = ledger::rerate(db, range, &costs, dry_run).await.map_err(StoreError::from)?;
     let (mut before, mut after) = (Usd::ZERO, Usd::ZERO);

@@ -63,6 +63,9 @@ pub struct ServeOptions {
     pub upgrade: bool,
     /// The environment's admin token.
     pub admin_token: Option<String>,
+    /// What is not in the database yet is in memory only. Not for a gateway that serves anybody: a bench compares.
+    #[doc(hidden)]
+    pub without_journal: bool,
 }
 
 /// Why the gateway did not start.
@@ -172,7 +175,9 @@ async fn start(
     listeners::check_gateway(&config, options.upgrade)?;
     let admin = listeners::bind(&config.server.admin, "server.admin")?;
     let metrics_listener = listeners::bind(&config.server.metrics, "server.metrics")?;
-    let app = App::start(&db, Live { config, catalogue }, prices.handle(), life.stop.clone()).await?;
+    let app =
+        App::start_with(&db, Live { config, catalogue }, prices.handle(), !options.without_journal, life.stop.clone())
+            .await?;
     let first_token = directory::create_first_admin_token(&db, now_ms()).await.map_err(StartError::provision)?;
     let first_token = first_token.map(|(_, secret)| secret.expose().to_owned());
     if let Some(token) = &first_token {

@@ -1,4 +1,4 @@
-//! What the journal costs a request, and how fast it is read after a crash.
+//! How fast the journal is read after a crash.
 
 use std::time::{Duration, Instant};
 
@@ -9,39 +9,11 @@ use crate::records::{record, request};
 const MAX_BYTES: u64 = 1 << 30;
 const SYNC: Duration = Duration::from_millis(50);
 
-/// Requests on their way at once while places are used again and again.
-const ON_THE_WAY: usize = 64;
-
 pub fn run(records: u64) {
     let folder = tempfile::tempdir().unwrap();
     let home = JournalHome::new(folder.path()).unwrap();
     let journal = home.begin(1, 1, MAX_BYTES, SYNC).unwrap();
     let all: Vec<_> = (0..records).map(record).collect();
-    for batch in all.chunks(ON_THE_WAY) {
-        let mut places: Vec<_> = batch.iter().map(|_| journal.take().unwrap()).collect();
-        for (place, record) in places.iter_mut().zip(batch) {
-            place.open(&request(record)).unwrap();
-            place.end(1, record).unwrap();
-        }
-        places.into_iter().for_each(|place| place.written());
-    }
-    let (mut opening, mut ending) = (Duration::ZERO, Duration::ZERO);
-    for (batch, lsn) in all.chunks(ON_THE_WAY).zip(1..) {
-        let mut places: Vec<_> = batch.iter().map(|_| journal.take().unwrap()).collect();
-        let start = Instant::now();
-        for (place, record) in places.iter_mut().zip(batch) {
-            place.open(&request(record)).unwrap();
-        }
-        let opened = Instant::now();
-        for (place, record) in places.iter_mut().zip(batch) {
-            place.end(lsn, record).unwrap();
-        }
-        ending += opened.elapsed();
-        opening += opened - start;
-        places.into_iter().for_each(|place| place.written());
-    }
-    println!("journal: open {:.2} us, end {:.2} us", micros(opening, records), micros(ending, records));
-
     // What a crash leaves: records that are not in the database.
     let places: Vec<_> = all
         .iter()
@@ -67,8 +39,4 @@ pub fn run(records: u64) {
     let took = start.elapsed();
     assert_eq!(found as u64, records);
     println!("journal: {:.0} records per second read after a crash", records as f64 / took.as_secs_f64());
-}
-
-fn micros(took: Duration, of: u64) -> f64 {
-    took.as_secs_f64() * 1e6 / of as f64
 }

@@ -23,12 +23,20 @@ const PER_MINUTE: u64 = 8;
 
 const ROUNDS: usize = 21;
 
+/// What the sum of a window may take in the middle of its rounds, whatever the ledger's size.
+const MOST: Duration = Duration::from_millis(5);
+
+/// By how much more it may take in a ledger of ten times the size; and what no machine tells apart from its own noise.
+const GROWTH: u32 = 3;
+const NOISE: Duration = Duration::from_millis(1);
+
 pub async fn run(rows: u64) {
     for database in [Database::postgres().await, Database::sqlite().await] {
         let inc = begin_life(&database.db, "bench", true, 1).await.unwrap();
         let ledger = Arc::new(Ledger::start(database.db.clone(), inc, LedgerOptions::default()));
         let seeds = LedgerSeeds::new(database.db.clone(), Arc::clone(&ledger));
         seeds.set_providers(["anthropic"]);
+        let mut medians = Vec::new();
         // The newest first, and then what is older.
         let small = rows / 10;
         for (from, until) in [(rows - small, rows), (0, rows - small)] {
@@ -36,8 +44,13 @@ pub async fn run(rows: u64) {
             let there = rows - from;
             let days = there / PER_MINUTE / 60 / 24;
             println!("{}: a ledger of {there} rows in {days} days; milliseconds per sum:", database.name);
-            measure(&seeds).await;
+            medians.push(measure(&seeds).await);
         }
+        for (at, (small, large)) in medians[0].iter().zip(&medians[1]).enumerate() {
+            assert!(*small < MOST && *large < MOST, "sum {at} takes {small:?} and {large:?}, the aim is {MOST:?}");
+            assert!(*large < (*small * GROWTH).max(NOISE), "sum {at} grows with the ledger: {small:?} and {large:?}");
+        }
+        println!("  every sum under {MOST:?}: REACHED; none more than {GROWTH} times slower in the large ledger");
         for table in ["usage_ledger", "usage_rollup_minute", "usage_rollup_span"] {
             let count = database.number(&format!("SELECT COUNT(*) FROM {table}")).await;
             println!("  {table}: {count} rows, {:.1} MB", database.size(table).await as f64 / 1e6);
@@ -46,7 +59,9 @@ pub async fn run(rows: u64) {
     }
 }
 
-async fn measure(seeds: &LedgerSeeds) {
+/// The median of each window's sum.
+async fn measure(seeds: &LedgerSeeds) -> Vec<Duration> {
+    let mut medians = Vec::new();
     let now = NOW * MINUTE;
     let windows = [
         ("5 h", Window::FiveHours, now - 5 * 60 * MINUTE),
@@ -74,9 +89,11 @@ async fn measure(seeds: &LedgerSeeds) {
             }
             took.sort();
             line += &format!("{title} {:.2}   ", took[ROUNDS / 2].as_secs_f64() * 1e3);
+            medians.push(took[ROUNDS / 2]);
         }
         println!("{line}");
     }
+    medians
 }
 
 /// Rows of the ledger by number, the last one in the minute `NOW`; then all sums, as a migration makes them.

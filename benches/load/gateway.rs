@@ -1,12 +1,18 @@
 //! The proxies under test, each before an upstream of its own kind: the gateway with everything on, and its yardstick.
 
-use std::{fs, net::SocketAddr, path::Path, process::Stdio};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
+use tollgate::server::{self, ServeOptions};
 
 use crate::process::{Core, Process, free_address};
 
@@ -17,6 +23,23 @@ const UPSTREAM: &str = "upstream";
 const POLL: Duration = Duration::from_millis(50);
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const LEDGER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Serves a configuration.
+#[derive(clap::Args)]
+pub struct Serve {
+    config: PathBuf,
+    #[arg(long)]
+    without_journal: bool,
+}
+
+impl Serve {
+    pub fn run(self) -> Result<()> {
+        let Self { config, without_journal } = self;
+        let admin_token = Some(ADMIN_TOKEN.to_owned());
+        let options = ServeOptions { config: Some(config), admin_token, without_journal, ..ServeOptions::default() };
+        Ok(server::serve(&options)?)
+    }
+}
 
 /// What is compared with the pass-through.
 #[derive(Clone, Copy)]
@@ -59,22 +82,46 @@ impl Proxy {
     }
 
     async fn tollgate(upstream: SocketAddr) -> Result<Self> {
+        Self::gateway("tollgate", upstream, |file| {
+            Process::start(Core::Proxy, Path::new(env!("CARGO_BIN_EXE_tollgate")), |command| {
+                command.args(["serve", "-c"]).arg(file).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+                // A new database's own admin token has no place in a report.
+                command.stdout(Stdio::null());
+            })
+        })
+        .await
+    }
+
+    /// The gateway as a part of this bench, which can do without its journal.
+    pub async fn part(title: &'static str, upstream: SocketAddr, without_journal: bool) -> Result<Self> {
+        Self::gateway(title, upstream, |file| {
+            Process::start(Core::Proxy, &std::env::current_exe()?, |command| {
+                command.arg("gateway").arg(file).stdout(Stdio::null());
+                if without_journal {
+                    command.arg("--without-journal");
+                }
+            })
+        })
+        .await
+    }
+
+    async fn gateway(
+        title: &'static str,
+        upstream: SocketAddr,
+        start: impl FnOnce(&Path) -> Result<Process>,
+    ) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let (address, admin, metrics) = (free_address()?, free_address()?, free_address()?);
         let file = data.path().join("tollgate.yaml");
         fs::write(&file, configuration(data.path(), address, admin, metrics, upstream))?;
-        let mut process = Process::start(Core::Proxy, Path::new(env!("CARGO_BIN_EXE_tollgate")), |command| {
-            command.args(["serve", "-c"]).arg(&file).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN);
-            // A new database's own admin token has no place in a report.
-            command.stdout(Stdio::null());
-        })?;
+        let mut process = start(&file)?;
         let ledger = Ledger { admin, client: Client::new(), _data: data };
         ledger.ready(&mut process).await?;
         let mut keys = Vec::new();
         for number in 0..KEYS {
             keys.push(ledger.new_key(number).await?);
         }
-        Ok(Self { title: "tollgate", address, keys, process, ledger: Some(ledger) })
+        Ok(Self { title, address, keys, process, ledger: Some(ledger) })
     }
 
     /// Whether there is no proxy in between.

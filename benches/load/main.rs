@@ -1,6 +1,6 @@
 //! What the gateway costs: the real binary beside a plain Pingora pass-through, in one run, under the same load.
 //!
-//! `cargo bench --bench load [-- --quick] [-- throughput|memory]`. This binary plays every part but the gateway's, each
+//! `cargo bench --bench load [-- --quick] [-- throughput|journal|memory]`. This binary plays every part but the gateway's, each
 //! in a process of its own:
 //!
 //! ```text
@@ -15,6 +15,7 @@
 
 mod gateway;
 mod generate;
+mod journal;
 mod memory;
 mod passthrough;
 mod process;
@@ -50,8 +51,12 @@ struct Cli {
 enum Part {
     /// Only CPU time, rates and latencies.
     Throughput,
+    /// Only CPU time per request with the journal and without it.
+    Journal,
     /// Only what an open stream costs.
     Memory,
+    #[command(hide = true)]
+    Gateway(gateway::Serve),
     #[command(hide = true)]
     Generate(Box<generate::Generate>),
     #[command(hide = true)]
@@ -68,9 +73,14 @@ fn main() -> Result<()> {
         Some(Part::Upstream { listen }) => runtime()?.block_on(upstream::run(listen)),
         Some(Part::Generate(generate)) => runtime()?.block_on(generate.run()),
         Some(Part::Throughput) => runtime()?.block_on(throughput::run(subject, cli.quick)),
+        Some(Part::Journal) => runtime()?.block_on(journal::run(cli.quick)),
+        Some(Part::Gateway(serve)) => serve.run(),
         Some(Part::Memory) => runtime()?.block_on(memory::run(subject)),
         None => runtime()?.block_on(async {
             throughput::run(subject, cli.quick).await?;
+            if !cli.no_gateway {
+                journal::run(cli.quick).await?;
+            }
             memory::run(subject).await
         }),
     }

@@ -12,7 +12,7 @@ use crate::{
     scenario::Scenario,
 };
 
-const CONNECTIONS: u32 = 32;
+pub const CONNECTIONS: u32 = 32;
 /// How much of the pass-through the gateway should reach, with small bodies.
 const AIM: f64 = 0.75;
 
@@ -101,15 +101,15 @@ async fn compare(
 
 /// What one round showed, in requests and seconds.
 #[derive(Clone, Copy)]
-struct Measured {
-    per_cpu_second: f64,
-    per_second: f64,
+pub struct Measured {
+    pub per_cpu_second: f64,
+    pub per_second: f64,
     p50: f64,
     p99: f64,
 }
 
 impl Measured {
-    fn median(rounds: &[Self]) -> Self {
+    pub fn median(rounds: &[Self]) -> Self {
         let of = |value: fn(&Self) -> f64| {
             let mut values: Vec<f64> = rounds.iter().map(value).collect();
             values.sort_by(f64::total_cmp);
@@ -124,7 +124,8 @@ impl Measured {
     }
 }
 
-async fn round(proxy: &Proxy, scenario: Scenario, requests: u64) -> Result<Measured> {
+/// So many requests through a proxy.
+pub async fn round(proxy: &Proxy, scenario: Scenario, requests: u64) -> Result<Measured> {
     let scenario = scenario.to_possible_value().context("a scenario without a name")?;
     let before = proxy.process.cpu_seconds_at_rest().await?;
     let (address, connections) = (proxy.address.to_string(), CONNECTIONS.to_string());

@@ -5,6 +5,7 @@
 //! never reused.
 
 pub mod admin_tokens;
+pub mod applied_prices;
 pub mod audit_log;
 pub mod budget_windows;
 pub mod gateway_nodes;

@@ -75,6 +75,8 @@ pub struct Model {
     pub user_era: i64,
     /// How often the key's spend had been reset.
     pub key_era: i64,
+    /// The price that was applied; none when nothing was charged, and in rows that are older than the table of prices.
+    pub price_id: Option<i32>,
 }
 
 /// Relations are followed by explicit queries.

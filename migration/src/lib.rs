@@ -7,6 +7,7 @@ pub mod m0001_first_tables;
 pub mod m0002_budgets;
 pub mod m0003_longer_sums;
 pub mod m0004_lives;
+pub mod m0005_applied_prices;
 mod step;
 
 pub use step::Step;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_budgets::Migration),
             Box::new(m0003_longer_sums::Migration),
             Box::new(m0004_lives::Migration),
+            Box::new(m0005_applied_prices::Migration),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use entity::{message_request, usage_ledger};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -27,10 +28,22 @@ pub struct RequestDetail {
     #[schema(value_type = f64)]
     cost_usd: i64,
     /// Its charged attempts, as in `/usage`, in order.
-    charges: Vec<UsageRow>,
+    charges: Vec<Charge>,
     /// Null once the detail has been pruned.
     #[schema(required)]
     detail: Option<Detail>,
+}
+
+/// A charged attempt.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Charge {
+    /// As in `/usage`.
+    #[serde(flatten)]
+    row: UsageRow,
+    /// The price that was applied, kept as long as the charge; null when nothing was charged.
+    #[schema(value_type = Option<Object>, required)]
+    price: Option<Box<RawValue>>,
 }
 
 /// What is kept for a while beside the ledger.
@@ -86,19 +99,26 @@ pub(super) async fn get(
         .ok_or_else(|| Problem::invalid("requestId", "invalid", "must be a UUID with hyphens"))?
         .to_string();
     let found = query::request(&state.db, &request_id).await?.ok_or_else(|| Problem::not_found("request"))?;
-    let detail = found.detail.map(show).transpose()?;
     let cost_usd = found.rows.iter().fold(0_i64, |sum, row| sum.saturating_add(row.cost_nanos));
-    let charges = found.rows.into_iter().map(UsageRow::from).collect();
+    let charge = |row: &usage_ledger::Model| {
+        let price = found.price(row).map(str::to_owned).map(RawValue::from_string).transpose();
+        Ok(Charge { row: row.clone().into(), price: price.map_err(|error| damaged(&error))? })
+    };
+    let charges = found.rows.iter().map(charge).collect::<Result<_, Problem>>()?;
+    let detail = found.detail.map(show).transpose()?;
     Ok(Json(RequestDetail { request_id, cost_usd, charges, detail }))
 }
 
-fn show(row: entity::message_request::Model) -> Result<Detail, Problem> {
-    let damaged = |error: serde_json::Error| Problem::internal(&error);
+fn show(row: message_request::Model) -> Result<Detail, Problem> {
     Ok(Detail {
         stream: row.stream,
         request_bytes: row.request_bytes,
         response_bytes: row.response_bytes,
-        attempts: serde_json::from_str(&row.attempts).map_err(damaged)?,
-        price: row.price.map(RawValue::from_string).transpose().map_err(damaged)?,
+        attempts: serde_json::from_str(&row.attempts).map_err(|error| damaged(&error))?,
+        price: row.price.map(RawValue::from_string).transpose().map_err(|error| damaged(&error))?,
     })
+}
+
+fn damaged(error: &serde_json::Error) -> Problem {
+    Problem::internal(error)
 }

@@ -28,6 +28,7 @@
 //! # `none`
 //!
 //! One nano-dollar, so that a budget of which nothing is left admits nothing. What is free asks no budget in any mode.
+//! What is charged for a request whose end is never known is the estimate of `expected` all the same.
 
 #![deny(clippy::float_arithmetic)]
 

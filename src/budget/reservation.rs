@@ -70,12 +70,6 @@ impl Reservation {
         state.settled(state.holds.each_ref().map(|hold| hold.target.era))
     }
 
-    /// Whether a budget with a cap pays, for which it matters what is set aside.
-    #[must_use]
-    pub fn is_capped(&self) -> bool {
-        self.state.lock().holds.iter().any(|hold| hold.target.policy.is_some())
-    }
-
     /// The request has cost so much already: at least that is set aside from now on, as a debt if need be.
     pub fn raise_to(&self, amount: Usd) {
         let mut state = self.state.lock();

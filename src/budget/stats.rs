@@ -64,7 +64,8 @@ impl LeaseStats {
         Usd::from_nanos(self.outstanding.load(Ordering::Relaxed))
     }
 
-    /// By how much, in all, what was counted differed from the ledger whenever they were compared.
+    /// By how much, in all, what was counted differed from the ledger whenever they were compared: a total of absolute
+    /// amounts, which never falls.
     #[must_use]
     pub fn drift(&self) -> Usd {
         Usd::from_nanos(self.drift.load(Ordering::Relaxed))

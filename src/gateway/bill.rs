@@ -346,19 +346,16 @@ impl Tab {
     }
 
     /// What the answer has cost by now is set aside, should it be more than was expected; and the journal is told, should
-    /// it be a good deal more.
+    /// it be a good deal more, also where no budget asks.
     fn raise(&self, meter: &Meter) {
         let Some(price) = &self.priced.price else { return };
-        let cost = {
-            let reservation = self.bill.reservation.lock();
-            let Some(reservation) = reservation.as_ref().filter(|reservation| reservation.is_capped()) else { return };
-            let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
-            let mut usage = meter.running(self.bill.request_bytes);
-            usage.output = usage.output.min(self.most_output());
-            let cost = cost(price, &usage, multiplier);
+        let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
+        let mut usage = meter.running(self.bill.request_bytes);
+        usage.output = usage.output.min(self.most_output());
+        let cost = cost(price, &usage, multiplier);
+        if let Some(reservation) = self.bill.reservation.lock().as_ref() {
             reservation.raise_to(cost);
-            cost
-        };
+        }
         let known = self.written_ahead.load(Ordering::Relaxed);
         if cost.nanos() > known.saturating_add(known / 4)
             && let Err(error) = self.write_opening(cost)

@@ -139,7 +139,7 @@ impl Gateway {
         let payers = Payers::of(groups, &principal.user.owner, &principal.key.owner, &priced.candidate);
         let mut considered = Considered { model_group: payers.model_group.clone(), ..Considered::new(priced) };
         let amount = match self.need(live, principal, inspected, priced) {
-            Ok((amount, _)) => amount,
+            Ok(need) => need.amount,
             Err(skipped) => {
                 considered.excluded = Some(skipped.reason());
                 return (considered, Some(skipped));

@@ -37,10 +37,21 @@ pub(super) struct Reserved {
     pub(super) model_group_id: Option<i64>,
     /// Output tokens that the answer has at most, if the provider does as it is told.
     pub(super) most_output: u64,
-    /// What the request is expected to cost.
+    /// What is owed if nothing is ever heard of the attempt again.
     pub(super) estimate: Usd,
     /// It was taken for the most that the request can cost.
     pub(super) is_most: bool,
+}
+
+/// What an attempt needs before it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// To be set aside in each budget that pays.
+    pub(super) amount: Usd,
+    /// What the journal says that it costs, should its end never be known: also where nothing is set aside.
+    pub(super) estimate: Usd,
+    /// Output tokens that the answer has at most.
+    pub(super) most_output: u64,
 }
 
 impl App {
@@ -110,7 +121,7 @@ impl Gateway {
         let live = app.live.load_full();
         let groups = app.groups(&live).map_err(|_| Skipped::Refused(unavailable()))?;
         let Priced { candidate, .. } = priced;
-        let (amount, most_output) = self.need(&live, principal, inspected, priced)?;
+        let Need { amount, estimate, most_output } = self.need(&live, principal, inspected, priced)?;
         let payers = Payers::of(&groups, &principal.user.owner, &principal.key.owner, candidate);
         let now = app.budgets.now();
         let had = bill.reservation.lock().take();
@@ -132,7 +143,7 @@ impl Gateway {
                 *bill.reservation.lock() = Some(reservation);
                 let model_group_id = payers.model_group.map(|group| group.id);
                 let is_most = live.config.budgets.reservation == ReservationMode::WorstCase;
-                Ok(Reserved { turn: 0, model_group_id, most_output, estimate: amount, is_most })
+                Ok(Reserved { turn: 0, model_group_id, most_output, estimate, is_most })
             }
             Err(refused) => {
                 let skipped = Skipped::of(&refused, &groups, principal, now);
@@ -144,16 +155,17 @@ impl Gateway {
         }
     }
 
-    /// What a request needs from the budgets that pay when this candidate serves it, and how many output tokens its
-    /// answer has at most.
+    /// What a request needs when this candidate serves it.
     pub(super) fn need(
         &self,
         live: &Live,
         principal: &Principal,
         inspected: &Inspected,
         priced: &Priced,
-    ) -> Result<(Usd, u64), Skipped> {
-        let Priced { candidate, price: Some(price) } = priced else { return Ok((Usd::ZERO, u64::MAX)) };
+    ) -> Result<Need, Skipped> {
+        let Priced { candidate, price: Some(price) } = priced else {
+            return Ok(Need { amount: Usd::ZERO, estimate: Usd::ZERO, most_output: u64::MAX });
+        };
         let budgets = &live.config.budgets;
         let terms = Terms {
             price,
@@ -163,7 +175,11 @@ impl Gateway {
         let asker = Asker { model: &candidate.served_model, key: principal.key.id };
         let amount = estimate::estimate(budgets.reservation, inspected, &terms, &self.app.learnt, asker)
             .map_err(|why| Skipped::Refused(why.to_gateway_error()))?;
-        Ok((amount, estimate::most_output(inspected, &terms)))
+        let estimate = match budgets.reservation {
+            ReservationMode::None => estimate::expected(inspected, &terms, &self.app.learnt, asker),
+            ReservationMode::Expected | ReservationMode::WorstCase => amount,
+        };
+        Ok(Need { amount, estimate, most_output: estimate::most_output(inspected, &terms) })
     }
 }
 

@@ -12,6 +12,7 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::prices::{AppliedPrices, Numbered};
 use super::rollup::Rollup;
 use super::slot::Entry;
 use super::starts::Starts;
@@ -58,6 +59,7 @@ pub(super) struct BatchWriter {
     pub(super) inc: i64,
     pub(super) stats: Arc<LedgerStats>,
     pub(super) starts: Arc<Starts>,
+    pub(super) prices: AppliedPrices,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) abandon: CancellationToken,
 }
@@ -81,6 +83,7 @@ impl BatchWriter {
             inc,
             stats: Arc::default(),
             starts: Arc::default(),
+            prices: AppliedPrices::default(),
             progress: watch::channel(Progress::default()).0,
             abandon: CancellationToken::new(),
         }
@@ -167,15 +170,21 @@ impl BatchWriter {
 
     pub(super) async fn transaction(&self, entries: &[Entry]) -> Result<(), DbErr> {
         let starts = self.starts.pending();
+        let mut prices = Numbered::default();
         let transaction = store::begin_write(&self.db).await?;
         let records: Vec<_> = records(entries).collect();
-        put(&transaction, &records).await?;
+        if !records.is_empty() {
+            // Before the rows, whose numbers they are.
+            prices = self.prices.of(&transaction, &records).await?;
+            put(&transaction, &prices, &records).await?;
+        }
         starts::write(&transaction, &starts).await?;
         if let Some(last) = entries.last() {
             node::advance(&transaction, self.inc, last.lsn).await?;
         }
         transaction.commit().await?;
         self.starts.written(&starts);
+        self.prices.keep(prices);
         Ok(())
     }
 
@@ -246,11 +255,15 @@ impl BatchWriter {
 }
 
 /// Writes rows, details, and the sums of the rows that were not there before.
-pub(super) async fn put(transaction: &DatabaseTransaction, records: &[&LedgerRecord]) -> Result<(), DbErr> {
+pub(super) async fn put(
+    transaction: &DatabaseTransaction,
+    prices: &Numbered,
+    records: &[&LedgerRecord],
+) -> Result<(), DbErr> {
     if records.is_empty() {
         return Ok(());
     }
-    let inserted = charges::insert(transaction, records).await?;
+    let inserted = charges::insert(transaction, records, prices).await?;
     // A correction is of a request that has its details, or had them long enough.
     let requests = records.iter().copied().filter(|record| record.outcome != Outcome::Corrected);
     row::DETAILS.put(transaction, requests).await?;

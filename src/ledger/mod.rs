@@ -8,6 +8,7 @@ mod eras;
 pub mod journal;
 mod node;
 mod order;
+mod prices;
 mod pulse;
 pub mod query;
 mod record;

@@ -151,7 +151,7 @@ impl Recovery<'_> {
             let entries: Vec<Entry> = batch
                 .into_iter()
                 .map(|request| {
-                    last += 1;
+                    last = last.saturating_add(1);
                     Entry::of(last, self.record(request, &eras))
                 })
                 .collect();

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use entity::usage_ledger::{Column, Entity, Model};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -23,8 +24,8 @@ const BATCH: u64 = 500;
 /// The corrections of an attempt have its number and so much more each: no request makes as many attempts.
 pub(super) const CORRECTION: i32 = 1_000;
 
-/// What a row should have cost; none: that cannot be told.
-pub type Costs<'a> = &'a dyn Fn(&Model, &Usage) -> Option<Usd>;
+/// What a row should have cost, and the price that says so, as JSON; none: that cannot be told.
+pub type Costs<'a> = &'a dyn Fn(&Model, &Usage) -> Option<(Usd, Arc<str>)>;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub async fn rerate(
             let usage = usage(&row);
             // Of an interrupted request nobody knows the use, and what was refused cost nothing at any price.
             let told = usage.filter(|usage| usage.counts() != [0; Usage::COUNTS]);
-            let Some(after) = told.and_then(|usage| costs(&row, &usage)) else {
+            let Some((after, price)) = told.and_then(|usage| costs(&row, &usage)) else {
                 rerated.unknown += 1;
                 continue;
             };
@@ -93,7 +94,7 @@ pub async fn rerate(
                 continue;
             }
             let (model, attempt) = (row.served_model.clone(), row.attempt + (earlier.count + 1) * CORRECTION);
-            let Some(record) = correction(row, attempt, after - before) else {
+            let Some(record) = correction(row, attempt, after - before, Some(price)) else {
                 rerated.unknown += 1;
                 continue;
             };
@@ -155,7 +156,7 @@ fn usage(row: &Model) -> Option<Usage> {
 }
 
 /// A row that adds this to another one. None: the row cannot be read, or was corrected too often.
-pub(super) fn correction(row: Model, attempt: i32, cost: Usd) -> Option<LedgerRecord> {
+pub(super) fn correction(row: Model, attempt: i32, cost: Usd, price: Option<Arc<str>>) -> Option<LedgerRecord> {
     Some(LedgerRecord {
         request_id: Uuid::parse_str(&row.request_id).ok()?,
         attempt: u16::try_from(attempt).ok()?,
@@ -175,7 +176,7 @@ pub(super) fn correction(row: Model, attempt: i32, cost: Usd) -> Option<LedgerRe
         first_byte_ms: None,
         usage: Usage { service_tier: named(&row.service_tier)?, ..Usage::default() },
         cost,
-        price: None,
+        price,
         counted_in_user_global: row.counted_in_user_global,
         counted_in_key_global: row.counted_in_key_global,
         user_era: row.user_era,

@@ -120,6 +120,6 @@ pub(super) fn provider(name: &Arc<str>) -> Arc<str> {
 }
 
 /// PostgreSQL refuses a text with a NUL in it, which a client can send in JSON.
-fn without_nul(text: &str) -> String {
+pub(super) fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

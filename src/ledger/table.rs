@@ -18,6 +18,7 @@ const ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Stand for null in arrays, which the driver only takes without. No column has them as values.
 const NO_NUMBER: i64 = i64::MIN;
+const NO_ID: i32 = 0;
 const NO_TEXT: &str = "";
 
 /// A sum that would leave the range of the column stays at its end; an error would lose the ledger's row as well.
@@ -46,6 +47,13 @@ pub(super) enum Known {
     Added,
 }
 
+/// A column whose cells are not in the rows: one for each, in their order.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    pub(super) name: &'static str,
+    pub(super) cells: &'a [Option<i32>],
+}
+
 /// One column, and what it holds of a row.
 pub(super) struct Column<R> {
     name: &'static str,
@@ -58,6 +66,7 @@ enum Kind {
     Text,
     TextOrNull,
     Integer,
+    IntegerOrNull,
     BigInteger,
     BigIntegerOrNull,
     Boolean,
@@ -96,58 +105,76 @@ impl<R> Table<R> {
     ) -> Result<u64, DbErr> {
         let rows: Vec<T> = rows.into_iter().collect();
         let mut put = 0;
-        for statement in self.statements(transaction.get_database_backend(), &rows) {
+        for statement in self.statements(transaction.get_database_backend(), &rows, None) {
             put += transaction.execute_raw(statement).await?.rows_affected();
         }
         Ok(put)
     }
 
     /// The statements that write the rows.
-    pub(super) fn statements<T: Borrow<R>>(&self, backend: DbBackend, rows: &[T]) -> Vec<Statement> {
+    pub(super) fn statements<T: Borrow<R>>(
+        &self,
+        backend: DbBackend,
+        rows: &[T],
+        beside: Option<Beside<'_>>,
+    ) -> Vec<Statement> {
         match backend {
             _ if rows.is_empty() => Vec::new(),
-            DbBackend::Postgres => vec![self.by_column(rows)],
-            _ => chunks(rows.iter().map(Borrow::borrow)).map(|rows| self.by_row(&rows)).collect(),
+            DbBackend::Postgres => vec![self.by_column(rows, beside)],
+            _ => {
+                let cells = |at: usize| beside.map(|beside| beside.cells[at].into());
+                let rows = rows.iter().enumerate().map(|(at, row)| (row.borrow(), cells(at)));
+                chunks(rows).map(|rows| self.by_row(&rows, beside)).collect()
+            }
         }
     }
 
-    fn by_column<T: Borrow<R>>(&self, rows: &[T]) -> Statement {
+    fn by_column<T: Borrow<R>>(&self, rows: &[T], beside: Option<Beside<'_>>) -> Statement {
+        let array = |kind: Kind, cells: Vec<Value>| Value::Array(kind.array(), Some(Box::new(cells)));
         let values = self.columns.iter().map(|column| {
             let cells = rows.iter().map(|row| column.kind.without_null((column.value)(row.borrow()))).collect();
-            Value::Array(column.kind.array(), Some(Box::new(cells)))
+            array(column.kind, cells)
         });
+        let values = values.chain(beside.map(|beside| {
+            array(Beside::KIND, beside.cells.iter().map(|cell| Beside::KIND.without_null((*cell).into())).collect())
+        }));
+        let columns = self.columns.iter().map(|column| (column.kind, column.name));
+        let columns: Vec<_> = columns.chain(beside.map(|beside| (Beside::KIND, beside.name))).collect();
         let mut from = String::new();
-        for (at, column) in self.columns.iter().enumerate() {
+        for (at, (kind, _)) in columns.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
             // Writing to a string cannot fail.
-            let _ = write!(from, "{comma}${}::{}[]", at + 1, column.kind.name());
+            let _ = write!(from, "{comma}${}::{}[]", at + 1, kind.name());
         }
-        let cells: Vec<_> = self.columns.iter().map(|column| column.kind.cell(column.name)).collect();
+        let cells: Vec<_> = columns.iter().map(|(kind, name)| kind.cell(name)).collect();
         let sql = format!(
             "INSERT INTO {} AS old ({names}) SELECT {} FROM UNNEST({from}) AS new ({names}) {}",
             self.name,
             cells.join(", "),
             self.on_conflict(),
-            names = self.names(),
+            names = self.names(beside),
         );
         Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
     }
 
-    fn by_row(&self, rows: &[&R]) -> Statement {
-        let row = format!("({})", vec!["?"; self.columns.len()].join(","));
+    fn by_row(&self, rows: &[(&R, Option<Value>)], beside: Option<Beside<'_>>) -> Statement {
+        let row = format!("({})", vec!["?"; self.columns.len() + usize::from(beside.is_some())].join(","));
         let sql = format!(
             "INSERT INTO {} AS old ({}) VALUES {} {}",
             self.name,
-            self.names(),
+            self.names(beside),
             vec![row.as_str(); rows.len()].join(","),
             self.on_conflict(),
         );
-        let values = rows.iter().flat_map(|row| self.columns.iter().map(|column| (column.value)(row)));
+        let values = rows
+            .iter()
+            .flat_map(|(row, cell)| self.columns.iter().map(|column| (column.value)(row)).chain(cell.iter().cloned()));
         Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
     }
 
-    fn names(&self) -> String {
-        self.columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
+    fn names(&self, beside: Option<Beside<'_>>) -> String {
+        let names = self.columns.iter().map(|column| column.name).chain(beside.map(|beside| beside.name));
+        names.collect::<Vec<_>>().join(", ")
     }
 
     fn on_conflict(&self) -> String {
@@ -159,11 +186,15 @@ impl<R> Table<R> {
     }
 }
 
+impl Beside<'_> {
+    const KIND: Kind = Kind::IntegerOrNull;
+}
+
 impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Text | Self::TextOrNull => "text",
-            Self::Integer => "int",
+            Self::Integer | Self::IntegerOrNull => "int",
             Self::BigInteger | Self::BigIntegerOrNull => "bigint",
             Self::Boolean => "bool",
         }
@@ -172,7 +203,7 @@ impl Kind {
     const fn array(self) -> ArrayType {
         match self {
             Self::Text | Self::TextOrNull => ArrayType::String,
-            Self::Integer => ArrayType::Int,
+            Self::Integer | Self::IntegerOrNull => ArrayType::Int,
             Self::BigInteger | Self::BigIntegerOrNull => ArrayType::BigInt,
             Self::Boolean => ArrayType::Bool,
         }
@@ -181,6 +212,7 @@ impl Kind {
     fn without_null(self, value: Value) -> Value {
         match value {
             Value::String(None) => NO_TEXT.into(),
+            Value::Int(None) => NO_ID.into(),
             Value::BigInt(None) => NO_NUMBER.into(),
             value => value,
         }
@@ -189,6 +221,7 @@ impl Kind {
     fn cell(self, name: &str) -> String {
         match self {
             Self::TextOrNull => format!("NULLIF({name}, '{NO_TEXT}')"),
+            Self::IntegerOrNull => format!("NULLIF({name}, {NO_ID})"),
             Self::BigIntegerOrNull => format!("NULLIF({name}, '{NO_NUMBER}'::bigint)"),
             Self::Text | Self::Integer | Self::BigInteger | Self::Boolean => name.to_owned(),
         }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::batch;
 use super::eras::Eras;
 use super::node::{DEAD, LIVE, Silent};
+use super::prices::Numbered;
 use super::rerate::{CORRECTION, correction};
 use super::starts::{scope_column, scope_of};
 use super::table::chunks;
@@ -54,7 +55,7 @@ pub async fn write_off(db: &DatabaseConnection, life: &Silent, losses: &[Loss]) 
     let owners = |axis| charged.iter().filter(move |loss| loss.budget.axis == axis).map(|loss| loss.budget.owner);
     let eras = Eras::read(&transaction, owners(Axis::User).collect(), owners(Axis::Key).collect()).await?;
     let records: Vec<_> = charged.iter().map(|loss| record(life.inc, loss, &eras)).collect();
-    batch::put(&transaction, &records.iter().collect::<Vec<_>>()).await?;
+    batch::put(&transaction, &Numbered::default(), &records.iter().collect::<Vec<_>>()).await?;
     remember(&transaction, life.inc, losses).await?;
     // Last, as in every other transaction that writes rows: two that lock in another order could wait for each other.
     let dead = gateway_nodes::Entity::update_many()
@@ -92,10 +93,10 @@ pub(super) async fn take_back(transaction: &DatabaseTransaction, inc: i64) -> Re
         let rows = rows.filter(usage_ledger::Column::Attempt.eq(1)).all(transaction).await?;
         let records = rows.into_iter().filter_map(|row| {
             let cost = -Usd::from_nanos(row.cost_nanos);
-            correction(row, 1 + CORRECTION, cost)
+            correction(row, 1 + CORRECTION, cost, None)
         });
         let records: Vec<_> = records.collect();
-        batch::put(transaction, &records.iter().collect::<Vec<_>>()).await?;
+        batch::put(transaction, &Numbered::default(), &records.iter().collect::<Vec<_>>()).await?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{BatchWriter, FAREWELL, Farewell, Progress};
 use super::journal::Journal;
 use super::order::InOrder;
+use super::prices::AppliedPrices;
 use super::slot::{Entry, LedgerSlot, Numbers};
 use super::starts::Starts;
 use super::urgency::Urgency;
@@ -96,6 +97,7 @@ impl Ledger {
             inc,
             stats: Arc::clone(&stats),
             starts: Arc::clone(&starts),
+            prices: AppliedPrices::default(),
             progress: report,
             abandon: abandon.clone(),
         };

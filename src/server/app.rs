@@ -38,12 +38,23 @@ impl App {
         prices: Arc<ArcSwap<PriceBook>>,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
+        Self::start_with(db, live, prices, true, stop).await
+    }
+
+    /// The same; its records are in the journal if they are to be.
+    pub(super) async fn start_with(
+        db: &DatabaseConnection,
+        live: Live,
+        prices: Arc<ArcSwap<PriceBook>>,
+        in_journal: bool,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
         let config = &live.config;
         let directory = Directory::new(db.clone(), now_ms());
         let limits = LimitKeeper::start(db.clone(), now_ms()).await;
         let alone = config.redis.is_none();
         let (inc, started_at, journal) = journal::begin(db, config, alone).await?;
-        let options = LedgerOptions { journal: Some(journal), ..LedgerOptions::default() };
+        let options = LedgerOptions { journal: in_journal.then_some(journal), ..LedgerOptions::default() };
         let ledger = Arc::new(Ledger::start(db.clone(), inc, options));
         let found = Arc::new(Notify::new());
         tokio::spawn(journal::keep_recovering(db.clone(), config, Arc::clone(&found), stop.clone()));

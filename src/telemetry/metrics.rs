@@ -123,7 +123,8 @@ impl Default for Metrics {
             budget_drift: float_gauge(
                 &registry,
                 "budget_drift_usd",
-                "By how much, in all, budgets were not counted as the ledger says when compared, in US dollars.",
+                "All differences, as absolute amounts, that comparisons of budgets with the ledger have found since the start, in \
+                 US dollars: it never falls.",
             ),
             unenforced_violations: register(
                 &registry,

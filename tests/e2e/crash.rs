@@ -14,7 +14,7 @@ use crate::support::dialects::cost_of_row;
 use crate::support::gateway::Setup;
 use crate::support::leaving::begin;
 use crate::support::load::{self, CLIENTS, Load};
-use crate::support::{Api, Gate, Provider, scale};
+use crate::support::{Answer, Api, Gate, Provider, scale, spending};
 
 /// The seed of the moments; `TOLLGATE_SEED` repeats a run.
 fn seed() -> u64 {
@@ -22,17 +22,18 @@ fn seed() -> u64 {
 }
 
 /// Kills the gateway again and again under load, and does the accounts.
-async fn kill_at_random(database: &str, setup: impl FnOnce(Setup) -> Setup) {
+async fn kill_at_random(database: &str, reservation: &str, times: usize, setup: impl FnOnce(Setup) -> Setup) {
     let seed = seed();
+    let database = format!("{database}, {reservation}");
     println!("{database}: TOLLGATE_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let provider = Provider::start().await;
     provider.decide(load::answer);
     let setup = setup(Setup::new([provider.entry("upstream", &["openai_chat"])]));
-    let (mut gateway, callers) = load::gateway(setup).await;
+    let (mut gateway, callers) = load::gateway(setup, reservation).await;
     let load = Load::start(&gateway, &callers);
     let (mut kills, mut slowest) = (0, Duration::ZERO);
-    for _ in 0..scale(8, 50) {
+    for _ in 0..times {
         load.advances(CLIENTS).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
         gateway.kill();
@@ -65,23 +66,68 @@ async fn kill_at_random(database: &str, setup: impl FnOnce(Setup) -> Setup) {
     let more = load.stop().await;
     assert!(more.iter().all(|asked| asked.is_answered()), "no budget is blocked");
     asked.extend(more);
+    let drift = gateway.metric("budget_drift_usd").await;
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await.code(), Some(0));
     let accounts = Accounts::read(&gateway).await;
     let after = accounts.tally(&asked, &provider);
     assert_eq!((after.interrupted, after.not_sent), (figures.interrupted, figures.not_sent));
+    assert!(drift.abs() < f64::EPSILON, "no budget was ever counted otherwise than the ledger says: {drift} USD");
     assert!(gateway.journals().is_empty(), "a clean end leaves nothing: {:?}", gateway.journals());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_killed_at_random_nothing_is_lost_or_charged_twice_on_sqlite() {
-    kill_at_random("SQLite", |setup| setup).await;
+    kill_at_random("SQLite", "worst_case", scale(8, 50), |setup| setup).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_killed_at_random_nothing_is_lost_or_charged_twice_on_postgresql() {
     let postgres = Postgres::start();
-    kill_at_random("PostgreSQL", |setup| setup.set("database.url", postgres.url("postgres"))).await;
+    let url = postgres.url("postgres");
+    kill_at_random("PostgreSQL", "worst_case", scale(8, 50), |setup| setup.set("database.url", url)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soak_what_a_crash_interrupts_costs_what_is_expected_of_such_requests() {
+    kill_at_random("SQLite", "expected", scale(4, 20), |setup| setup).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soak_what_a_crash_interrupts_costs_the_same_where_nothing_is_set_aside() {
+    kill_at_random("SQLite", "none", scale(4, 20), |setup| setup).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_grows_dearer_than_expected_costs_what_was_seen_of_it_also_without_a_cap() {
+    const MODEL: &str = "long-winded";
+    const MOST: i64 = 2_000;
+    let (provider, gate) = (Provider::start().await, Gate::new());
+    let held = gate.clone();
+    // More text than the model's longest answer, all of it in the first event.
+    provider.decide(move |request| {
+        let delta = json!([{"index": 0, "delta": {"content": "word ".repeat(4_000)}, "finish_reason": null}]);
+        let chunk = json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": MODEL,
+            "choices": delta, "usage": null});
+        let rest = spending::stream(request, 10).body();
+        Answer::sse([format!("data: {chunk}\n\n").into_bytes().into(), rest]).gated_after(1, &held)
+    });
+    let setup = Setup::new([provider.entry("upstream", &["openai_chat"])]);
+    let mut gateway = setup.start_spending("none", &[MODEL]).await;
+    let mut body = spending::request(MODEL, None);
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({"include_usage": true});
+    let mut wire = gateway.connect().await;
+    wire.post(&Api::Chat.path(MODEL, true), gateway.key(), &body).await;
+    let head = wire.head().await.unwrap();
+    wire.at_least(20_000).await;
+    gateway.kill();
+    gateway.restart().await;
+    let row = gateway.admin().row_of(head.request_id()).await;
+    assert_eq!((&row["outcome"], &row["estimated"]), (&json!("interrupted"), &json!(true)), "{row}");
+    let prompt = i64::try_from(body.to_string().len()).unwrap().div_euclid(4) * 1_000;
+    let known = (prompt + MOST * 50_000 * 4 / 5)..=(prompt + 1_000 + MOST * 50_000);
+    assert!(known.contains(&cost_of_row(&row)), "{known:?}: {row}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,7 +36,7 @@ async fn everything_is_written(gateway: &Gateway) {
 async fn soak_no_request_fails_while_the_database_is_away_and_all_are_written_afterwards() {
     let (mut postgres, provider, setup) = start().await;
     provider.decide(load::answer);
-    let (gateway, callers) = load::gateway(setup).await;
+    let (gateway, callers) = load::gateway(setup, "worst_case").await;
     let load = Load::start(&gateway, &callers);
     load.advances(CLIENTS * 2).await;
     postgres.stop();
@@ -69,7 +69,7 @@ async fn soak_no_request_fails_while_the_database_is_away_and_all_are_written_af
 async fn soak_killed_while_the_database_is_away_the_gateway_loses_nothing() {
     let (mut postgres, provider, setup) = start().await;
     provider.decide(load::answer);
-    let (mut gateway, callers) = load::gateway(setup).await;
+    let (mut gateway, callers) = load::gateway(setup, "worst_case").await;
     let load = Load::start(&gateway, &callers);
     load.advances(CLIENTS * 2).await;
     postgres.stop();

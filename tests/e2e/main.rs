@@ -7,6 +7,7 @@ mod servers;
 mod support;
 
 mod aborts;
+mod audit;
 mod auth;
 mod authority_away;
 mod bad_input;

@@ -123,6 +123,7 @@ async fn a_record_is_in_the_database_within_400_milliseconds(database: TestDatab
         counted_in_key_global: false,
         user_era: 4,
         key_era: 5,
+        price_id: Some(1),
     };
     assert_eq!(row, expected);
     let detail = message_request::Entity::find_by_id(row.request_id).one(&db).await.unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! Corrected prices: rows of their own, once, in the sums that the corrected rows are in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use entity::{message_request, usage_ledger, usage_rollup_minute};
 use sea_orm::{DatabaseConnection, EntityTrait, PaginatorTrait};
@@ -30,8 +31,11 @@ async fn charged(db: &DatabaseConnection) {
     ledger.flush_and_stop(LIMIT).await;
 }
 
-fn price(nanos: i64) -> impl Fn(&usage_ledger::Model, &Usage) -> Option<Usd> {
-    move |_, usage| Some(Usd::from_nanos(nanos * i64::try_from(usage.input).unwrap()))
+fn price(nanos: i64) -> impl Fn(&usage_ledger::Model, &Usage) -> Option<(Usd, Arc<str>)> {
+    move |_, usage| {
+        let cost = Usd::from_nanos(nanos * i64::try_from(usage.input).unwrap());
+        Some((cost, format!(r#"{{"input":{nanos}}}"#).into()))
+    }
 }
 
 /// What each request cost with all corrections; the roll-up says the same per minute.
@@ -91,7 +95,9 @@ async fn what_cannot_be_told_stays_as_it_is(database: TestDatabase) {
     commit(&ledger, record(3));
     ledger.flush_and_stop(LIMIT).await;
     let before = costs(&db).await;
-    let known = |row: &usage_ledger::Model, _: &Usage| (row.served_model != "gone").then_some(Usd::from_nanos(5));
+    let known = |row: &usage_ledger::Model, _: &Usage| {
+        (row.served_model != "gone").then(|| (Usd::from_nanos(5), Arc::from("{}")))
+    };
     let found = rerate(&db, 0..i64::MAX, &known, false).await.unwrap();
     assert_eq!((found.rows, found.unknown, found.changed.len()), (3, 2, 1));
     let after = costs(&db).await;

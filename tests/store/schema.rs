@@ -5,7 +5,10 @@ use entity::{
     model_group_limits, model_group_members, model_groups, model_prices, quota_boost_grants, usage_ledger,
     usage_rollup_minute, usage_rollup_span, user_group_members, user_groups, users,
 };
-use migration::{Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums};
+use migration::{
+    Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums,
+    m0005_applied_prices,
+};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
     IntoActiveModel, PaginatorTrait,
@@ -31,8 +34,8 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let migrations: [fn() -> Vec<Step>; 3] =
-        [m0001_first_tables::steps, m0002_budgets::steps, m0003_longer_sums::steps];
+    let migrations: [fn() -> Vec<Step>; 4] =
+        [m0001_first_tables::steps, m0002_budgets::steps, m0003_longer_sums::steps, m0005_applied_prices::steps];
     for (earlier, steps) in migrations.iter().enumerate() {
         let whole = steps().len();
         for done in 0..=whole {
@@ -396,6 +399,7 @@ fn charge(n: i32) -> usage_ledger::ActiveModel {
         counted_in_key_global: true,
         user_era: 0,
         key_era: 0,
+        price_id: None,
     };
     let mut row = row.into_active_model().reset_all();
     row.id = NotSet;
@@ -437,6 +441,7 @@ async fn drop_all(db: &DatabaseConnection) {
         "usage_ledger",
         "write_offs",
         "message_request",
+        "applied_prices",
         "seaql_migrations",
     ]
     .map(|table| format!("DROP TABLE {table};"))

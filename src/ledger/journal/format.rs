@@ -106,7 +106,7 @@ impl Seal {
     }
 
     /// Writes header and body; the rest stays as it is.
-    fn close(&self, part: &mut [u8], index: u32, kind: u8, length: usize) {
+    pub(super) fn close(&self, part: &mut [u8], index: u32, kind: u8, length: usize) {
         part[8] = kind;
         part[9] = VERSION;
         // Parts are far smaller than what two bytes can count.

@@ -27,7 +27,7 @@ const EXTENSION: &str = "journal";
 /// What a journal is called that was damaged, or had records that the database refused.
 const KEPT: &str = "kept";
 /// Where the head stands, twice: without it nothing could be read.
-const HEADS: [u64; 2] = [0, 2_048];
+pub(super) const HEADS: [u64; 2] = [0, 2_048];
 
 /// The folder that this node's journals are in.
 #[derive(Clone, Debug)]
@@ -179,7 +179,7 @@ impl DeadJournal {
     }
 }
 
-fn head(inc: i64, started_at: i64, key: [u8; 16]) -> [u8; HEAD] {
+pub(super) fn head(inc: i64, started_at: i64, key: [u8; 16]) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     let place = u32::try_from(PLACE).unwrap_or(0);
     let parts: [&[u8]; 6] =

@@ -1,6 +1,10 @@
 //! The journal on a disk that fills up, fails, loses its power or rots.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod files;
+mod power;
+mod world;
+
 use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;

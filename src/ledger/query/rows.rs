@@ -1,7 +1,9 @@
 //! Rows of the ledger, newest first.
 
-use entity::message_request;
+use std::collections::HashMap;
+
 use entity::usage_ledger::{Column, Entity, Model};
+use entity::{applied_prices, message_request};
 use futures::Stream;
 use futures::stream::{self, TryStreamExt};
 use sea_orm::{
@@ -9,6 +11,7 @@ use sea_orm::{
 };
 
 use super::Filter;
+use crate::ledger::Outcome;
 
 /// Rows that an export holds in memory at once.
 const BATCH: u64 = 500;
@@ -84,8 +87,22 @@ pub fn stream(
 pub struct Request {
     /// Its charged attempts, in order; there is at least one.
     pub rows: Vec<Model>,
+    /// The prices that they name, as JSON.
+    pub prices: HashMap<i32, String>,
     /// Its detail, unless that has been pruned.
     pub detail: Option<message_request::Model>,
+}
+
+impl Request {
+    /// The price that was applied to one of its rows, as JSON; of old rows only the detail knows it.
+    #[must_use]
+    pub fn price(&self, row: &Model) -> Option<&str> {
+        match row.price_id {
+            Some(id) => self.prices.get(&id).map(String::as_str),
+            None if row.outcome == Outcome::Corrected.as_str() => None,
+            None => self.detail.as_ref()?.price.as_deref(),
+        }
+    }
 }
 
 /// The request with this id, if it is in the ledger.
@@ -97,6 +114,9 @@ pub async fn request(db: &DatabaseConnection, request_id: &str) -> Result<Option
     if rows.is_empty() {
         return Ok(None);
     }
+    let ids: Vec<i32> = rows.iter().filter_map(|row| row.price_id).collect();
+    let prices = applied_prices::Entity::find().filter(applied_prices::Column::Id.is_in(ids)).all(db).await?;
+    let prices = prices.into_iter().map(|price| (price.id, price.json)).collect();
     let detail = message_request::Entity::find_by_id(request_id).one(db).await?;
-    Ok(Some(Request { rows, detail }))
+    Ok(Some(Request { rows, prices, detail }))
 }

@@ -1,7 +1,8 @@
 //! `/usage`, `/requests/{requestId}`, `/me/usage`.
 
 use axum::body::Body;
-use entity::{message_request, usage_ledger};
+use entity::{applied_prices, message_request, usage_ledger};
+use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
 
@@ -44,6 +45,7 @@ pub fn row(id: i64) -> usage_ledger::Model {
         counted_in_key_global: true,
         user_era: 0,
         key_era: 0,
+        price_id: None,
     }
 }
 
@@ -204,7 +206,14 @@ pub async fn costs_are_exact(app: App) {
 }
 
 pub async fn one_request_is_shown_whole(app: App) {
-    insert(&app, vec![row(1), usage_ledger::Model { id: 2, attempt: 2, ..row(1) }, row(3)]).await;
+    let kept = usage_ledger::Model { price_id: Some(7), ..row(3) };
+    insert(&app, vec![row(1), usage_ledger::Model { id: 2, attempt: 2, ..row(1) }, kept]).await;
+    let price = applied_prices::ActiveModel {
+        id: Set(7),
+        hash: Set("seven".to_owned()),
+        json: Set(r#"{"inputUsdPerMillion":7.000000001}"#.to_owned()),
+    };
+    price.insert(&app.db).await.unwrap();
     let detail = message_request::Model {
         request_id: row(1).request_id,
         created_at: NOW,
@@ -225,7 +234,9 @@ pub async fn one_request_is_shown_whole(app: App) {
     assert_eq!(shown["detail"]["stream"], true);
     assert_eq!(app.get(&path.to_uppercase().replace("/REQUESTS", "/requests")).await.ok(200), shown);
     let pruned = app.get(&format!("/requests/{}", row(3).request_id)).await.ok(200);
-    assert_eq!(pruned["detail"], Value::Null);
+    assert_eq!((&pruned["detail"], &pruned["charges"][0]["requestId"]), (&Value::Null, &json!(row(3).request_id)));
+    assert_eq!(pruned["charges"][0]["price"], json!({"inputUsdPerMillion": 7.000_000_001}), "kept with the charge");
+    assert_eq!(shown["charges"][1]["price"], shown["detail"]["price"], "of a row that names none");
     app.get("/requests/01890000-0000-7000-8000-000000000009").await.problem(404, "not_found");
     app.get("/requests/x").await.invalid(&["requestId"]);
     app.get("/requests/018900000000700080000000000000019").await.invalid(&["requestId"]);

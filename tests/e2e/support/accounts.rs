@@ -14,6 +14,8 @@ use super::{Gateway, Provider};
 /// All rows, by the number of their request.
 pub struct Accounts {
     rows: HashMap<usize, usage_ledger::Model>,
+    /// What requests set aside.
+    reservation: String,
 }
 
 /// What became of the requests of a load.
@@ -52,7 +54,8 @@ impl Accounts {
                 panic!("request {number} is there twice: {other:?} and {:?}", rows[&number]);
             }
         }
-        Self { rows }
+        let reservation = gateway.config()["budgets"]["reservation"].as_str().unwrap().to_owned();
+        Self { rows, reservation }
     }
 
     pub fn len(&self) -> usize {
@@ -94,7 +97,7 @@ impl Accounts {
                     }
                     Some(row) => {
                         assert_eq!((row.outcome.as_str(), row.estimated), ("interrupted", true), "{row:?}");
-                        assert_eq!(row.cost_nanos, load::estimate(*number), "{row:?}");
+                        assert_eq!(row.cost_nanos, load::estimate(*number, &self.reservation), "{row:?}");
                         let figure =
                             if sent.contains(number) { &mut figures.interrupted } else { &mut figures.not_sent };
                         *figure += 1;

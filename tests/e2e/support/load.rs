@@ -24,6 +24,10 @@ pub const CLIENTS: usize = 8;
 /// The length of the first body.
 const BASE: usize = 300;
 
+/// By how much the others are longer than the one before: all have whole tokens, so that what is learnt from some of them
+/// is exact for the others.
+const BYTES_PER_TOKEN: usize = 4;
+
 /// Tokens that every request allows for its answer.
 const MAX_TOKENS: u64 = 1_000;
 
@@ -93,13 +97,23 @@ pub fn request(number: usize) -> Value {
         body["stream_options"] = json!({"include_usage": true});
     }
     let length = body.to_string().len();
-    body["messages"][0]["content"] = json!("x".repeat(BASE + number - length));
+    body["messages"][0]["content"] = json!("x".repeat(bytes(number) - length));
     body
+}
+
+/// The length of the body of this number.
+fn bytes(number: usize) -> usize {
+    BASE + BYTES_PER_TOKEN * number
 }
 
 /// The number of the request whose body has this length.
 pub fn number(bytes: usize) -> usize {
-    bytes - BASE
+    (bytes - BASE) / BYTES_PER_TOKEN
+}
+
+/// Tokens of the prompt.
+fn input(number: usize) -> u64 {
+    (bytes(number) / BYTES_PER_TOKEN) as u64
 }
 
 /// Tokens of the answer: not the same for any two requests that are near each other.
@@ -109,20 +123,25 @@ fn output(number: usize) -> u64 {
 
 /// What the request of this number costs, in nano-dollars, by [`spending::price`](super::spending::price).
 pub fn cost(number: usize) -> i64 {
-    500 * 1_000 + output(number) as i64 * 50_000
+    (input(number) * 1_000 + output(number) * 50_000) as i64
 }
 
-/// The most that it could have cost: a token per byte and what the provider may add, all of it written to a cache, and
-/// all of the answer.
-pub fn estimate(number: usize) -> i64 {
-    (BASE + number + 512) as i64 * 1_250 + MAX_TOKENS as i64 * 50_000
+/// What it is charged when nobody knows its end. `worst_case`: a token per byte and what the provider may add, all of it
+/// written to a cache, and all of the answer. Else what such requests use: as many bytes per token as all of them, and no
+/// shorter an answer than is expected before anything is known.
+pub fn estimate(number: usize, reservation: &str) -> i64 {
+    let input = match reservation {
+        "worst_case" => (bytes(number) + 512) as u64 * 1_250,
+        _ => input(number) * 1_000,
+    };
+    (input + MAX_TOKENS * 50_000) as i64
 }
 
 /// What the provider answers; it takes its time, so that there is always something on its way.
 pub fn answer(request: &Received) -> Answer {
     let number = number(request.body.len());
-    let output = output(number);
-    let usage = json!({"prompt_tokens": 500, "completion_tokens": output, "total_tokens": 500 + output});
+    let (input, output) = (input(number), output(number));
+    let usage = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
     if request.json()["stream"] == false {
         let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}});
         let whole = json!({"id": "1", "object": "chat.completion", "created": 1, "model": MODEL,
@@ -209,8 +228,8 @@ async fn ask(url: String, secret: String, first: usize, stop: Arc<AtomicBool>, w
 }
 
 /// A gateway with the price and the callers of the load.
-pub async fn gateway(setup: Setup) -> (Gateway, Vec<Caller>) {
-    let gateway = setup.start_spending("worst_case", &[MODEL]).await;
+pub async fn gateway(setup: Setup, reservation: &str) -> (Gateway, Vec<Caller>) {
+    let gateway = setup.start_spending(reservation, &[MODEL]).await;
     let callers = callers(gateway.admin()).await;
     (gateway, callers)
 }
