@@ -6,7 +6,7 @@
 
 #[path = "../support/mod.rs"]
 mod servers;
-#[allow(dead_code, reason = "shared with the end-to-end tests of one node")]
+#[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests of one node")]
 #[path = "../e2e/support/mod.rs"]
 mod support;
 
@@ -15,18 +15,18 @@ mod net;
 mod redis_cluster;
 mod traffic;
 
-//mod caps;
-//mod counts;
-//mod edits;
+mod caps;
+mod counts;
+mod edits;
 mod faults;
-//mod figures;
+mod figures;
 mod flush;
 mod idle;
-//mod lives;
-//mod outage;
+mod lives;
+mod outage;
 mod overspend;
 mod paused;
 mod restored;
 mod scripts;
-//mod slots;
+mod slots;
 mod start;

@@ -41,7 +41,10 @@ async fn paused(plan: Plan, pause: Duration, in_flight: bool) {
     }
     let ended = tally(&asked);
     let sums = cluster.balance(&caller).await;
-    println!("paused for {pause:?}, in flight {in_flight}: {} before it went on, then {sums:?}, {ended:?}", before.nanos);
+    println!(
+        "paused for {pause:?}, in flight {in_flight}: {} before it went on, then {sums:?}, {ended:?}",
+        before.nanos
+    );
     assert!(sums.nanos <= CAP, "{sums:?}");
     assert!(sums.nanos >= CAP * 9 / 10, "{sums:?}");
     assert!(before.nanos >= CAP * 6 / 10, "the others could spend meanwhile: {before:?}");

@@ -161,9 +161,9 @@ impl fmt::Debug for Tally {
 }
 
 /// How long requests took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Times {
-    pub count: usize,
+    count: usize,
     pub p50: Duration,
     pub p99: Duration,
     pub max: Duration,
@@ -181,5 +181,12 @@ impl Times {
             p99: at(99).unwrap_or_default(),
             max: took.last().copied().unwrap_or_default(),
         }
+    }
+}
+
+impl fmt::Debug for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, p50, p99, max } = self;
+        write!(f, "{count} took {p50:.1?} in the middle, 99 % up to {p99:.1?}, {max:.1?} at most")
     }
 }

@@ -114,12 +114,7 @@ pub(super) async fn pass(mut redis: OwnedReadHalf, mut node: OwnedWriteHalf, ord
 }
 
 /// The next answer; none when there will be none. What comes unasked meanwhile is passed back at once.
-async fn next(
-    redis: &mut OwnedReadHalf,
-    node: &mut OwnedWriteHalf,
-    buffer: &mut BytesMut,
-    way: &Way,
-) -> Option<Bytes> {
+async fn next(redis: &mut OwnedReadHalf, node: &mut OwnedWriteHalf, buffer: &mut BytesMut, way: &Way) -> Option<Bytes> {
     loop {
         while let Some(answer) = frame::take(buffer) {
             way.figures.lock().bytes_back += answer.len() as u64;

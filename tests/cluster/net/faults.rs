@@ -36,8 +36,12 @@ impl Faults {
 
     pub(super) fn decide(&self, random: &mut StdRng) -> Fate {
         let mut dice = random.random_range(0..1_000);
-        let fates =
-            [(self.swallowed, Fate::Swallowed), (self.late, Fate::Late), (self.doubled, Fate::Doubled), (self.cut, Fate::Cut)];
+        let fates = [
+            (self.swallowed, Fate::Swallowed),
+            (self.late, Fate::Late),
+            (self.doubled, Fate::Doubled),
+            (self.cut, Fate::Cut),
+        ];
         for (often, fate) in fates {
             if dice < often {
                 return fate;

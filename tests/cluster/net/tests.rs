@@ -49,7 +49,10 @@ async fn what_is_swallowed_is_done_and_the_next_answer_is_that_of_the_next_quest
     proxy.faults(Faults { swallowed: 1_000, ..Faults::default() });
     assert_eq!(count(&connection).await, None);
     proxy.faults(Faults::default());
-    eventually("the next is answered", async || (count(&connection).await == redis.call(&["GET", "counter"]).await).then_some(())).await;
+    eventually("the next is answered", async || {
+        (count(&connection).await == redis.call(&["GET", "counter"]).await).then_some(())
+    })
+    .await;
     assert!(redis.call::<i64>(&["GET", "counter"]).await >= 2);
 }
 

@@ -55,13 +55,7 @@ pub async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd:
 }
 
 /// Asks so often, so many at once, each gateway in turn; how many passed.
-pub async fn ask(
-    gateways: &[&Gateway],
-    caller: &Caller,
-    model: &str,
-    max_tokens: Option<u64>,
-    times: usize,
-) -> usize {
+pub async fn ask(gateways: &[&Gateway], caller: &Caller, model: &str, max_tokens: Option<u64>, times: usize) -> usize {
     let http = client();
     let body = &spending::request(model, max_tokens);
     let asking = (0..times).map(|turn| {

@@ -201,7 +201,11 @@ async fn ask(
     while !stop.load(Ordering::Relaxed) {
         let body = request(number).to_string();
         turn += 1;
-        let post = http.post(&urls[turn % urls.len()]).bearer_auth(&secret).header("content-type", "application/json").body(body);
+        let post = http
+            .post(&urls[turn % urls.len()])
+            .bearer_auth(&secret)
+            .header("content-type", "application/json")
+            .body(body);
         let end = match post.send().await {
             // Nobody has seen it.
             Err(error) if error.is_connect() => {
