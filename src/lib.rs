@@ -19,5 +19,6 @@ pub mod pricing;
 pub mod provider;
 pub mod server;
 pub mod store;
+mod subscribe;
 pub mod telemetry;
 pub mod upstream;

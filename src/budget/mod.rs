@@ -19,6 +19,7 @@ mod lease;
 mod memory;
 mod plan;
 mod protocol;
+mod redis;
 mod reservation;
 mod reserve;
 mod rules;
@@ -48,6 +49,7 @@ pub use protocol::{
     Answer, Audit, Bounds, Counted, Holding, Incarnation, Item, Lsn, Position, Seed, SeedQuery, SeedStatement, Seeded,
     Statement, Taken, Terms, WindowQuery, WindowReport, WindowSeed,
 };
+pub use redis::{Event, Events, OnTime, PartitionOf, RedisAuthority, RedisError};
 pub use reservation::{Reservation, Settled};
 pub use seeds::{SeedError, Seeds};
 pub use settings::{BudgetSettings, LeaseSettings};

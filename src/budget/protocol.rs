@@ -272,4 +272,8 @@ pub struct Holding {
     pub kept: Usd,
     /// Told before the last seeding and perhaps not contained in it.
     pub pending: Usd,
+    /// Told, and not in the database yet when it last spoke.
+    pub unwritten: Usd,
+    /// When it last spoke, Unix milliseconds.
+    pub seen: i64,
 }

@@ -6,15 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::subscribe::{in_time, one_server, subscribe};
 
 const CHANNEL: &str = "tollgate:invalidate";
 
@@ -23,9 +23,6 @@ const QUEUE: usize = 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How often a silent connection is asked whether it is still there.
-const PING_EVERY: Duration = Duration::from_secs(5);
 
 /// A longer message is not one of ours.
 const MESSAGE_MAX: usize = 1024;
@@ -67,11 +64,18 @@ impl Change {
 pub struct PubSubError(RedisError);
 
 /// Both directions, to be run.
-#[derive(Debug)]
 pub struct PubSub {
     client: Client,
+    url: String,
     queue: mpsc::Receiver<Change>,
     overflow: Arc<tokio::sync::Notify>,
+}
+
+impl std::fmt::Debug for PubSub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL holds a password.
+        f.debug_struct("PubSub").finish_non_exhaustive()
+    }
 }
 
 /// Where changes are announced. Cheap to clone.
@@ -97,50 +101,21 @@ impl PubSub {
     ///
     /// [`PubSubError`].
     pub fn new(url: &str) -> Result<(Self, Announcer), PubSubError> {
-        // Every node of a cluster passes messages on to all.
-        let url = match url.split_once("+cluster://") {
-            Some((scheme, rest)) => format!("{scheme}://{rest}"),
-            None => url.to_owned(),
-        };
-        let client = Client::open(url).map_err(PubSubError)?;
+        let url = one_server(url);
+        let client = Client::open(url.as_str()).map_err(PubSubError)?;
         let (sender, queue) = mpsc::channel(QUEUE);
         let overflow = Arc::new(tokio::sync::Notify::new());
         let announcer = Announcer { queue: sender, overflow: Arc::clone(&overflow) };
-        Ok((Self { client, queue, overflow }, announcer))
+        Ok((Self { client, url, queue, overflow }, announcer))
     }
 
     /// Tells and listens until `stop`. `changed` is called for each change that is heard, this node's own included.
     pub async fn run(self, stop: CancellationToken, changed: impl Fn(Change) + Send + Sync) {
-        let Self { client, queue, overflow } = self;
-        let listening = Box::pin(listen(&client, &changed));
+        let Self { client, url, queue, overflow } = self;
+        let heard = |message: Option<&[u8]>| changed(message.map_or(Change::All, Change::from_message));
+        let listening = Box::pin(subscribe(&url, CHANNEL, "listen to changes on other nodes", heard));
         let telling = Box::pin(tell(&client, queue, &overflow));
         stop.run_until_cancelled(async { tokio::join!(listening, telling) }).await;
-    }
-}
-
-async fn listen(client: &Client, changed: &(impl Fn(Change) + Sync)) {
-    let mut retry = Retry::default();
-    loop {
-        let error = match listen_once(client, changed, &mut retry).await {
-            Ok(()) => "the connection was closed".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        retry.wait("listen to changes on other nodes", &error).await;
-    }
-}
-
-async fn listen_once(client: &Client, changed: &(impl Fn(Change) + Sync), retry: &mut Retry) -> RedisResult<()> {
-    let (mut sink, mut messages) = in_time(CONNECT_TIMEOUT, client.get_async_pubsub()).await?.split();
-    in_time(ANSWER_TIMEOUT, sink.subscribe(CHANNEL)).await?;
-    retry.reset();
-    changed(Change::All);
-    loop {
-        match timeout(PING_EVERY, messages.next()).await {
-            Ok(Some(message)) => changed(Change::from_message(message.get_payload_bytes())),
-            Ok(None) => return Ok(()),
-            // A server that has hung, or a network that was cut, is silent too.
-            Err(_) => in_time(ANSWER_TIMEOUT, sink.ping::<redis::Value>()).await.map(drop)?,
-        }
     }
 }
 
@@ -188,13 +163,6 @@ async fn publish(client: &Client, connection: &mut Option<MultiplexedConnection>
     // After an error the connection is dropped: it cannot tell whether it is still of use.
     *connection = Some(open);
     Ok(())
-}
-
-async fn in_time<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    match timeout_at(Instant::now() + limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err(RedisError::from((redis::ErrorKind::Io, "no answer in time"))),
-    }
 }
 
 /// Waits longer and longer, and says only once that something is wrong.

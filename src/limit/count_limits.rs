@@ -73,6 +73,12 @@ impl Axis {
             Self::Provider => "provider",
         }
     }
+
+    /// The axis of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|axis| axis.as_str() == name)
+    }
 }
 
 impl CountKind {

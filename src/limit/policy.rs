@@ -10,6 +10,9 @@ use super::window::{Mode, Window};
 /// The most that a cap may be, boosts included: up to it a double, which is what Redis calculates in, is exact.
 pub const LARGEST_CAP: Usd = Usd::from_nanos(9_000_000 * Usd::NANOS_PER_USD);
 
+/// The version of caps that carry no order: those of the configuration, where each node has its own.
+pub const UNORDERED: i64 = 0;
+
 /// The owner id of a provider's budget: providers have names, which stay the same on every node and in every life.
 #[must_use]
 pub fn provider_owner(name: &str) -> i64 {

@@ -2,6 +2,9 @@
 
 use crate::money::Usd;
 
+/// As few as need be.
+pub type Bytes = Box<[u8]>;
+
 /// Writes numbers, the small ones in one byte.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
@@ -27,7 +30,7 @@ impl Writer {
         self.put(i64::try_from(len).unwrap_or(i64::MAX));
     }
 
-    pub fn done(self) -> Box<[u8]> {
+    pub fn done(self) -> Bytes {
         self.0.into()
     }
 }
@@ -59,10 +62,10 @@ impl<'a> Reader<'a> {
         Usd::from_nanos(self.number())
     }
 
-    /// So many things as are announced, each read by `read`.
+    /// So many things as are announced, each read by `read`; no more than there are.
     pub fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let len = self.number();
-        (0..len).map(|_| read(self)).collect()
+        (0..len).map_while(|_| (!self.0.is_empty()).then(|| read(self))).collect()
     }
 }
 

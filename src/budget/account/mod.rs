@@ -9,14 +9,15 @@ mod window;
 
 use std::sync::Arc;
 
-pub use resting::Resting;
+pub use bytes::Bytes;
+pub use resting::{Resting, policy_bytes, policy_of_bytes};
 pub use window::{MINUTE, SECOND, WindowState, query};
 
 use super::protocol::{
     Answer, Audit, Holding, Incarnation, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
 };
 use super::rules::{Rule, Rules};
-use crate::limit::Policy;
+use crate::limit::{Policy, UNORDERED, WindowPolicy};
 use crate::money::Usd;
 
 /// A statement that is older is not trusted: the node has given it up and sent another.
@@ -27,6 +28,16 @@ const SEED_LIFE: i64 = 5_000;
 
 /// Others are asked at most so often to give back what they do not use.
 const RECALL_EVERY: i64 = 250;
+
+/// Of caps that carry no order, those that allow less are in force as long as a node has stated them in this time.
+const STATED_FOR: i64 = 60_000;
+
+/// A node that a snapshot does not list and that was not heard of for so long has not begun after that snapshot: it has
+/// ended before.
+const SILENT: i64 = 60_000;
+
+/// Up to here a double is exact. Redis calculates in doubles, and the authorities must not differ.
+pub const EXACT: Usd = Usd::from_nanos((1 << 53) - 1);
 
 /// What one node holds.
 #[derive(Clone, Debug)]
@@ -45,6 +56,8 @@ struct Holder {
     heard: bool,
     /// When what it holds ends if it says nothing; of money never.
     ends_at: i64,
+    /// When it last stated something.
+    seen: i64,
 }
 
 /// One budget.
@@ -59,6 +72,8 @@ pub struct Account {
     join: Vec<Incarnation>,
     /// The counters belong to other caps.
     reseed: bool,
+    /// Who last stated these caps, and when.
+    stated: (Incarnation, i64),
     windows: Box<[WindowState]>,
     holders: Vec<Holder>,
     rules: Rules,
@@ -75,6 +90,7 @@ impl Account {
             settle_until,
             join: Vec::new(),
             reseed: false,
+            stated: (0, 0),
             windows: Box::default(),
             holders: Vec::new(),
             rules,
@@ -107,8 +123,9 @@ impl Account {
             return Answer::Old;
         }
         holder.seq = said.seq;
+        holder.seen = clock;
         let position = holder.position;
-        let newer = self.take_terms(&said.terms);
+        let newer = self.take_terms(&said.terms, said.inc);
         self.roll(&said.terms, now);
         if position != said.from && self.rules.hold(Rule::Addressed) {
             return Answer::Resend(position);
@@ -146,8 +163,8 @@ impl Account {
         self.windows = windows.into();
         self.seeded_at = seed.query_started;
         let listed = |inc| seed.marks.iter().any(|&(marked, _)| marked == inc);
-        // A closed node that the snapshot no longer lists has its whole journal in it.
-        self.holders.retain(|holder| !holder.closed || listed(holder.inc));
+        // A node that the snapshot does not list has its whole journal in it, unless its life began after the snapshot.
+        self.holders.retain(|holder| listed(holder.inc) || (!holder.closed && clock - holder.seen < SILENT));
         self.join.retain(|&inc| listed(inc));
         // A snapshot from before a node was closed may miss the end of its journal.
         self.reseed = self.holders.iter().any(|holder| holder.closed);
@@ -201,6 +218,8 @@ impl Account {
             reserved: holder.reserved,
             kept: holder.kept,
             pending: holder.pending,
+            unwritten: holder.unwritten,
+            seen: holder.seen,
         });
         Audit { version: self.policy.version, reseed: self.reseed, windows, holders: holders.collect() }
     }
@@ -234,20 +253,30 @@ impl Account {
             closed: false,
             heard: false,
             ends_at: i64::MAX,
+            seen: 0,
         });
         self.holders.len() - 1
     }
 
-    /// The later caps win. Returns the stored ones when they are the later.
-    fn take_terms(&mut self, said: &Terms) -> Option<Arc<Policy>> {
+    /// The later caps win. Returns the stored ones when they are to replace the node's.
+    fn take_terms(&mut self, said: &Terms, inc: Incarnation) -> Option<Arc<Policy>> {
         let (ours, theirs) = (&self.policy, &said.policy);
-        if Arc::ptr_eq(ours, theirs) {
-            return None;
-        }
+        let identical = Arc::ptr_eq(ours, theirs) || ours == theirs;
         if theirs.version < ours.version {
             return (theirs.windows != ours.windows || theirs.era != ours.era).then(|| Arc::clone(ours));
         }
-        if theirs != ours {
+        if !identical && theirs.version == ours.version {
+            // What has been over since one of them was read is all that can be different.
+            if theirs.version != UNORDERED {
+                return None;
+            }
+            let others = self.stated.0 != inc && self.now - self.stated.1 < STATED_FOR;
+            if others && !allows_no_more(theirs, ours, self.now) {
+                return Some(Arc::clone(ours));
+            }
+        }
+        self.stated = (inc, self.now);
+        if !identical {
             let keep = |policy| self.windows.iter().find_map(|window| window.under(policy));
             let windows = theirs.windows.iter().zip(&said.bounds);
             self.windows = windows
@@ -279,13 +308,13 @@ impl Account {
 
     /// What is reserved is honoured, also as a debt; what is kept is never more than what was granted.
     fn take_holdings(&mut self, index: usize, said: &Statement, clock: i64) {
-        let sum: Usd = said.items.iter().map(|item| item.amount).sum();
+        let sum = said.items.iter().fold(Usd::ZERO, |sum, item| (sum + item.amount).min(EXACT));
         let joins = self.join.contains(&said.inc);
         self.join.retain(|&inc| inc != said.inc);
         let Some(holder) = self.holders.get_mut(index) else { return };
-        let mut before = holder.reserved + holder.kept - sum;
+        let mut before = (holder.reserved + holder.kept).min(EXACT) - sum;
         if joins {
-            before = before.max(said.reserved + said.kept);
+            before = before.max((said.reserved + said.kept).min(EXACT));
         }
         holder.position = Position::At(said.to);
         if self.rules.hold(Rule::Forced) {
@@ -390,7 +419,8 @@ impl Account {
     }
 
     fn held(&self) -> Usd {
-        self.holders.iter().map(|holder| holder.reserved + holder.kept + holder.pending).sum()
+        let held = self.holders.iter().map(|holder| holder.reserved + holder.kept + holder.pending);
+        held.fold(Usd::ZERO, |sum, held| (sum + held).min(EXACT))
     }
 
     fn caps(&self, now: i64) -> Vec<Usd> {
@@ -398,12 +428,14 @@ impl Account {
     }
 
     fn free(&self, caps: &[Usd], held: Usd) -> Usd {
-        self.windows.iter().zip(caps).map(|(window, &cap)| cap - window.spent - held).min().unwrap_or(Usd::ZERO)
+        let free = self.windows.iter().zip(caps).map(|(window, &cap)| (cap - window.spent - held).max(-EXACT));
+        free.min().unwrap_or(Usd::ZERO)
     }
 
     fn reports(&self, caps: &[Usd]) -> Vec<WindowReport> {
         let held = self.held();
-        let reserved = self.holders.iter().map(|holder| holder.reserved + holder.pending).sum();
+        let reserved = self.holders.iter().map(|holder| holder.reserved + holder.pending);
+        let reserved = reserved.fold(Usd::ZERO, |sum, reserved| (sum + reserved).min(EXACT));
         self.windows.iter().zip(caps).map(|(window, &cap)| window.report(cap, held, reserved)).collect()
     }
 
@@ -420,4 +452,12 @@ impl Account {
         let windows = self.windows.iter().map(WindowState::steady_until);
         caps.chain(windows).filter(|&at| at > now).min().unwrap_or(i64::MAX)
     }
+}
+
+/// Whether one policy allows no more than another at `now`, in all windows of that one.
+fn allows_no_more(one: &Policy, other: &Policy, now: i64) -> bool {
+    other.windows.iter().all(|theirs| {
+        let same = |ours: &&WindowPolicy| ours.window == theirs.window && ours.mode == theirs.mode;
+        one.windows.iter().filter(same).any(|ours| ours.cap_at(now) <= theirs.cap_at(now))
+    })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::protocol::Position;
-use super::bytes::{Reader, Writer};
+use super::bytes::{Bytes, Reader, Writer};
 use super::window::WindowState;
 use super::{Account, Holder};
 use crate::budget::rules::Rules;
@@ -13,7 +13,7 @@ use crate::money::Usd;
 /// A budget that nobody holds anything of: when it was last spoken of and when it was seeded, its caps, its windows, the
 /// nodes. The caps are packed as well: nobody else may have them in memory while the budget rests.
 #[derive(Clone, Debug)]
-pub struct Resting(Box<[u8]>);
+pub struct Resting(Bytes);
 
 impl Resting {
     /// When the budget was last spoken of.
@@ -31,6 +31,7 @@ impl Resting {
         }
         let mut to = Writer::default();
         to.put_all([account.now, account.now.wrapping_sub(account.seeded_at)]);
+        to.put(account.policy.version);
         pack_policy(&account.policy, &mut to);
         for window in &account.windows {
             window.pack(&mut to)?;
@@ -42,7 +43,7 @@ impl Resting {
                 Position::At(count) => i64::try_from(count).ok()?,
                 Position::Mark(lsn) => -1 - i64::try_from(lsn).ok()?,
             };
-            to.put_all([holder.inc, i64::try_from(holder.seq).ok()?, place]);
+            to.put_all([holder.inc, i64::try_from(holder.seq).ok()?, place, account.now.wrapping_sub(holder.seen)]);
         }
         Some(Self(to.done()))
     }
@@ -53,7 +54,8 @@ impl Resting {
         let mut from = Reader::new(&self.0);
         let now = from.number();
         let seeded_at = now.wrapping_sub(from.number());
-        let policy = unpacked_policy(&mut from);
+        let version = from.number();
+        let policy = unpacked_policy(version, &mut from);
         let windows = policy.windows.iter().map(|policy| WindowState::unpacked(policy, &mut from)).collect();
         Account {
             policy: Arc::new(policy),
@@ -63,15 +65,30 @@ impl Resting {
             settle_until: i64::MIN,
             join: Vec::new(),
             reseed: false,
+            stated: (0, 0),
             windows,
-            holders: from.list(holder),
+            holders: from.list(|from| holder(now, from)),
             rules,
         }
     }
 }
 
+/// All of a policy but its version, in a few bytes that are the same for the same policy.
+#[must_use]
+pub fn policy_bytes(policy: &Policy) -> Bytes {
+    let mut to = Writer::default();
+    pack_policy(policy, &mut to);
+    to.done()
+}
+
+/// The policy of these bytes.
+#[must_use]
+pub fn policy_of_bytes(version: i64, bytes: &[u8]) -> Policy {
+    unpacked_policy(version, &mut Reader::new(bytes))
+}
+
 fn pack_policy(policy: &Policy, to: &mut Writer) {
-    to.put_all([policy.version, policy.era]);
+    to.put(policy.era);
     to.put_len(policy.windows.len());
     for WindowPolicy { window, mode, base, caps, source, since_era } in &policy.windows {
         let window = match window {
@@ -101,8 +118,8 @@ fn pack_policy(policy: &Policy, to: &mut Writer) {
     }
 }
 
-fn unpacked_policy(from: &mut Reader<'_>) -> Policy {
-    let (version, era) = (from.number(), from.number());
+fn unpacked_policy(version: i64, from: &mut Reader<'_>) -> Policy {
+    let era = from.number();
     let windows = from.list(|from| {
         let window = match from.number() {
             0 => Window::Total,
@@ -132,8 +149,9 @@ fn unpacked_policy(from: &mut Reader<'_>) -> Policy {
     Policy { version, era, windows }
 }
 
-fn holder(from: &mut Reader<'_>) -> Holder {
+fn holder(now: i64, from: &mut Reader<'_>) -> Holder {
     let (inc, seq, place) = (from.number(), from.number().cast_unsigned(), from.number());
+    let seen = now.wrapping_sub(from.number());
     let position =
         if place < 0 { Position::Mark((-1 - place).cast_unsigned()) } else { Position::At(place.cast_unsigned()) };
     Holder {
@@ -147,5 +165,6 @@ fn holder(from: &mut Reader<'_>) -> Holder {
         closed: false,
         heard: false,
         ends_at: i64::MAX,
+        seen,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::protocol::{Bounds, Counted, Item, WindowQuery, WindowReport, WindowSeed};
+use super::EXACT;
 use super::bytes::{Reader, Writer};
 use crate::limit::{Mode, Window, WindowPolicy};
 use crate::money::Usd;
@@ -102,7 +103,7 @@ impl WindowState {
     ) -> Self {
         let mut state = Self { known: true, ..Self::unknown(policy, bounds) };
         match state.mode {
-            Mode::Forever | Mode::Calendar { .. } => state.spent = seed.sum,
+            Mode::Forever | Mode::Calendar { .. } => state.spent = seed.sum.min(EXACT),
             Mode::Rolling => {
                 for &(minute, amount) in &seed.minutes {
                     state.add_to_slot(minute, amount);
@@ -231,10 +232,10 @@ impl WindowState {
             return;
         }
         match self.mode {
-            Mode::Forever => self.spent += item.amount,
+            Mode::Forever => self.spend(item.amount),
             Mode::Calendar { .. } => {
                 if item.minute >= self.start {
-                    self.spent += item.amount;
+                    self.spend(item.amount);
                 }
             }
             Mode::Rolling => {
@@ -288,7 +289,7 @@ impl WindowState {
         };
         let mut gone = Usd::ZERO;
         let leaving = self.slots().map(|(slot, amount)| {
-            gone += amount;
+            gone = (gone + amount).min(EXACT);
             (leaves(self.window, slot), gone)
         });
         WindowReport {
@@ -327,10 +328,14 @@ impl WindowState {
         let slots = self.slots.get_or_insert_default();
         let after = slots.partition_point(|&(start, _)| start < slot);
         match slots.get_mut(after) {
-            Some((start, sum)) if *start == slot => *sum += amount,
+            Some((start, sum)) if *start == slot => *sum = (*sum + amount).min(EXACT),
             _ => slots.insert(after, (slot, amount)),
         }
-        self.spent += amount;
+        self.spend(amount);
+    }
+
+    fn spend(&mut self, amount: Usd) {
+        self.spent = (self.spent + amount).min(EXACT);
     }
 
     /// A charge before the window belongs to an earlier one; nodes whose first charges cross on their way may be a
@@ -353,6 +358,6 @@ impl WindowState {
             self.begin(minute);
             self.spent = spent;
         }
-        self.spent += amount;
+        self.spend(amount);
     }
 }

@@ -11,6 +11,7 @@ mod isolation;
 mod one_node;
 mod protocol;
 mod race;
+mod redis;
 mod rest;
 mod suite;
 mod suite_counts;

@@ -306,28 +306,36 @@ macro_rules! suite {
     };
 }
 
-suite!(
-    memory,
-    super::InMemory,
-    [
-        an_unknown_budget_wants_a_seed,
-        what_is_asked_is_granted_or_nothing_is,
-        a_statement_that_is_repeated_or_overtaken_counts_once,
-        a_debt_is_never_credit,
-        a_node_keeps_no_more_than_it_was_granted,
-        time_never_moves_money_and_others_can_be_asked_for_it,
-        after_a_flush_all_say_what_they_hold_before_anything_is_granted,
-        a_seed_over_a_living_budget_holds_what_was_told_and_not_written,
-        seeds_that_are_old_are_refused,
-        later_caps_win_and_are_told_to_those_who_have_older_ones,
-        a_closed_node_holds_until_the_ledger_has_what_it_spent,
-        amounts_are_exact_at_any_size,
-        a_minute_of_requests_moves_on_by_seconds,
-        what_happens_at_once_is_held_and_never_spent,
-        where_there_are_few_places_nodes_keep_none,
-        a_lease_of_requests_is_at_least_one,
-        what_a_silent_node_holds_of_a_count_ends_and_of_money_does_not,
-        a_count_that_lives_takes_no_seed_and_keeps_what_it_counted_under_other_limits,
-        a_node_tells_a_forgotten_count_its_minute_again_before_anything_is_granted,
-    ]
-);
+/// The whole suite on one kind of authority.
+macro_rules! whole_suite {
+    ($module:ident, $fresh:expr) => {
+        suite!(
+            $module,
+            $fresh,
+            [
+                an_unknown_budget_wants_a_seed,
+                what_is_asked_is_granted_or_nothing_is,
+                a_statement_that_is_repeated_or_overtaken_counts_once,
+                a_debt_is_never_credit,
+                a_node_keeps_no_more_than_it_was_granted,
+                time_never_moves_money_and_others_can_be_asked_for_it,
+                after_a_flush_all_say_what_they_hold_before_anything_is_granted,
+                a_seed_over_a_living_budget_holds_what_was_told_and_not_written,
+                seeds_that_are_old_are_refused,
+                later_caps_win_and_are_told_to_those_who_have_older_ones,
+                a_closed_node_holds_until_the_ledger_has_what_it_spent,
+                amounts_are_exact_at_any_size,
+                a_minute_of_requests_moves_on_by_seconds,
+                what_happens_at_once_is_held_and_never_spent,
+                where_there_are_few_places_nodes_keep_none,
+                a_lease_of_requests_is_at_least_one,
+                what_a_silent_node_holds_of_a_count_ends_and_of_money_does_not,
+                a_count_that_lives_takes_no_seed_and_keeps_what_it_counted_under_other_limits,
+                a_node_tells_a_forgotten_count_its_minute_again_before_anything_is_granted,
+            ]
+        );
+    };
+}
+
+whole_suite!(memory, super::InMemory);
+whole_suite!(redis, super::super::redis::OnRedis);

@@ -1,0 +1,271 @@
+-- One budget as nodes lease from it, for the scripts that take a statement, a seed, a closing or a question about it.
+--
+-- It does what src/budget/account does in memory: the same statements get the same answers. One hash holds it: `a` is its
+-- state, and each slot of a rolling window is a field of its own (`<window>:<start>`), so that no script reads them all.
+-- Every number is a whole one that a double holds exactly; what could grow beyond stops there.
+
+local key = KEYS[1]
+local EXACT = 9007199254740991
+local MINUTE, SECOND, FIVE_HOURS, DAY = 60000, 1000, 18000000, 86400000
+
+-- The state.
+local VERSION, BODY, NOW, SEEDED, RECALLED, SETTLES, JOIN, RESEED, TERMS, WINDOWS, HOLDERS, STATED_AT, STATED_BY =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+-- The caps of a window; the first three are also those of the window itself.
+local KIND, MODE, SINCE, CAPS = 1, 2, 3, 4
+-- What was spent in it. START and FIRST are false when there is none, END when it never comes.
+local KNOWN, START, END, AFTER, SPENT, FIRST, LAST = 4, 5, 6, 7, 8, 9, 10
+-- What a node holds. ENDS is false for money.
+local INC, SEQ, PLACE, RESERVED, KEPT, UNWRITTEN, PENDING, CLOSED, HEARD, ENDS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+
+-- Windows and modes by their numbers in src/budget/redis/wire.rs.
+local FIVE, DAILY, PER_MINUTE, AT_ONCE = 1, 2, 5, 6
+local FOREVER, ROLLING, FROM_FIRST = -1, -2, -3 -- any other mode follows the calendar
+
+local min, max, floor = math.min, math.max, math.floor
+
+local function text(number) return string.format('%.0f', number) end
+
+-- Arguments are read one after the other.
+local at = 0
+local function word()
+  at = at + 1
+  return ARGV[at]
+end
+-- False for an empty one.
+local function number() return tonumber(word()) or false end
+
+-- Unix milliseconds; tests bring their own.
+local function clock()
+  local given = number()
+  if given then return given end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- Caps as a node knows them: version, all else as bytes, what of that is needed here, and where its calendar windows are.
+local function read_terms()
+  local terms = { version = number(), body = word(), windows = {}, bounds = {} }
+  for index = 1, number() do
+    local window = { number(), number(), number(), {} }
+    for step = 1, 2 * number() do window[CAPS][step] = number() end
+    local start, stop, next_stop = number(), number(), number()
+    terms.windows[index] = window
+    terms.bounds[index] = start and { start, stop, next_stop }
+  end
+  return terms
+end
+
+local function load()
+  local packed = redis.call('HGET', key, 'a')
+  return packed and cmsgpack.unpack(packed)
+end
+
+-- What nobody holds anything of is forgotten after ten minutes: the ledger knows it.
+local function store(account)
+  redis.call('HSET', key, 'a', cmsgpack.pack(account))
+  local idle = true
+  for _, holder in ipairs(account[HOLDERS]) do
+    idle = idle and holder[RESERVED] == 0 and holder[KEPT] == 0 and holder[PENDING] == 0 and holder[UNWRITTEN] == 0
+  end
+  if idle then redis.call('PEXPIRE', key, 600000) else redis.call('PERSIST', key) end
+end
+
+local function is_calendar(mode) return mode >= 0 end
+
+local function is_count(account)
+  for _, terms in ipairs(account[TERMS]) do
+    if terms[KIND] == PER_MINUTE or terms[KIND] == AT_ONCE then return true end
+  end
+  return false
+end
+
+local function cap_at(terms, now)
+  local caps = terms[CAPS]
+  for step = #caps - 1, 1, -2 do
+    if caps[step] <= now then return caps[step + 1] end
+  end
+  return caps[2]
+end
+
+local function holder_of(account, inc)
+  local holders = account[HOLDERS]
+  for _, holder in ipairs(holders) do
+    if holder[INC] == inc then return holder end
+  end
+  local holder = { inc, 0, 'M0', 0, 0, 0, 0, false, false, false, 0 }
+  holders[#holders + 1] = holder
+  return holder
+end
+
+local function has(list, wanted)
+  for _, value in ipairs(list) do
+    if value == wanted then return true end
+  end
+  return false
+end
+
+local function retain(list, keep)
+  local kept = {}
+  for _, value in ipairs(list) do
+    if keep(value) then kept[#kept + 1] = value end
+  end
+  return kept
+end
+
+-- Of counts, what a node held that was not heard of for too long has ended.
+local function end_silent(account, now)
+  for _, holder in ipairs(account[HOLDERS]) do
+    if holder[ENDS] and holder[ENDS] <= now then
+      account[HOLDERS] = retain(account[HOLDERS], function(of) return not of[ENDS] or of[ENDS] > now end)
+      return
+    end
+  end
+end
+
+-- How long a rolling window is, and its slots.
+local function rolling(kind)
+  if kind == FIVE then return FIVE_HOURS, MINUTE end
+  if kind == DAILY then return DAY, 5 * MINUTE end
+  return MINUTE - SECOND, SECOND
+end
+
+local function leaves(window, slot)
+  local length, width = rolling(window[KIND])
+  return slot + width + length
+end
+
+local function field(window, slot) return text(window[KIND]) .. ':' .. text(slot) end
+
+-- The slots from one to another that there are, with their sums, in order.
+local function slots(window, from, to)
+  local _, width = rolling(window[KIND])
+  local found = {}
+  while from <= to do
+    local starts, names = {}, {}
+    while from <= to and #names < 100 do
+      starts[#starts + 1], names[#names + 1] = from, field(window, from)
+      from = from + width
+    end
+    for index, sum in ipairs(redis.call('HMGET', key, unpack(names))) do
+      if sum then found[#found + 1] = { starts[index], tonumber(sum), names[index] } end
+    end
+  end
+  return found
+end
+
+local function all_slots(window)
+  if not window[FIRST] then return {} end
+  return slots(window, window[FIRST], window[LAST])
+end
+
+local function clear_slots(window)
+  if window[MODE] ~= ROLLING then return end
+  for _, slot in ipairs(all_slots(window)) do redis.call('HDEL', key, slot[3]) end
+end
+
+local function add_to_slot(window, minute, amount)
+  local _, width = rolling(window[KIND])
+  local slot = floor(minute / width) * width
+  if redis.call('HINCRBY', key, field(window, slot), text(amount)) > EXACT then
+    redis.call('HSET', key, field(window, slot), text(EXACT))
+  end
+  window[FIRST] = window[FIRST] and min(window[FIRST], slot) or slot
+  window[LAST] = window[LAST] and max(window[LAST], slot) or slot
+  window[SPENT] = min(window[SPENT] + amount, EXACT)
+end
+
+local function begin(window, start)
+  window[START], window[END], window[SPENT] = start, start + FIVE_HOURS, 0
+end
+
+-- A charge before the window belongs to an earlier one; nodes whose first charges cross on their way may be a minute
+-- apart.
+local function add_from_first(window, minute, amount)
+  if amount <= 0 and not window[START] then return end
+  if not window[START] or minute >= window[END] then
+    if minute < window[END] then return end
+    window[AFTER] = window[END]
+    begin(window, minute)
+  elseif minute < window[START] then
+    if window[START] - minute > MINUTE or minute < window[AFTER] then return end
+    local spent = window[SPENT]
+    begin(window, minute)
+    window[SPENT] = spent
+  end
+  window[SPENT] = min(window[SPENT] + amount, EXACT)
+end
+
+-- Lets go of what is over.
+local function roll(window, bounds, now)
+  local mode = window[MODE]
+  if mode == FOREVER then return end
+  if mode == ROLLING then
+    local length, width = rolling(window[KIND])
+    if not window[FIRST] or leaves(window, window[FIRST]) > now then return end
+    local over = min(floor((now - length - width) / width) * width, window[LAST])
+    for _, slot in ipairs(slots(window, window[FIRST], over)) do
+      window[SPENT] = window[SPENT] - slot[2]
+      redis.call('HDEL', key, slot[3])
+    end
+    window[FIRST] = false
+    -- The next one is rarely far.
+    local from = over + width
+    while not window[FIRST] and from <= window[LAST] do
+      local to = min(from + 20 * width, window[LAST])
+      local next_slot = slots(window, from, to)[1]
+      window[FIRST], from = next_slot and next_slot[1], to + width
+    end
+    window[FIRST] = window[FIRST] or false
+    if not window[FIRST] then window[LAST] = false end
+  elseif mode == FROM_FIRST then
+    if window[START] and now >= window[END] then window[START], window[SPENT] = false, 0 end
+  elseif bounds then
+    while now >= window[END] do
+      local start, stop = bounds[1], bounds[2]
+      if start < window[END] then start, stop = bounds[2], bounds[3] end
+      if start < window[END] or stop <= window[END] then return end
+      window[START], window[END], window[SPENT] = start, stop, 0
+    end
+  end
+end
+
+local function add(window, minute, era, amount, now)
+  if era < window[SINCE] then return end
+  local mode = window[MODE]
+  if mode == FOREVER then
+    window[SPENT] = min(window[SPENT] + amount, EXACT)
+  elseif mode == ROLLING then
+    local _, width = rolling(window[KIND])
+    if leaves(window, floor(minute / width) * width) > now then add_to_slot(window, minute, amount) end
+  elseif mode == FROM_FIRST then
+    add_from_first(window, minute, amount)
+    roll(window, false, now)
+  elseif minute >= window[START] then
+    window[SPENT] = min(window[SPENT] + amount, EXACT)
+  end
+end
+
+-- A window of which nothing is known.
+local function unknown(terms, bounds)
+  local window = { terms[KIND], terms[MODE], terms[SINCE], false, false, false, 0, 0, false, false }
+  if terms[MODE] == FROM_FIRST then
+    window[END] = 0
+  elseif is_calendar(terms[MODE]) and bounds then
+    window[START], window[END] = bounds[1], bounds[2]
+  end
+  return window
+end
+
+local function begun(window)
+  return window[START] and (is_calendar(window[MODE]) or window[MODE] == FROM_FIRST)
+end
+
+local function held_by_all(account)
+  local held, reserved = 0, 0
+  for _, holder in ipairs(account[HOLDERS]) do
+    held = min(held + holder[RESERVED] + holder[KEPT] + holder[PENDING], EXACT)
+    reserved = min(reserved + holder[RESERVED] + holder[PENDING], EXACT)
+  end
+  return held, reserved
+end

@@ -1,0 +1,90 @@
+//! The authority in a real Redis: the suite of all authorities, and that it answers what the one in memory answers.
+
+#[path = "../../../../tests/support/process.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod process;
+#[path = "../../../../tests/support/redis.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod server;
+
+mod histories;
+mod trouble;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::suite::Fresh;
+use super::world::*;
+use crate::budget::{
+    Answer, Audit, Authority, AuthorityError, Events, Incarnation, RedisAuthority, SeedStatement, Seeded, Statement,
+};
+use crate::limit::BudgetId;
+use server::Redis;
+
+/// Generous: the machine may be busy.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const DEAD_AFTER: i64 = 30_000;
+
+/// A Redis of its own for each authority, which goes by the test's time.
+pub struct OnRedis;
+
+/// An authority, with the server that it lives in.
+pub struct Owned {
+    pub server: Redis,
+    pub authority: Arc<RedisAuthority>,
+    pub events: Events,
+}
+
+impl Owned {
+    pub async fn start(time: &Time, settles: bool) -> Self {
+        let server = Redis::start();
+        if !settles {
+            let born = NOON - 3_600_000;
+            let mut pipe = ::redis::pipe();
+            for partition in 0..64 {
+                pipe.set(format!("{{tg:{partition}}}:gen"), born).ignore();
+            }
+            pipe.query_async::<()>(&mut connection(&server).await).await.unwrap();
+        }
+        let (authority, events) = authority(&server, time, 1);
+        Self { server, authority, events }
+    }
+}
+
+pub fn authority(server: &Redis, time: &Time, inc: Incarnation) -> (Arc<RedisAuthority>, Events) {
+    let clock = Some(time.clock());
+    RedisAuthority::with_clock(&server.url(), TIMEOUT, inc, DEAD_AFTER, Box::new(|_, _| {}), clock).unwrap()
+}
+
+pub async fn connection(server: &Redis) -> ::redis::aio::MultiplexedConnection {
+    ::redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+impl Fresh for OnRedis {
+    type Authority = Owned;
+
+    async fn fresh(&self, time: &Time, settles: bool) -> Owned {
+        Owned::start(time, settles).await
+    }
+}
+
+#[async_trait]
+impl Authority for Owned {
+    async fn exchange(&self, budget: BudgetId, statement: &Statement) -> Result<Answer, AuthorityError> {
+        self.authority.exchange(budget, statement).await
+    }
+
+    async fn seed(&self, budget: BudgetId, seed: &SeedStatement) -> Result<Seeded, AuthorityError> {
+        self.authority.seed(budget, seed).await
+    }
+
+    async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.authority.close(inc, budgets).await
+    }
+
+    async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError> {
+        self.authority.audit(budget).await
+    }
+}

@@ -1,0 +1,1 @@
+//! A Redis that is away, late, flushed, or not fit for use.
