@@ -47,6 +47,11 @@ impl Queue {
         }
     }
 
+    /// What is due is done now.
+    pub fn wake(&self) {
+        self.urgent.notify_one();
+    }
+
     fn pop(&self, now: i64) -> Option<(i64, BudgetId)> {
         let mut due = self.due.lock();
         due.peek().filter(|Reverse((at, _))| *at <= now)?;
@@ -93,24 +98,12 @@ impl Budgets {
         Box::pin(work).await;
     }
 
-    /// The caps of these budgets have changed: what is kept of them is given back now, and the next request brings
-    /// the new caps.
-    pub fn policies_changed(&self, budgets: &[BudgetId]) {
-        for &id in budgets {
-            let Some(entry) = self.table.get(id) else { continue };
-            let mut lease = entry.lease.lock();
-            lease.must_ask();
-            self.queue.schedule(id, &mut lease, (self.clock)());
-        }
-        self.queue.urgent.notify_one();
-    }
-
     /// Has the driver look at a lease that has changed: soon, or at once when little is left.
     pub(super) fn tell_later(&self, entry: &Entry, lease: &mut Lease, now: i64) {
         let settings = self.settings.load();
         if lease.is_tight() || lease.in_debt() {
             self.queue.schedule(entry.id, lease, now);
-            self.queue.urgent.notify_one();
+            self.queue.wake();
         } else if lease.due == i64::MAX || lease.is_count() {
             let lease_settings = settings.lease_of(entry.id);
             let wait = lease_settings.idle_return.min(lease_settings.life / 2);

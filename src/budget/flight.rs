@@ -106,6 +106,10 @@ impl Budgets {
                 Heard::Seed => true,
                 Heard::Ignored => return,
             };
+            if seed && entry.lease.lock().is_stranger() {
+                // Whoever has caps of it will seed it.
+                return;
+            }
             if seed && let Err(error) = self.seed(entry).await {
                 self.failed(entry, &error, (self.clock)());
                 return;

@@ -12,6 +12,7 @@ mod authority;
 mod counts;
 mod denial;
 mod driver;
+mod elsewhere;
 mod eras;
 pub mod estimate;
 mod flight;

@@ -66,6 +66,11 @@ impl Table {
         self.shards[turn % SHARDS].read().values().map(Arc::clone).collect()
     }
 
+    /// All budgets, a part of the table after the other.
+    pub fn all(&self) -> impl Iterator<Item = Arc<Entry>> + '_ {
+        (0..SHARDS).flat_map(|turn| self.part(turn))
+    }
+
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }

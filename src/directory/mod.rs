@@ -176,7 +176,7 @@ impl Directory {
                     self.invalidate_hash(&hash);
                 }
             }
-            Change::Prices | Change::Limits => {}
+            Change::Reset { .. } | Change::Prices | Change::Limits => {}
             Change::All => self.doubt_all(),
         }
     }

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::limit::Axis;
 use crate::subscribe::{in_time, one_server, subscribe};
 
 const CHANNEL: &str = "tollgate:invalidate";
@@ -39,6 +40,15 @@ pub enum Change {
         id: i64,
         /// The hash of its secret, in hexadecimal: it may be remembered as unknown.
         hash: String,
+    },
+    /// What a user or key has spent was reset: what is on its way is charged in this era.
+    Reset {
+        /// Which of the two.
+        axis: Axis,
+        /// Its id.
+        owner: i64,
+        /// The era.
+        era: i64,
     },
     /// The price book.
     Prices,
@@ -198,6 +208,10 @@ mod tests {
         for (change, text) in [
             (Change::User(5), r#"{"user":5}"#.to_owned()),
             (Change::Key { id: 5, hash: hash.clone() }, format!(r#"{{"key":{{"id":5,"hash":"{hash}"}}}}"#)),
+            (
+                Change::Reset { axis: Axis::Key, owner: 5, era: 2 },
+                r#"{"reset":{"axis":"key","owner":5,"era":2}}"#.to_owned(),
+            ),
             (Change::Prices, r#""prices""#.to_owned()),
             (Change::Limits, r#""limits""#.to_owned()),
             (Change::All, r#""all""#.to_owned()),

@@ -44,7 +44,7 @@ pub struct App {
     /// Holds back an address that sends more than people do.
     pub flood_guard: FloodGuard,
     /// Requests per minute and at once.
-    pub counts: Counts,
+    pub counts: Arc<Counts>,
     /// Where finished requests are recorded.
     pub ledger: Arc<Ledger>,
     /// What operators see.

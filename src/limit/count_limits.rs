@@ -1,5 +1,7 @@
 //! Limits on the number of requests, and what a refusal says about them.
 
+use serde::{Deserialize, Serialize};
+
 /// The limits of one key or user; what is none is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountLimits {
@@ -25,7 +27,8 @@ pub struct CountSubject {
 }
 
 /// Whose limit it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Axis {
     /// The key's.
     Key,

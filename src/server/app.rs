@@ -8,8 +8,8 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, budgets, cores, journal};
-use crate::budget::Counts;
+use super::budgets::{self, Parts};
+use super::{StartError, cores, journal};
 use crate::budget::estimate::Learnt;
 use crate::clock::now_ms;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
@@ -44,7 +44,8 @@ impl App {
         let options = LedgerOptions { journal: Some(journal), ..LedgerOptions::default() };
         let ledger = Arc::new(Ledger::start(db.clone(), inc, options));
         tokio::spawn(journal::keep_recovering(db.clone(), config, stop.clone()));
-        let (seeds, budgets) = budgets::start(db, inc, &ledger, config, stop);
+        let living = Arc::new(move || vec![inc]);
+        let Parts { seeds, budgets, counts } = budgets::start(db, inc, living, &ledger, config, stop).await?;
         let drain = DrainLimits { time: config.on_client_abort.drain, slots: Arc::new(Semaphore::new(MAX_DRAINS)) };
         Ok(Arc::new(Self {
             prices,
@@ -58,7 +59,7 @@ impl App {
             flood_guard: FloodGuard::new(),
             applied_json: AppliedJson::default(),
             open_tabs: OpenTabs::default(),
-            counts: Counts::alone(),
+            counts,
             ledger,
             metrics: Arc::default(),
             provider_events: Arc::default(),

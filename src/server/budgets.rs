@@ -1,37 +1,138 @@
-//! Budgets of a single node: who knows what is spent, and what the configuration says.
+//! Budgets of a node: who knows what is spent, and what the configuration says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::{BudgetSettings, Budgets, Clock, Incarnation, MemoryAuthority, Seeds};
+use super::StartError;
+use crate::budget::{
+    Authority, BudgetSettings, Budgets, Clock, Counts, Event, Events, Incarnation, Living, MemoryAuthority,
+    RedisAuthority, RedisError, Seeds,
+};
 use crate::clock::now_ms;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::directory::Change;
+use crate::gateway::App;
 use crate::ledger::{Ledger, LedgerSeeds};
+use crate::limit::{Axis, BudgetId, Scope};
+
+/// The parts of a node that are about budgets.
+pub(super) struct Parts {
+    pub(super) seeds: Arc<LedgerSeeds>,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) counts: Arc<Counts>,
+}
 
 /// Starts with nothing known: each budget is read from the ledger when it is first used.
-pub(super) fn start(
+///
+/// `living`: the lives of nodes that may hold something, this one's included.
+///
+/// # Errors
+///
+/// A Redis that cannot be used. One that is away can: until it is there, this node goes by what it knows.
+pub(super) async fn start(
     db: &DatabaseConnection,
     inc: Incarnation,
+    living: Living,
     ledger: &Arc<Ledger>,
     config: &Config,
     stop: CancellationToken,
-) -> (Arc<LedgerSeeds>, Arc<Budgets>) {
+) -> Result<Parts, StartError> {
     let clock: Clock = Arc::new(now_ms);
     let seeds = Arc::new(LedgerSeeds::new(db.clone(), Arc::clone(ledger)));
-    let settings = BudgetSettings::from(&config.budgets);
-    // Nobody but this process holds anything: what an earlier one held has ended with it.
-    let authority = Arc::new(MemoryAuthority::new(Arc::clone(&clock), 0));
-    let budgets = Budgets::new(inc, authority, Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
     seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
+    let settings = BudgetSettings::from(&config.budgets);
+    let shared = match &config.redis {
+        Some(redis) => Some(connect(redis, &config.budgets, inc).await?),
+        None => None,
+    };
+    let authority: Arc<dyn Authority> = match &shared {
+        Some((authority, _)) => Arc::clone(authority) as _,
+        // Nobody but this process holds anything: what an earlier one held has ended with it.
+        None => Arc::new(MemoryAuthority::new(Arc::clone(&clock), 0)),
+    };
+    let counts = Arc::new(match &shared {
+        Some((authority, _)) => {
+            Counts::shared(inc, Arc::clone(authority) as _, living, settings.clone(), Arc::clone(&clock))
+        }
+        None => Counts::alone(),
+    });
+    let budgets = Budgets::new(inc, authority, Arc::clone(&seeds) as Arc<dyn Seeds>, settings, clock);
     tokio::spawn(Arc::clone(&budgets).run(stop.clone()));
-    tokio::spawn(Arc::clone(&budgets).reconcile(stop));
-    (seeds, budgets)
+    let (counting, stopped) = (Arc::clone(&counts), stop.clone());
+    tokio::spawn(async move { counting.run(stopped).await });
+    tokio::spawn(Arc::clone(&budgets).reconcile(stop.clone()));
+    if let Some((authority, events)) = shared {
+        let life = config.budgets.lease.life.min(config.budgets.effective_model_group_lease().life);
+        tokio::spawn(authority.run(life / 3, stop.clone()));
+        tokio::spawn(hear(events, Arc::clone(&budgets), Arc::clone(&counts), stop));
+    }
+    Ok(Parts { seeds, budgets, counts })
+}
+
+async fn connect(
+    redis: &config::Redis,
+    budgets: &config::Budgets,
+    inc: Incarnation,
+) -> Result<(Arc<RedisAuthority>, Events), StartError> {
+    let wrong = |error: RedisError| StartError::Environment(format!("redis.url: {error}"));
+    let dead_after = budgets.lease.dead_after.max(budgets.effective_model_group_lease().dead_after);
+    let dead_after = i64::try_from(dead_after.as_millis()).unwrap_or(i64::MAX);
+    let heard = Box::new(|_: i64, _: Duration| {});
+    let (authority, events) =
+        RedisAuthority::new(redis.url.expose(), redis.timeout, inc, dead_after, heard).map_err(wrong)?;
+    match authority.check().await {
+        Ok(()) => {}
+        Err(error @ RedisError::Evicts(_)) => return Err(wrong(error)),
+        Err(error) => tracing::warn!(%error, "Redis is away; until it is there, this node goes by what it knows"),
+    }
+    Ok((authority, events))
+}
+
+async fn hear(mut events: Events, budgets: Arc<Budgets>, counts: Arc<Counts>, stop: CancellationToken) {
+    let hearing = async {
+        while let Some(event) = events.recv().await {
+            let of_count = match event {
+                Event::Recalled(budget) | Event::Joins(budget) => Some(matches!(budget.scope, Scope::Count(_))),
+                Event::Flushed(_) | Event::Returned => None,
+            };
+            if of_count != Some(true) {
+                budgets.hear_of(event);
+            }
+            if of_count != Some(false) {
+                counts.hear_of(event);
+            }
+        }
+    };
+    stop.run_until_cancelled(hearing).await;
 }
 
 /// Takes over what a new configuration says.
-pub(super) fn configure(seeds: &LedgerSeeds, budgets: &Budgets, config: &Config) {
-    seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
-    budgets.configure(BudgetSettings::from(&config.budgets));
+pub(super) fn configure(app: &App, config: &Config) {
+    app.seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
+    app.budgets.configure(BudgetSettings::from(&config.budgets));
+    app.counts.configure(BudgetSettings::from(&config.budgets));
+}
+
+/// Something was changed, here or on another node: whatever this node holds of the budgets concerned goes by the new
+/// caps from now on.
+pub(super) fn changed(app: &App, change: &Change) {
+    let owner = |axis: Axis, owner: i64| move |budget: BudgetId| budget.axis == axis && budget.owner == owner;
+    let changed_where = |concerned: &dyn Fn(BudgetId) -> bool| {
+        app.budgets.changed_where(concerned);
+        app.counts.changed_where(concerned);
+    };
+    match *change {
+        Change::User(id) => changed_where(&owner(Axis::User, id)),
+        Change::Key { id, .. } => changed_where(&owner(Axis::Key, id)),
+        Change::Reset { axis, owner: id, era } => {
+            app.budgets.owner_was_reset(axis, id, era);
+            changed_where(&owner(axis, id));
+        }
+        Change::Limits => changed_where(&|budget| matches!(budget.scope, Scope::ModelGroup(_))),
+        Change::All => changed_where(&|_| true),
+        Change::Prices => {}
+    }
 }

@@ -11,7 +11,7 @@ use crate::admin::{
 };
 use crate::budget::WindowView;
 use crate::clock::now_ms;
-use crate::directory::{owner_of_key, owner_of_user};
+use crate::directory::{Announcer, Change, owner_of_key, owner_of_user};
 use crate::gateway::{App, Considered, Gateway, PayingBudget, Question};
 use crate::limit::{Axis, Budget, BudgetId, ModelGroup, Owner, Scope, Snapshot, Source};
 
@@ -19,6 +19,8 @@ use crate::limit::{Axis, Budget, BudgetId, ModelGroup, Owner, Scope, Snapshot, S
 pub struct BudgetDesk {
     app: Arc<App>,
     gateway: Gateway,
+    /// Where the other nodes are told of resets.
+    announcer: Option<Announcer>,
 }
 
 /// The names of owners, for people.
@@ -32,8 +34,8 @@ struct Names {
 impl BudgetDesk {
     /// Over the node's parts.
     #[must_use]
-    pub fn new(app: &Arc<App>) -> Self {
-        Self { app: Arc::clone(app), gateway: Gateway::new(Arc::clone(app)) }
+    pub fn new(app: &Arc<App>, announcer: Option<Announcer>) -> Self {
+        Self { app: Arc::clone(app), gateway: Gateway::new(Arc::clone(app)), announcer }
     }
 
     /// The groups and limits in force. While they have never been read, nothing true can be said about budgets.
@@ -94,6 +96,9 @@ impl BudgetView for BudgetDesk {
 
     fn was_reset(&self, axis: Axis, owner: i64, era: i64) {
         self.app.budgets.owner_was_reset(axis, owner, era);
+        if let Some(announcer) = &self.announcer {
+            announcer.announce(Change::Reset { axis, owner, era });
+        }
     }
 
     async fn explain(&self, question: Question) -> Explanation {

@@ -41,12 +41,13 @@ pub(super) fn serve_admin(
 ) {
     let (ready, book, settings, zone) = (life.clone(), prices.handle(), Arc::clone(app), Arc::clone(app));
     let recorder = Arc::clone(&app.ledger);
+    let budgets = Arc::new(BudgetDesk::new(app, announcer.clone()));
     let node = Arc::new(Node { app: Arc::clone(app), prices: Arc::clone(prices), announcer });
     let state = AdminState {
         db: db.clone(),
         invalidate: Arc::clone(&node) as _,
         providers: node,
-        budgets: Arc::new(BudgetDesk::new(app)),
+        budgets,
         prices: Arc::new(move || book.load_full()),
         settings: Arc::new(move || settings.live.load().config.masked()),
         ready: Arc::new(move || ready.is_ready() && !recorder.is_broken()),

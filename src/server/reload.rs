@@ -121,7 +121,7 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     let slots = Arc::clone(&app.drain.load().slots);
     app.drain.store(Arc::new(DrainLimits { time: config.on_client_abort.drain, slots }));
     crate::telemetry::set_log_level(&config.log);
-    super::budgets::configure(&app.seeds, &app.budgets, &config);
+    super::budgets::configure(app, &config);
     app.live.store(Arc::new(Live { config, catalogue }));
     prices.set_file(file);
     Ok(())

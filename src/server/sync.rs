@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Lifecycle, PriceKeeper, StartError};
+use super::{Lifecycle, PriceKeeper, StartError, budgets};
 use crate::directory::{Announcer, Change, PubSub};
 use crate::gateway::App;
 
@@ -21,11 +21,12 @@ pub(super) fn start(
     let Some(redis) = &live.config.redis else { return Ok(None) };
     let (pubsub, announcer) =
         PubSub::new(redis.url.expose()).map_err(|error| StartError::Environment(format!("redis.url: {error}")))?;
-    let (directory, limits) = (app.directory.clone(), Arc::clone(&app.limits));
+    let (node, directory, limits) = (Arc::clone(app), app.directory.clone(), Arc::clone(&app.limits));
     let (prices, stop) = (Arc::clone(prices), life.stop.clone());
     tokio::spawn(async move {
         let changed = move |change: Change| {
             directory.apply(&change);
+            budgets::changed(&node, &change);
             if matches!(change, Change::Limits | Change::All) {
                 limits.doubt();
             }

@@ -193,7 +193,7 @@ impl App {
             db: db.clone(),
             invalidate: Arc::clone(&seen) as Arc<dyn Invalidate>,
             providers: Arc::new(Providers),
-            budgets: Arc::new(BudgetDesk::new(&node)),
+            budgets: Arc::new(BudgetDesk::new(&node, None)),
             prices: {
                 let node = Arc::clone(&node);
                 Arc::new(move || node.prices.load_full())

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Authority, BudgetSettings, Budgets, Clock, Incarnation};
-use crate::limit::{self, CountRefusal, CountSubject};
+use super::{Authority, BudgetSettings, Budgets, Clock, Event, Incarnation};
+use crate::limit::{self, BudgetId, CountRefusal, CountSubject};
 
 use ask::Wants;
 use held::Held;
@@ -109,6 +109,20 @@ impl Counts {
     pub fn configure(&self, settings: BudgetSettings) {
         if let Some(leases) = &self.leases {
             leases.configure(settings);
+        }
+    }
+
+    /// The limits for which `concerned` holds have changed.
+    pub fn changed_where(&self, concerned: impl Fn(BudgetId) -> bool) {
+        if let Some(leases) = &self.leases {
+            leases.changed_where(concerned);
+        }
+    }
+
+    /// What the authority and other nodes want.
+    pub fn hear_of(&self, event: Event) {
+        if let Some(leases) = &self.leases {
+            leases.hear_of(event);
         }
     }
 
