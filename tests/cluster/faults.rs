@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{MODEL, PATIENCE, Plan};
+use crate::harness::{MODEL, Plan};
 use crate::net::{Faults, Figures, Proxy};
 use crate::servers::redis::Redis;
 use crate::support::capped::{self, Whose};
 use crate::support::{scale, seed};
 use crate::traffic::{Order, Traffic, tally};
+
+/// How long a node waits for an answer: every one that is lost costs so much, and all that was asked meanwhile.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What is lost is asked for again within this time, and some more on a machine that does other things.
 const PEACE: Duration = Duration::from_secs(4);
@@ -20,7 +23,7 @@ async fn trouble(faults: Faults) {
     for n in 0..3 {
         ways.push(Proxy::to(redis.port(), PATIENCE, seed.wrapping_add(n)).await);
     }
-    let cluster = Plan::over(ways.iter().map(Proxy::url).collect()).start().await;
+    let cluster = Plan::over(ways.iter().map(Proxy::url).collect()).patience(PATIENCE).start().await;
     let mut callers = Vec::new();
     let caps = [
         (Whose::User, "total", 2.0),
@@ -55,7 +58,7 @@ async fn trouble(faults: Faults) {
     let took = peace.elapsed();
     println!("{faults:?}: {ended:?}; {gone_wrong:?}; all is told {took:?} after the end of the trouble");
     assert_eq!((rows, ended.lost), (ended.passed, 0), "{ended:?}");
-    assert!(gone_wrong.faults > 20, "this is about trouble: {gone_wrong:?}");
+    assert!(gone_wrong.faults >= 10, "this is about trouble: {gone_wrong:?}");
     assert!(took < PEACE, "{took:?}");
     assert!(cluster.metric("budget_drift_usd").await.abs() < f64::EPSILON, "at no moment was a sum wrong");
     cluster.audit();

@@ -16,8 +16,9 @@ enum End {
     Hangs,
 }
 
-/// What half of the requests, and the slowest, may take longer than before. The slowest has to find out: two answers that
+/// How long a node waits for an answer; what half of the requests, and the slowest, may take longer than before. The slowest has to find out: two answers that
 /// do not come.
+const PATIENCE: Duration = Duration::from_millis(50);
 const ADDED_TO_HALF: Duration = Duration::from_millis(30);
 const ADDED_AT_MOST: Duration = Duration::from_millis(400);
 
@@ -28,7 +29,7 @@ fn between(asked: &[Asked], from: Instant, to: Instant) -> Option<Times> {
 
 async fn open_lets_through(end: End) {
     let mut redis = Redis::start();
-    let cluster = Plan::new(3, &redis.url()).budgets("on_authority_failure", "open").start().await;
+    let cluster = Plan::new(3, &redis.url()).budgets("on_authority_failure", "open").patience(PATIENCE).start().await;
     let callers = [
         cluster.limited(Whose::User, "total", 1_000.0).await,
         cluster.limited(Whose::Key, "daily", 1_000.0).await,
