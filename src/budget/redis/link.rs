@@ -114,20 +114,7 @@ impl Link {
         key: &str,
         arguments: &wire::Arguments,
     ) -> Result<Answered, RedisError> {
-        if self.is_away(partition) {
-            return Err(RedisError::Away("it did not answer a moment ago".to_owned()));
-        }
-        self.try_script(script, partition, key, arguments).await
-    }
-
-    /// Runs a script on one key, whatever happened before.
-    pub async fn try_script(
-        &self,
-        script: &Script,
-        partition: Partition,
-        key: &str,
-        arguments: &wire::Arguments,
-    ) -> Result<Answered, RedisError> {
+        self.check(partition)?;
         match self.ask(partition, &script.call(key, arguments)).await {
             // Forgotten since it was started or flushed: it is sent whole, and remembered.
             Err(Failure::NoScript) => self.command(partition, &script.whole(key, arguments)).await,
@@ -135,9 +122,17 @@ impl Link {
         }
     }
 
-    /// Runs a command.
+    /// Runs a command, unless nobody answers there.
     pub async fn command(&self, partition: Partition, command: &Cmd) -> Result<Answered, RedisError> {
+        self.check(partition)?;
         self.ask(partition, command).await.map_err(|failure| self.failed(partition, failure))
+    }
+
+    fn check(&self, partition: Partition) -> Result<(), RedisError> {
+        if self.is_away(partition) {
+            return Err(RedisError::Away("it did not answer a moment ago".to_owned()));
+        }
+        Ok(())
     }
 
     async fn ask(&self, partition: Partition, command: &Cmd) -> Result<Answered, Failure> {

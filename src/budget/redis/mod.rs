@@ -256,6 +256,10 @@ impl RedisAuthority {
         if self.registry.knows(budget) {
             return Ok(());
         }
+        // Later it is told by this whether the partition was flushed.
+        if self.births[partition.index()].load(Ordering::Relaxed) == 0 {
+            self.birth(partition).await?;
+        }
         let key = partition.holdings_key(self.inc);
         let add = redis::cmd("SADD").arg(key).arg(wire::name(budget)).to_owned();
         self.link.command(partition, &add).await?;
