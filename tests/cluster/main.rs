@@ -22,6 +22,7 @@ mod faults;
 mod figures;
 mod flush;
 mod idle;
+mod idle_tmp;
 mod lives;
 mod outage;
 mod overspend;
