@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 use tokio::time::Instant;
 
 use super::denial::Need;
-use super::lease::{Lease, Occasion, Verdict};
+use super::lease::{Alone, Lease, Occasion, Verdict};
 use super::table::Entry;
 use super::{Budgets, Denial, Denied, ReserveError};
 use crate::limit::{BudgetId, Policy};
@@ -37,6 +37,9 @@ pub(super) trait Claim {
 
     /// What becomes of a budget that cannot be asked.
     fn without(&mut self, at: usize, budgets: &Budgets) -> Without;
+
+    /// It gives whatever it has, or has not, because nothing is known about it.
+    fn unchecked(&self, _at: usize) {}
 }
 
 /// What becomes of a budget that cannot be asked.
@@ -45,6 +48,8 @@ pub(super) enum Without {
     Refused,
     /// The claim has another one in its place now.
     Another,
+    /// This node decides from what it knows.
+    Alone,
     /// It gives whatever it has, or has not.
     Blindly,
 }
@@ -71,6 +76,8 @@ pub(super) struct Took {
 #[derive(Default)]
 pub(super) struct Waiter {
     tickets: Each<Option<Ticket>>,
+    /// Budgets that this node decides about alone.
+    alone: Each<bool>,
     /// Budgets that give whatever they have.
     forced: Each<bool>,
 }
@@ -90,6 +97,10 @@ enum Step {
     Settle,
     Deny(Vec<Denial>),
     Away,
+    /// Nobody can be asked, and nothing is known.
+    Unchecked,
+    /// Look again.
+    Again,
 }
 
 impl Budgets {
@@ -131,7 +142,7 @@ impl Budgets {
                     return Ok(Took { entries, amounts, at: now, blindly });
                 }
                 Taking::Gone => {
-                    waiter = Waiter { forced: waiter.forced, ..Waiter::default() };
+                    waiter = Waiter { alone: waiter.alone, forced: waiter.forced, ..Waiter::default() };
                     entries = self.entries(claim, now);
                     continue;
                 }
@@ -141,13 +152,34 @@ impl Budgets {
             let mut steps: Each<Option<Step>> = [const { None }; 4];
             for at in (0..4).filter(|&at| short[at]) {
                 let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
-                steps[at] = Some(self.step(entry, &mut waiter.tickets[at], missing, late, now));
+                steps[at] = Some(if waiter.alone[at] {
+                    self.step_alone(entry, missing, now)
+                } else {
+                    self.step(entry, &mut waiter.tickets[at], missing, late, now)
+                });
+            }
+            let mut again = false;
+            for at in 0..4 {
+                if let Some(Step::Unchecked) = steps[at] {
+                    claim.unchecked(at);
+                    self.stats.violation();
+                    waiter.forced[at] = true;
+                }
+                again |= matches!(steps[at], Some(Step::Unchecked | Step::Again));
+            }
+            if again {
+                continue;
             }
             if steps.iter().flatten().any(|step| matches!(step, Step::Away)) {
+                let mut learns = [false; 4];
                 for at in (0..4).filter(|&at| matches!(steps[at], Some(Step::Away))) {
                     match claim.without(at, self) {
                         Without::Refused => return Err(ReserveError::Unavailable),
                         Without::Another => {}
+                        Without::Alone => {
+                            waiter.alone[at] = true;
+                            learns[at] = entries[at].as_ref().is_some_and(|entry| self.authority.is_away(entry.id));
+                        }
                         Without::Blindly => {
                             self.stats.violation();
                             waiter.forced[at] = true;
@@ -155,6 +187,10 @@ impl Budgets {
                     }
                     waiter.tickets[at] = None;
                 }
+                let learn = |at: usize| {
+                    OptionFuture::from(entries[at].as_ref().filter(|_| learns[at]).map(|entry| self.learn(entry, now)))
+                };
+                join4(learn(0), learn(1), learn(2), learn(3)).await;
                 entries = self.entries(claim, now);
                 continue;
             }
@@ -182,7 +218,9 @@ impl Budgets {
             let settles = steps.iter().flatten().any(|step| matches!(step, Step::Settle));
             let denials = |step| if let Step::Deny(denials) = step { denials } else { Vec::new() };
             let denials: Vec<_> = steps.into_iter().flatten().flat_map(denials).collect();
-            let may_pass = !late && !denials.is_empty() && denials.iter().all(Denial::may_pass);
+            // What other nodes may use does not come back here.
+            let may_pass =
+                !late && !waiter.alone.contains(&true) && !denials.is_empty() && denials.iter().all(Denial::may_pass);
             if settles || may_pass {
                 tokio::time::sleep(SETTLING).await;
                 continue;
@@ -199,6 +237,9 @@ impl Budgets {
         let in_doubt = |lease: &Lease| {
             if lease.is_count() { lease.is_unsure() } else { matches!(lease.verdict(need, now), Verdict::Unknown) }
         };
+        if self.authority.is_away(entry.id) {
+            return Step::Away;
+        }
         let away = now < self.away_until.load(Ordering::Relaxed) && in_doubt(&lease);
         let Some(ticket) = ticket else {
             if let Some(denials) = lease.fresh_denial(need, now) {
@@ -227,12 +268,30 @@ impl Budgets {
         }
     }
 
+    /// What to do about a budget that this node decides about alone.
+    fn step_alone(&self, entry: &Entry, missing: Usd, now: i64) -> Step {
+        let mut lease = entry.lease.lock();
+        let need = lease.need(missing, self.takes_all_that_is_left(), now);
+        match lease.alone(need, self.nodes(), &self.settings.load().zone, now) {
+            Alone::Fits(_) => Step::Again,
+            Alone::Denied(denials) => Step::Deny(denials),
+            Alone::Unknown => Step::Unchecked,
+        }
+    }
+
     fn ask_of<'a>(
         &'a self,
         entry: &'a Option<Arc<Entry>>,
         occasion: Option<Occasion>,
     ) -> Option<impl Future<Output = ()> + 'a> {
         Some(self.ask(entry.as_ref()?, occasion?))
+    }
+
+    fn fits_alone(&self, lease: &mut Lease, need: Need, now: i64) -> Option<Usd> {
+        match lease.alone(need, self.nodes(), &self.settings.load().zone, now) {
+            Alone::Fits(amount) => Some(amount),
+            Alone::Denied(_) | Alone::Unknown => None,
+        }
     }
 
     /// Takes from all or from none. Without a waiter: only what is there at once.
@@ -255,10 +314,12 @@ impl Budgets {
                 Some(waiter) if waiter.forced[at] => Some(missing),
                 Some(waiter) => {
                     let need = lease.need(missing, self.takes_all_that_is_left(), now);
-                    match &waiter.tickets[at] {
+                    let fits = match &waiter.tickets[at] {
                         Some(ticket) => lease.fits_after(need, ticket.since, now),
                         None => lease.fits(need, now),
-                    }
+                    };
+                    // A lease in hand is spent first.
+                    fits.or_else(|| waiter.alone[at].then(|| self.fits_alone(&mut lease, need, now)).flatten())
                 }
             };
             match fits {

@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// So many budgets are asked for at once.
 const AT_ONCE: usize = 16;
 
+/// While an authority is away it is looked for so often; what was due is then said.
+const LOOK_FOR_IT: i64 = 500;
+
 /// Charges are remembered for so long after they were written: a seed may be older.
 const REMEMBER: i64 = 10_000;
 
@@ -101,7 +104,9 @@ impl Budgets {
     /// Has the driver look at a lease that has changed: soon, or at once when little is left.
     pub(super) fn tell_later(&self, entry: &Entry, lease: &mut Lease, now: i64) {
         let settings = self.settings.load();
-        if lease.is_tight() || lease.in_debt() {
+        if self.authority.is_away(entry.id) {
+            self.queue.schedule(entry.id, lease, now.saturating_add(LOOK_FOR_IT));
+        } else if lease.is_tight() || lease.in_debt() {
             self.queue.schedule(entry.id, lease, now);
             self.queue.wake();
         } else if lease.due == i64::MAX || lease.is_count() {
@@ -112,6 +117,7 @@ impl Budgets {
     }
 
     async fn attend(&self, entry: &Arc<Entry>, at: i64, settled: Lsn, now: i64) {
+        let away = self.authority.is_away(entry.id);
         let (speak, last) = {
             let mut lease = entry.lease.lock();
             if lease.due != at || lease.gone {
@@ -119,6 +125,11 @@ impl Budgets {
             }
             lease.due = i64::MAX;
             lease.trim(settled);
+            if away {
+                // What is known here is all that is known.
+                self.queue.schedule(entry.id, &mut lease, now.saturating_add(LOOK_FOR_IT));
+                return;
+            }
             let last = lease.is_spent();
             let speak = (lease.has_news(now) || last) && !std::mem::replace(&mut lease.flying, true);
             (speak, last)

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::Budgets;
 use super::account;
-use super::lease::{Context, Heard, Occasion};
-use super::protocol::{Answer, SeedQuery, SeedStatement, Taken};
+use super::authority::AuthorityError;
+use super::lease::{Context, Heard, Occasion, SAY_AGAIN};
+use super::protocol::{Answer, Seed, SeedQuery, SeedStatement, Taken};
 use super::seeds::SeedError;
 use super::stats::ExchangeResult;
 use super::table::Entry;
@@ -31,10 +32,11 @@ impl Drop for Landing<'_> {
         let mut lease = self.entry.lease.lock();
         lease.flying = false;
         self.budgets.stats.holds_more(lease.own().0 - self.held);
-        // What is left of it is given back, and at last the budget is forgotten.
+        // What is left of it is given back, what is in doubt is said again, and at last the budget is forgotten.
         let settings = self.budgets.settings.load();
-        let at = (self.budgets.clock)().saturating_add(settings.lease_of(self.entry.id).idle_return);
-        self.budgets.queue.schedule(self.entry.id, &mut lease, at);
+        let idle_return = settings.lease_of(self.entry.id).idle_return;
+        let wait = if lease.is_unsure() { idle_return.min(SAY_AGAIN) } else { idle_return };
+        self.budgets.queue.schedule(self.entry.id, &mut lease, (self.budgets.clock)().saturating_add(wait));
         drop(lease);
         self.entry.landed.notify_waiters();
     }
@@ -62,6 +64,7 @@ impl Budgets {
         let _landing = Landing { budgets: self, entry, held };
         let mut recalled = false;
         let mut reseeded = false;
+        let mut was_late = false;
         for _ in 0..LEGS {
             let settings = self.settings.load_full();
             let lease = settings.lease_of(entry.id);
@@ -82,6 +85,10 @@ impl Budgets {
                 }
                 Err(error) => {
                     entry.lease.lock().hear_nothing(statement.seq);
+                    if error == AuthorityError::Late && !std::mem::replace(&mut was_late, true) {
+                        self.stats.count(ExchangeResult::Lost);
+                        continue;
+                    }
                     self.failed(entry, &error, now);
                     return;
                 }
@@ -124,9 +131,9 @@ impl Budgets {
         // What was charged before the budget was watched must be in the database; what comes after is told.
         self.seeds.barrier(self.seeds.now_lsn()).await?;
         let statement = self.ask_ledger(entry).await?;
-        // One that is refused is made again: the next statement is answered accordingly.
+        // One that is refused, or may not have been taken, is made again: the next statement is answered accordingly.
         match self.authority.seed(entry.id, &statement).await {
-            Ok(_) => Ok(()),
+            Ok(_) | Err(AuthorityError::Late) => Ok(()),
             Err(error) => Err(SeedError(error.to_string())),
         }
     }
@@ -139,7 +146,8 @@ impl Budgets {
         let windows = terms.policy.windows.iter().zip(&terms.bounds);
         let windows = windows.map(|(policy, &bounds)| account::query(policy, bounds, now)).collect();
         let seed = self.seeds.seed(&SeedQuery { budget: entry.id, windows }).await?;
-        Ok(SeedStatement { seed, terms })
+        // Authorities compare it with the time that budgets go by.
+        Ok(SeedStatement { seed: Seed { query_started: now, ..seed }, terms })
     }
 
     fn failed(&self, entry: &Entry, error: &dyn std::error::Error, now: i64) {

@@ -27,6 +27,7 @@ mod rules;
 mod seeds;
 mod settings;
 mod shards;
+mod solo;
 mod stats;
 mod table;
 mod terms;
@@ -61,6 +62,7 @@ pub use view::{BudgetView, Explained, WindowView};
 use driver::Queue;
 use eras::Eras;
 use rules::Rules;
+use solo::Solitude;
 use table::Table;
 
 /// Where the time comes from: Unix milliseconds.
@@ -77,6 +79,7 @@ pub struct Budgets {
     queue: Queue,
     /// Budgets that nothing is known about are not asked for before then: asking failed a moment ago.
     away_until: AtomicI64,
+    solitude: Solitude,
     stats: LeaseStats,
     eras: Eras,
     rules: Rules,
@@ -112,6 +115,7 @@ impl Budgets {
             table: Table::new(),
             queue: Queue::default(),
             away_until: AtomicI64::new(i64::MIN),
+            solitude: Solitude::default(),
             stats: LeaseStats::default(),
             eras: Eras::default(),
             rules,

@@ -79,7 +79,9 @@ pub struct Statement {
     pub reserved: Usd,
     /// What it holds beyond that.
     pub kept: Usd,
-    /// What was told, these items included, and is not in the database yet.
+    /// Up to where its journal is in the database, as far as it knows.
+    pub written: Lsn,
+    /// What was told, these items included, of places in the journal beyond that.
     pub unwritten: Usd,
     /// Less than this is of no use; nothing when it asks for nothing.
     pub need_min: Usd,

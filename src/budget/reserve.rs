@@ -46,19 +46,23 @@ impl Claim for Spend<'_> {
         if budgets.settings.load().on_failure == OnAuthorityFailure::Closed {
             return Without::Refused;
         }
-        let target = &mut self.targets[at];
+        let Some(target) = self.targets.get_mut(at) else { return Without::Refused };
         // A model group's budget that cannot be asked neither refuses nor bypasses.
         if let Some(mainline) = self.plan.fallback(target.axis).filter(|_| !target.mainline) {
             *target = mainline;
             return Without::Another;
         }
+        Without::Alone
+    }
+
+    fn unchecked(&self, at: usize) {
+        let Some(target) = self.targets.get(at) else { return };
         tracing::warn!(
             axis = target.axis.as_str(),
             budget = ?target.id,
             caps = ?target.policy.as_ref().map(|policy| caps(policy)),
             "admitted without knowing whether the budget can pay"
         );
-        Without::Blindly
     }
 }
 
@@ -129,7 +133,11 @@ impl Budgets {
     fn known_denial(&self, entries: &Entries, short: Each<bool>, amount: Usd, now: i64) -> Option<Box<Denied>> {
         let mut all = Vec::new();
         for at in (0..4).filter(|&at| short[at]) {
-            let lease = entries[at].as_ref()?.lease.lock();
+            let entry = entries[at].as_ref()?;
+            if self.authority.is_away(entry.id) {
+                return None;
+            }
+            let lease = entry.lease.lock();
             let need = lease.need(amount, self.takes_all_that_is_left(), now);
             all.extend(lease.fresh_denial(need, now)?);
         }

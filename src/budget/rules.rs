@@ -17,8 +17,16 @@ pub enum Rule {
     Forced,
     /// What was told but not written is held over a seeding.
     Pending,
+    /// A seed from before what a node has told to be written is refused.
+    Overtaken,
     /// What a dead node held of a count ends.
     Ends,
+    /// Where little is left a node keeps nothing, and asks before each admission.
+    Tight,
+    /// A node that was not heard of for too long spends nothing that it only keeps.
+    Fresh,
+    /// What comes too late is not taken.
+    Late,
 }
 
 /// Which rules are in force: all of them, outside of tests.

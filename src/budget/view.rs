@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lease::{Lease, Occasion, Verdict};
+use super::denial::Need;
+use super::lease::{Alone, Lease, Occasion, Verdict};
 use super::plan::Plan;
-use super::{Budgets, Denied, ReserveError};
+use super::protocol::WindowReport;
+use super::{BudgetSettings, Budgets, Denied, ReserveError};
 use crate::config::{OnAuthorityFailure, ReservationMode};
-use crate::limit::{Axis, BudgetId, Mode, Policy, Source, Window};
+use crate::limit::{Axis, BudgetId, Mode, Policy, Scope, Source, Window};
 use crate::money::Usd;
 
 /// Whoever looks waits at most so long.
@@ -67,7 +69,7 @@ impl Budgets {
     ///
     /// [`ReserveError::Unavailable`] when that cannot be found out.
     pub async fn state(&self, budget: BudgetId, policy: &Arc<Policy>, now: i64) -> Result<BudgetView, ReserveError> {
-        let view = self.look(budget, policy, now, |lease| view_of(budget, lease, now)).await;
+        let view = self.look(budget, policy, now, |lease| self.view_of(budget, lease, now)).await;
         view.ok_or(ReserveError::Unavailable)
     }
 
@@ -87,7 +89,12 @@ impl Budgets {
                 };
                 let seen = self.look(target.id, policy, now, |lease| {
                     let need = lease.need(amount, all_that_is_left, now);
-                    Some((view_of(target.id, lease, now)?, lease.verdict(need, now)))
+                    let view = self.view_of(target.id, lease, now);
+                    if self.authority.is_away(target.id) {
+                        let verdict = self.verdict_away(&settings, target.mainline, lease, need, now)?;
+                        return Some((view, verdict));
+                    }
+                    Some((Some(view?), lease.verdict(need, now)))
                 });
                 let seen = seen.await;
                 if seen.is_none()
@@ -99,7 +106,7 @@ impl Budgets {
                     continue;
                 }
                 unavailable |= seen.is_none() && settings.on_failure == OnAuthorityFailure::Closed;
-                let view = seen.map(|(view, verdict)| {
+                let view = seen.and_then(|(view, verdict)| {
                     if let Verdict::Denied(denied) = verdict
                         && amount > Usd::ZERO
                     {
@@ -125,7 +132,7 @@ impl Budgets {
         budget: BudgetId,
         policy: &Arc<Policy>,
         now: i64,
-        read: impl Fn(&Lease) -> Option<T>,
+        read: impl Fn(&mut Lease) -> Option<T>,
     ) -> Option<T> {
         let asking = async {
             for _ in 0..FLIGHTS {
@@ -134,8 +141,14 @@ impl Budgets {
                     let mut lease = entry.lease.lock();
                     lease.adopt(policy, &self.settings.load().zone, now);
                 }
+                if self.authority.is_away(entry.id) {
+                    if entry.id.scope == Scope::Mainline {
+                        self.learn(&entry, now).await;
+                    }
+                    return read(&mut entry.lease.lock());
+                }
                 self.ask(&entry, Occasion { report: true, ..Occasion::default() }).await;
-                if let Some(seen) = read(&entry.lease.lock()) {
+                if let Some(seen) = read(&mut entry.lease.lock()) {
                     return Some(seen);
                 }
             }
@@ -143,11 +156,42 @@ impl Budgets {
         };
         tokio::time::timeout(PATIENCE, Box::pin(asking)).await.ok().flatten()
     }
+
+    /// Whether a budget whose authority is away can pay; none: the switch has refused, or another one is asked.
+    fn verdict_away(
+        &self,
+        settings: &BudgetSettings,
+        mainline: bool,
+        lease: &mut Lease,
+        need: Need,
+        now: i64,
+    ) -> Option<Verdict> {
+        if lease.fits(need, now).is_some() {
+            return Some(Verdict::Payable);
+        }
+        if settings.on_failure == OnAuthorityFailure::Closed || !mainline {
+            return None;
+        }
+        Some(match lease.alone(need, self.nodes(), &settings.zone, now) {
+            Alone::Fits(_) => Verdict::Payable,
+            Alone::Denied(denials) => Verdict::Denied(denials),
+            Alone::Unknown => Verdict::Unknown,
+        })
+    }
+
+    fn view_of(&self, budget: BudgetId, lease: &mut Lease, now: i64) -> Option<BudgetView> {
+        if budget.scope == Scope::Mainline && self.authority.is_away(budget) {
+            let reports = lease.windows_alone(self.nodes(), &self.settings.load().zone, now)?;
+            return view(budget, lease, &reports, Usd::ZERO, now);
+        }
+        let reports = lease.windows()?;
+        let (_, untold) = lease.own();
+        view(budget, lease, &reports, untold, now)
+    }
 }
 
-fn view_of(budget: BudgetId, lease: &Lease, now: i64) -> Option<BudgetView> {
-    let reports = lease.windows()?;
-    let (_, untold) = lease.own();
+/// `untold`: what is not in the reports yet.
+fn view(budget: BudgetId, lease: &Lease, reports: &[WindowReport], untold: Usd, now: i64) -> Option<BudgetView> {
     let windows = lease.policy().windows.iter().map(|policy| {
         let report = reports.iter().find(|report| report.window == policy.window)?;
         let (cap, used) = (policy.cap_at(now), report.spent + untold);

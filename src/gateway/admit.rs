@@ -299,7 +299,8 @@ impl Gateway {
 
     /// Counts the request for its key and its user, or refuses it.
     async fn take_place(&self, principal: &Principal) -> Result<CountGuard, GatewayError> {
-        self.app.counts.admit(&principal.count_subject(), now_ms()).await.map_err(|refusal| {
+        let now = self.app.budgets.now();
+        self.app.counts.admit(&principal.count_subject(), now).await.map_err(|refusal| {
             GatewayError::new(ErrorCode::RateLimitExceeded, refusal.to_string())
                 .with_retry_after(refusal.retry_after.into())
                 .with_details(serde_json::json!({
@@ -313,7 +314,7 @@ impl Gateway {
                     remaining: "0".to_owned(),
                     // When a place among the concurrent requests is free, nobody knows.
                     reset: (refusal.kind == CountKind::Rpm)
-                        .then(|| now_ms().div_euclid(1_000) + i64::from(refusal.retry_after)),
+                        .then(|| self.app.budgets.now().div_euclid(1_000) + i64::from(refusal.retry_after)),
                 })
         })
     }

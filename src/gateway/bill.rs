@@ -267,6 +267,7 @@ impl Tab {
         let multiplier = self.priced.candidate.provider.settings.cost_multiplier.ppm();
         let cost = applied.map_or(Usd::ZERO, |applied| applied.cost(&usage, multiplier));
         self.count(&usage, cost);
+        self.compare(cost);
         let bill = &self.bill;
         let candidate = &self.priced.candidate;
         if outcome == Outcome::Completed && charge.is_some() && !estimated {
@@ -274,7 +275,7 @@ impl Tab {
             self.app.learnt.record(asker, bill.request_bytes, &usage);
         }
         // In this order: budgets take a charge for written when everything up to its number is.
-        let settled_at = now_ms();
+        let settled_at = self.app.budgets.now();
         let lsn = slot.number();
         let settled = bill.charge_budgets(lsn, settled_at, cost);
         slot.commit(LedgerRecord {
@@ -364,6 +365,22 @@ impl Tab {
         {
             tracing::debug!(%error, "the journal knows less of an answer than it has cost");
         }
+    }
+
+    /// What was taken for the most that the request can cost has to be that, or caps can be passed.
+    fn compare(&self, cost: Usd) {
+        let Some(Reserved { estimate, .. }) = self.reserved.filter(|it| it.is_most && it.estimate < cost) else {
+            return;
+        };
+        self.app.metrics.estimates_exceeded.inc();
+        tracing::warn!(
+            request = %self.bill.request_id,
+            provider = %self.priced.candidate.provider.name,
+            model = %self.priced.candidate.served_model,
+            %estimate,
+            %cost,
+            "a request cost more than worst_case took for the most that it can"
+        );
     }
 
     fn count(&self, usage: &Usage, cost: Usd) {

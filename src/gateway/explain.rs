@@ -145,7 +145,7 @@ impl Gateway {
                 return (considered, Some(skipped));
             }
         };
-        let now = now_ms();
+        let now = self.app.budgets.now();
         let explained = Box::pin(self.app.budgets.explain(&payers.plan, amount, now)).await;
         considered.needs = Some(amount);
         let budgets = explained.budgets.into_iter();

@@ -12,8 +12,7 @@ use super::context::{Admitted, Priced};
 use super::{Gateway, route};
 use crate::budget::estimate::{self, Asker, Terms};
 use crate::budget::{Denial, Denied, Plan, ReserveError};
-use crate::clock::now_ms;
-use crate::config::OnAuthorityFailure;
+use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::dialect::{ErrorCode, GatewayError, Inspected, LimitHeaders};
 use crate::directory::Principal;
 use crate::ledger::AttemptReport;
@@ -40,6 +39,8 @@ pub(super) struct Reserved {
     pub(super) most_output: u64,
     /// What the request is expected to cost.
     pub(super) estimate: Usd,
+    /// It was taken for the most that the request can cost.
+    pub(super) is_most: bool,
 }
 
 impl App {
@@ -111,7 +112,7 @@ impl Gateway {
         let Priced { candidate, .. } = priced;
         let (amount, most_output) = self.need(&live, principal, inspected, priced)?;
         let payers = Payers::of(&groups, &principal.user.owner, &principal.key.owner, candidate);
-        let now = now_ms();
+        let now = app.budgets.now();
         let had = bill.reservation.lock().take();
         let outcome = match had {
             None => match app.budgets.try_reserve(&payers.plan, amount, now) {
@@ -130,7 +131,8 @@ impl Gateway {
             Ok(reservation) => {
                 *bill.reservation.lock() = Some(reservation);
                 let model_group_id = payers.model_group.map(|group| group.id);
-                Ok(Reserved { turn: 0, model_group_id, most_output, estimate: amount })
+                let is_most = live.config.budgets.reservation == ReservationMode::WorstCase;
+                Ok(Reserved { turn: 0, model_group_id, most_output, estimate: amount, is_most })
             }
             Err(refused) => {
                 let skipped = Skipped::of(&refused, &groups, principal, now);

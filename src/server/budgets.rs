@@ -11,7 +11,7 @@ use crate::budget::{
     Authority, BudgetSettings, Budgets, Clock, Counts, Event, Events, Incarnation, Living, MemoryAuthority,
     RedisAuthority, RedisError, Seeds,
 };
-use crate::clock::now_ms;
+use crate::clock::{SharedClock, boot_ms, now_ms};
 use crate::config::{self, Config};
 use crate::directory::Change;
 use crate::gateway::App;
@@ -40,13 +40,17 @@ pub(super) async fn start(
     config: &Config,
     stop: CancellationToken,
 ) -> Result<Parts, StartError> {
-    let clock: Clock = Arc::new(now_ms);
+    let shared_clock = SharedClock::start();
     let seeds = Arc::new(LedgerSeeds::new(db.clone(), Arc::clone(ledger)));
     seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
     let settings = BudgetSettings::from(&config.budgets);
     let shared = match &config.redis {
-        Some(redis) => Some(connect(redis, &config.budgets, inc).await?),
+        Some(redis) => Some(connect(redis, &config.budgets, inc, Arc::clone(&shared_clock)).await?),
         None => None,
+    };
+    let clock: Clock = match &shared {
+        Some(_) => Arc::new(move || shared_clock.now()),
+        None => Arc::new(now_ms),
     };
     let authority: Arc<dyn Authority> = match &shared {
         Some((authority, _)) => Arc::clone(authority) as _,
@@ -76,11 +80,15 @@ async fn connect(
     redis: &config::Redis,
     budgets: &config::Budgets,
     inc: Incarnation,
+    clock: Arc<SharedClock>,
 ) -> Result<(Arc<RedisAuthority>, Events), StartError> {
     let wrong = |error: RedisError| StartError::Environment(format!("redis.url: {error}"));
     let dead_after = budgets.lease.dead_after.max(budgets.effective_model_group_lease().dead_after);
     let dead_after = i64::try_from(dead_after.as_millis()).unwrap_or(i64::MAX);
-    let heard = Box::new(|_: i64, _: Duration| {});
+    let heard = Box::new(move |now: i64, took: Duration| {
+        let received = boot_ms();
+        clock.learn(now, received - i64::try_from(took.as_millis()).unwrap_or_default(), received);
+    });
     let (authority, events) =
         RedisAuthority::new(redis.url.expose(), redis.timeout, inc, dead_after, heard).map_err(wrong)?;
     match authority.check().await {

@@ -10,7 +10,6 @@ use crate::admin::{
     ExplainedGroup, Explanation, OwnerId, Verdict,
 };
 use crate::budget::WindowView;
-use crate::clock::now_ms;
 use crate::directory::{Announcer, Change, owner_of_key, owner_of_user};
 use crate::gateway::{App, Considered, Gateway, PayingBudget, Question};
 use crate::limit::{Axis, Budget, BudgetId, ModelGroup, Owner, Scope, Snapshot, Source};
@@ -60,7 +59,8 @@ impl BudgetDesk {
     ) -> Result<Vec<BudgetStatus>, BudgetsUnknown> {
         let mut states = Vec::with_capacity(budgets.len());
         for Budget { id, policy } in budgets {
-            let view = self.app.budgets.state(id, &policy, now_ms()).await.map_err(|_| BudgetsUnknown)?;
+            let now = self.app.budgets.now();
+            let view = self.app.budgets.state(id, &policy, now).await.map_err(|_| BudgetsUnknown)?;
             states.push(BudgetStatus {
                 axis: id.axis.as_str(),
                 owner_id: owner_id(id, names),

@@ -55,6 +55,8 @@ pub struct Metrics {
     pub budget_drift: Gauge,
     /// Requests that were admitted without knowing whether a budget could pay.
     pub unenforced_violations: IntCounter,
+    /// Attempts that cost more than `worst_case` took for the most that they could.
+    pub estimates_exceeded: IntCounter,
     /// Requests in flight, answers that are read on without their client included.
     pub in_flight: IntGauge,
     /// Seconds that the oldest finished request waits for the database.
@@ -126,6 +128,13 @@ impl Default for Metrics {
                 IntCounter::with_opts(opts(
                     "unenforced_violations_total",
                     "Requests that were admitted without knowing whether a budget could pay.",
+                )),
+            ),
+            estimates_exceeded: register(
+                &registry,
+                IntCounter::with_opts(opts(
+                    "estimates_exceeded_total",
+                    "Attempts that cost more than worst_case took for the most that they could.",
                 )),
             ),
             in_flight: gauge(&registry, "in_flight", "Requests in flight."),

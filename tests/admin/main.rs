@@ -104,7 +104,7 @@ run! {
         sums_agree_with_the_rows,
         groups_by_any_two,
         days_are_those_of_the_time_zone,
-        counted_chooses_the_budget,
+        h13_counted_chooses_the_budget,
         nothing_is_zero;
     prices:
         a_price_is_set_read_replaced_and_taken_away,

@@ -22,7 +22,6 @@ mod faults;
 mod figures;
 mod flush;
 mod idle;
-mod idle_tmp;
 mod lives;
 mod outage;
 mod overspend;

@@ -378,7 +378,7 @@ async fn a_stream_that_costs_more_than_expected_is_counted_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nothing_bounds_is_refused_by_worst_case_and_counting_is_free() {
+async fn h11_what_nothing_bounds_is_refused_by_worst_case_and_counting_is_free() {
     let provider = Provider::start().await;
     provider.always(Answer::json(200, &json!({"input_tokens": 12})));
     let gateway = Setup::new([provider.entry("upstream", &["openai_responses", "anthropic"])])
@@ -400,7 +400,7 @@ async fn what_nothing_bounds_is_refused_by_worst_case_and_counting_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_books_balance_after_any_traffic_and_a_restart() {
+async fn h04_the_books_balance_after_any_traffic_and_a_restart() {
     let [first, second] = [Provider::start().await, Provider::start().await];
     let moody = |request: &crate::support::provider::Received| match rand::random_range(0..4) {
         0 => Answer::json(500, &json!({"error": {"message": "no"}})),

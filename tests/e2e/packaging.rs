@@ -172,6 +172,19 @@ fn no_lock_file_names_a_registry_host() {
 }
 
 #[test]
+fn h31_each_kind_of_group_has_a_name_of_its_own() {
+    let limits = read("docs/limits.md");
+    for kind in ["user", "model", "provider"] {
+        let word = format!("| {kind} group | ");
+        assert_eq!(limits.lines().filter(|line| line.starts_with(&word)).count(), 1, "what a {kind} group is");
+    }
+    for name in ["api /user-groups", "api /model-groups", "`providerGroups`"] {
+        assert!(limits.contains(name), "{name}");
+    }
+    assert!(!limits.contains("api /groups") && !read("README.md").contains("api /groups"), "groups of what?");
+}
+
+#[test]
 fn every_test_that_the_list_of_regressions_names_exists() {
     let mut sources = String::new();
     let mut folders = vec![root().join("tests"), root().join("src"), root().join("migration")];

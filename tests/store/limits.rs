@@ -31,7 +31,7 @@ on_both!(
     limits_are_read_whole_in_a_fixed_number_of_queries,
     limits_that_cannot_be_read_again_go_on_being_used,
     h30_before_a_first_state_nothing_is_known,
-    a_principal_knows_what_it_may_spend,
+    h03_a_principal_knows_what_it_may_spend,
 );
 
 /// Makes a user with a key; returns both ids.
@@ -388,7 +388,7 @@ async fn h30_before_a_first_state_nothing_is_known(database: TestDatabase) {
     refreshing.await.unwrap();
 }
 
-async fn a_principal_knows_what_it_may_spend(database: TestDatabase) {
+async fn h03_a_principal_knows_what_it_may_spend(database: TestDatabase) {
     let db = database.open().await;
     let user = create_user(&db, NewUser::named("ada"), 1).await.unwrap().id;
     let (key, secret) = create_key(&db, user, NewKey::named("k"), 1).await.unwrap();

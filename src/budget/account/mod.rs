@@ -14,7 +14,7 @@ pub use resting::{Resting, policy_bytes, policy_of_bytes};
 pub use window::{MINUTE, SECOND, WindowState, query};
 
 use super::protocol::{
-    Answer, Audit, Holding, Incarnation, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
+    Answer, Audit, Holding, Incarnation, Lsn, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
 };
 use super::rules::{Rule, Rules};
 use crate::limit::{Policy, UNORDERED, WindowPolicy};
@@ -47,6 +47,9 @@ struct Holder {
     position: Position,
     reserved: Usd,
     kept: Usd,
+    /// Up to where its journal was in the database when it last spoke.
+    written: Lsn,
+    /// Told by then, of places in the journal beyond that.
     unwritten: Usd,
     /// Told before the last seeding and perhaps not contained in it; held until the node speaks again.
     pending: Usd,
@@ -111,7 +114,7 @@ impl Account {
         self.now = self.now.max(clock).max(ahead.unwrap_or(clock));
         let now = self.now;
         self.end_silent(clock);
-        if clock - said.sent > STALE_AFTER {
+        if clock - said.sent > STALE_AFTER && self.rules.hold(Rule::Late) {
             return Answer::Stale;
         }
         let index = self.holder(said.inc);
@@ -148,6 +151,13 @@ impl Account {
         }
         let old = clock - seed.query_started > SEED_LIFE || seed.query_started < self.seeded_at;
         if old || policy.version < self.policy.version || policy.windows.len() != said.terms.bounds.len() {
+            return Seeded::Refused;
+        }
+        // What a node told before its journal was written further is in neither the sums nor what it has not written.
+        let overtaken = |&(inc, mark): &(Incarnation, Lsn)| {
+            self.holders.iter().any(|holder| holder.inc == inc && !holder.closed && mark < holder.written)
+        };
+        if self.rules.hold(Rule::Overtaken) && seed.marks.iter().any(overtaken) {
             return Seeded::Refused;
         }
         let mut windows = Vec::with_capacity(policy.windows.len());
@@ -248,6 +258,7 @@ impl Account {
             position: Position::Mark(0),
             reserved: Usd::ZERO,
             kept: Usd::ZERO,
+            written: 0,
             unwritten: Usd::ZERO,
             pending: Usd::ZERO,
             closed: false,
@@ -312,7 +323,9 @@ impl Account {
         let joins = self.join.contains(&said.inc);
         self.join.retain(|&inc| inc != said.inc);
         let Some(holder) = self.holders.get_mut(index) else { return };
-        let mut before = (holder.reserved + holder.kept).min(EXACT) - sum;
+        // What was told before a seed and is told again was held meanwhile beside the rest.
+        let anew = if sum > Usd::ZERO { (sum - holder.pending).max(Usd::ZERO) } else { sum };
+        let mut before = (holder.reserved + holder.kept).min(EXACT) - anew;
         if joins {
             before = before.max((said.reserved + said.kept).min(EXACT));
         }
@@ -325,7 +338,7 @@ impl Account {
             holder.reserved = said.reserved.min(before);
             holder.kept = said.kept.min(before - said.reserved).max(Usd::ZERO);
         }
-        holder.unwritten = said.unwritten;
+        (holder.written, holder.unwritten) = (said.written, said.unwritten);
         holder.pending = Usd::ZERO;
         holder.heard = true;
         holder.ends_at = clock.saturating_add(said.ends_after);

@@ -160,6 +160,8 @@ fn holder(now: i64, from: &mut Reader<'_>) -> Holder {
         position,
         reserved: Usd::ZERO,
         kept: Usd::ZERO,
+        // A seed that is younger than the budget's rest has all of it.
+        written: 0,
         unwritten: Usd::ZERO,
         pending: Usd::ZERO,
         closed: false,

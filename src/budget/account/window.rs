@@ -125,6 +125,24 @@ impl WindowState {
         state
     }
 
+    /// The window of which no more was spent than this, and nothing after `at`.
+    #[must_use]
+    pub fn at_most(policy: &WindowPolicy, bounds: Option<Bounds>, spent: Usd, at: i64) -> Self {
+        let mut state = Self { known: true, ..Self::unknown(policy, bounds) };
+        match state.mode {
+            Mode::Forever | Mode::Calendar { .. } => state.spent = spent,
+            Mode::Rolling => state.add_to_slot(at, spent),
+            Mode::FromFirstCharge => state.add_from_first(at.div_euclid(MINUTE) * MINUTE, spent),
+        }
+        state
+    }
+
+    /// The same window without what was charged in it.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { spent: Usd::ZERO, slots: None, ..self.clone() }
+    }
+
     /// The same window under later caps; none when it starts anew in another way, so that its sum is not known.
     #[must_use]
     pub fn under(&self, policy: &WindowPolicy) -> Option<Self> {

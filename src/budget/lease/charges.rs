@@ -61,10 +61,12 @@ impl Charges {
         self.position
     }
 
-    pub fn add(&mut self, lsn: Lsn, at: i64, era: i64, amount: Usd) {
+    /// Records a charge; returns it as it will be told.
+    pub fn add(&mut self, lsn: Lsn, at: i64, era: i64, amount: Usd) -> Item {
         let slot = if self.counts { SECOND } else { MINUTE };
         let minute = at.div_euclid(slot) * slot;
         self.untold += amount;
+        let item = Item { minute, era, amount };
         // A busy second of requests is one charge; money has a place of its own in the journal.
         if self.counts
             && self.end() > self.stated
@@ -72,14 +74,20 @@ impl Charges {
             && (last.minute, last.era) == (minute, era)
         {
             (last.lsn, last.amount) = (lsn.max(last.lsn), last.amount + amount);
-            return;
+            return item;
         }
         self.list.push_back(Charge { lsn, minute, era, amount });
+        item
     }
 
     /// What the authority has not counted, by minute and era; and how many charges there are with that.
     pub fn untold_items(&mut self) -> (Vec<Item>, u64) {
         self.stated = self.end();
+        (self.untold_by_minute(), self.stated)
+    }
+
+    /// What the authority has not counted, by minute and era.
+    pub fn untold_by_minute(&self) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         for charge in self.untold_charges() {
             match items.iter_mut().rev().find(|item| item.minute == charge.minute && item.era == charge.era) {
@@ -87,7 +95,7 @@ impl Charges {
                 None => items.push(Item { minute: charge.minute, era: charge.era, amount: charge.amount }),
             }
         }
-        (items, self.stated)
+        items
     }
 
     /// The authority has counted so many charges, which add up to this.
@@ -121,13 +129,16 @@ impl Charges {
     /// place in the journal: more by what it was told and is not written, less by what is written and was not told.
     /// None: that is no longer known.
     pub fn beyond(&self, written: Lsn, position: Position) -> Option<Vec<Item>> {
-        if written < self.forgotten {
-            return None;
-        }
+        let remembered = !matches!(position, Position::At(count) if count < self.before);
+        (written >= self.forgotten && remembered).then(|| self.differing(written, position))
+    }
+
+    /// As [`Self::beyond`], as far as it is known.
+    pub fn differing(&self, written: Lsn, position: Position) -> Vec<Item> {
         let told = match position {
             Position::Start => 0,
             Position::Mark(_) => usize::MAX,
-            Position::At(count) => usize::try_from(count.checked_sub(self.before)?).ok()?,
+            Position::At(count) => usize::try_from(count.saturating_sub(self.before)).unwrap_or(usize::MAX),
         };
         let mark = if let Position::Mark(lsn) = position { lsn } else { Lsn::MAX };
         let differing = self.list.iter().enumerate().filter_map(|(index, charge)| {
@@ -138,7 +149,7 @@ impl Charges {
             };
             Some(Item { minute: charge.minute, era: charge.era, amount })
         });
-        Some(differing.collect())
+        differing.collect()
     }
 
     /// What is not in the database, which has everything up to this place in the journal.

@@ -2,12 +2,14 @@
 //!
 //! A state machine without I/O and without a clock: statements come out, answers go in.
 
+mod alone;
 mod charges;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+pub(super) use alone::Alone;
 use charges::Charges;
 
 use super::account::MINUTE;
@@ -15,6 +17,7 @@ use super::denial::{Denial, Facts, Need};
 use super::protocol::{Answer, Incarnation, Item, Lsn, Position, Statement, Taken, Terms, WindowReport};
 use super::rules::{Rule, Rules};
 use super::settings::LeaseSettings;
+use super::solo::Solo;
 use super::terms;
 use crate::config;
 use crate::limit::{BudgetId, CountKind, Policy, Scope};
@@ -26,6 +29,9 @@ const DENIAL_LIFE: i64 = 250;
 
 /// The same of requests, whose places are freed one by one and asked for again at once.
 const COUNT_DENIAL_LIFE: i64 = 10;
+
+/// What may have been told without an answer having come is said again after so long.
+pub(super) const SAY_AGAIN: i64 = 1_000;
 
 /// In milliseconds.
 const MARGIN: i64 = config::Lease::MARGIN.as_secs().cast_signed() * 1_000;
@@ -54,6 +60,8 @@ pub(super) struct Lease {
     /// How many statements were taken.
     heard: u64,
     known: Option<Known>,
+    /// None while the authority is there.
+    solo: Option<Box<Solo>>,
     waiting: Vec<(u64, Need)>,
     tickets: u64,
     /// When it last served a request.
@@ -81,7 +89,10 @@ struct Sent {
 /// What the last answer said.
 #[derive(Debug)]
 struct Known {
+    at: i64,
     free: Usd,
+    /// What was held here.
+    held: Usd,
     until: i64,
     /// Nothing can be granted for now.
     blocked: bool,
@@ -161,6 +172,7 @@ impl Lease {
             unsure: false,
             heard: 0,
             known: None,
+            solo: None,
             waiting: Vec::new(),
             tickets: 0,
             used_at: now,
@@ -197,8 +209,8 @@ impl Lease {
             return;
         }
         self.terms = Arc::new(terms::of(Arc::clone(policy), zone, now));
-        self.must_ask = true;
-        self.known = None;
+        self.must_ask();
+        self.solo = None;
     }
 
     /// Nothing is spent before the authority has been asked.
@@ -239,7 +251,10 @@ impl Lease {
 
     /// Records what was charged.
     pub fn charge(&mut self, lsn: Lsn, at: i64, era: i64, amount: Usd) {
-        self.charges.add(lsn, at, era.max(self.terms.policy.era), amount);
+        let item = self.charges.add(lsn, at, era.max(self.terms.policy.era), amount);
+        if let Some(solo) = &mut self.solo {
+            solo.charge(&item, at);
+        }
         self.used_at = self.used_at.max(at);
     }
 
@@ -322,7 +337,7 @@ impl Lease {
         let terms = Arc::clone(self.terms(with.zone, now));
         let free = self.free_here().max(Usd::ZERO);
         let idle = self.waiting.is_empty() && now - self.used_at >= with.settings.idle_return;
-        let spendable = now < self.fresh_until && now < self.valid_until && !self.tight;
+        let spendable = self.is_fresh(now) && now < self.valid_until && !self.tight;
         let kept = if spendable && !idle && !occasion.give_back { free } else { Usd::ZERO };
         self.held -= free - kept;
         let needs = || self.waiting.iter().map(|(_, need)| *need);
@@ -342,6 +357,8 @@ impl Lease {
             items,
             reserved: self.reserved,
             kept,
+            // Of counts nothing is ever written.
+            written: if self.is_count() { 0 } else { with.written },
             unwritten: if self.is_count() { Usd::ZERO } else { self.charges.after(with.written) },
             need_min,
             need_sum,
@@ -363,6 +380,7 @@ impl Lease {
             Answer::Seed => Heard::Seed,
             Answer::Resend(position) => {
                 let before = self.charges.untold();
+                self.solo = None;
                 if !self.charges.move_to(position) {
                     return Heard::Seed;
                 }
@@ -422,11 +440,11 @@ impl Lease {
 
     /// When it is to be looked at again, at `now`.
     pub fn next_look(&self, settings: &LeaseSettings, now: i64, remember: i64) -> i64 {
+        if self.unsure {
+            return now + settings.idle_return.min(SAY_AGAIN);
+        }
         if self.free_here() > Usd::ZERO {
             return (self.used_at + settings.idle_return).max(now + settings.idle_return / 2);
-        }
-        if self.unsure {
-            return now + settings.idle_return;
         }
         if self.has_news(now) {
             return now + settings.life / 2;
@@ -466,8 +484,12 @@ impl Lease {
         self.held - self.charges.untold() - self.reserved
     }
 
-    const fn may_spend(&self, now: i64) -> bool {
-        now < self.fresh_until && now < self.valid_until && !self.must_ask
+    fn may_spend(&self, now: i64) -> bool {
+        self.is_fresh(now) && now < self.valid_until && !self.must_ask
+    }
+
+    fn is_fresh(&self, now: i64) -> bool {
+        now < self.fresh_until || !self.rules.hold(Rule::Fresh)
     }
 
     fn hear_taken(&mut self, sent: Sent, taken: Taken, dead_after: i64, now: i64) -> Heard {
@@ -478,16 +500,19 @@ impl Lease {
             self.renew_at = sent.at.saturating_add(dead_after / 3);
         }
         self.valid_until = taken.valid_until;
-        self.tight = taken.tight;
+        self.tight = taken.tight && self.rules.hold(Rule::Tight);
         self.heard += 1;
         self.must_ask = false;
         self.unsure = false;
+        self.solo = None;
         if let Some(policy) = taken.policy {
             self.terms = Arc::new(Terms { policy, bounds: Vec::new() });
         }
         let memory = if self.is_count() { COUNT_DENIAL_LIFE } else { DENIAL_LIFE };
         self.known = Some(Known {
+            at: now,
             free: taken.free,
+            held: self.held,
             until: now.saturating_add(memory).min(taken.steady_until),
             blocked: taken.unknown || taken.settling,
             windows: taken.windows.into(),

@@ -16,7 +16,8 @@ local KIND, MODE, SINCE, CAPS = 1, 2, 3, 4
 -- What was spent in it. START and FIRST are false when there is none, END when it never comes.
 local KNOWN, START, END, AFTER, SPENT, FIRST, LAST = 4, 5, 6, 7, 8, 9, 10
 -- What a node holds. ENDS is false for money.
-local INC, SEQ, PLACE, RESERVED, KEPT, UNWRITTEN, PENDING, CLOSED, HEARD, ENDS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+local INC, SEQ, PLACE, RESERVED, KEPT, WRITTEN, UNWRITTEN, PENDING, CLOSED, HEARD, ENDS, SEEN =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 
 -- Windows and modes by their numbers in src/budget/redis/wire.rs.
 local FIVE, DAILY, PER_MINUTE, AT_ONCE = 1, 2, 5, 6
@@ -93,7 +94,7 @@ local function holder_of(account, inc)
   for _, holder in ipairs(holders) do
     if holder[INC] == inc then return holder end
   end
-  local holder = { inc, 0, 'M0', 0, 0, 0, 0, false, false, false, 0 }
+  local holder = { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }
   holders[#holders + 1] = holder
   return holder
 end

@@ -5,7 +5,7 @@ local STALE_AFTER, RECALL_EVERY, STATED_FOR = 2000, 250, 60000
 local time = clock()
 local said = {
   inc = number(), seq = number(), sent = number(), from = word(), to = word(),
-  reserved = number(), kept = number(), unwritten = number(),
+  written = number(), reserved = number(), kept = number(), unwritten = number(),
   need_min = number(), need_sum = number(), slice = number(), slice_min = number(),
   ends_after = number(), last = word() == '1', report = word() == '1',
 }
@@ -100,14 +100,16 @@ for _, item in ipairs(items) do
 end
 
 -- What is reserved is honoured, also as a debt; what is kept is never more than what was granted.
-local before = min(holder[RESERVED] + holder[KEPT], EXACT) - sum
+-- What was told before a seed and is told again was held meanwhile beside the rest.
+local anew = sum > 0 and max(sum - holder[PENDING], 0) or sum
+local before = min(holder[RESERVED] + holder[KEPT], EXACT) - anew
 if has(account[JOIN], said.inc) then
   before = max(before, min(said.reserved + said.kept, EXACT))
   account[JOIN] = retain(account[JOIN], function(inc) return inc ~= said.inc end)
 end
 holder[PLACE], holder[RESERVED] = said.to, said.reserved
 holder[KEPT] = max(min(said.kept, before - said.reserved), 0)
-holder[UNWRITTEN], holder[PENDING], holder[HEARD] = said.unwritten, 0, true
+holder[WRITTEN], holder[UNWRITTEN], holder[PENDING], holder[HEARD] = said.written, said.unwritten, 0, true
 holder[ENDS] = said.ends_after and time + said.ends_after
 
 local held = held_by_all(account)

@@ -15,10 +15,10 @@ for index = 1, #terms.windows do
   sums[index] = seed
 end
 local first_charge = number()
-local marks, listed = {}, {}
+local marks, listed, mark_of = {}, {}, {}
 for index = 1, number() do
   local inc, mark = number(), word()
-  marks[index], listed[inc] = inc, 'M' .. mark
+  marks[index], listed[inc], mark_of[inc] = inc, 'M' .. mark, tonumber(mark)
 end
 
 local account = load()
@@ -34,6 +34,11 @@ end
 local now = max(account[NOW], time)
 if time - query_started > SEED_LIFE or query_started < account[SEEDED] or terms.version < account[VERSION] then
   return { 'refused', time }
+end
+-- What a node told before its journal was written further is in neither the sums nor what it has not written.
+for _, holder in ipairs(account[HOLDERS]) do
+  local mark = mark_of[holder[INC]]
+  if mark and not holder[CLOSED] and mark < holder[WRITTEN] then return { 'refused', time } end
 end
 for index, policy in ipairs(terms.windows) do
   local bounds = terms.bounds[index]

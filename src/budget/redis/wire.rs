@@ -94,6 +94,7 @@ impl Arguments {
         self.number(said.sent);
         self.position(said.from);
         self.position(Position::At(said.to));
+        self.number(said.written);
         let Statement { reserved, kept, unwritten, need_min, need_sum, slice, slice_min, .. } = *said;
         for amount in [reserved, kept, unwritten, need_min, need_sum, slice, slice_min] {
             self.usd(amount);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod audit;
+mod away;
 mod axes;
 mod cluster;
 mod counts;

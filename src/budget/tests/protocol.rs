@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::tz::TimeZone;
 use rand::rngs::StdRng;
@@ -14,7 +15,8 @@ use crate::budget::denial::Need;
 use crate::budget::lease::{Context, Heard, Lease, Occasion};
 use crate::budget::rules::{Rule, Rules};
 use crate::budget::{
-    Answer, Incarnation, LeaseSettings, Lsn, MemoryAuthority, Position, Seed, SeedStatement, Statement, WindowSeed,
+    Answer, Audit, Clock, Incarnation, LeaseSettings, Lsn, MemoryAuthority, Position, Seed, SeedStatement, Statement,
+    WindowSeed,
 };
 use crate::limit::{BudgetId, Policy, Window};
 use crate::money::Usd;
@@ -25,6 +27,10 @@ const DEAD_AFTER: i64 = 30_000;
 const TIMEOUT: i64 = 300;
 /// A journal is adopted so long after its process died: by then its last messages are too old to be taken.
 const ADOPTED_AFTER: i64 = 3_000;
+/// What comes late is under way for so long at most.
+const LATE: i64 = 3_000;
+/// The authority's clock is behind by so much at most.
+const SLOW: i64 = 500;
 const REMEMBER: i64 = 10_000;
 const LENGTH: i64 = 60_000;
 
@@ -32,7 +38,11 @@ const LENGTH: i64 = 60_000;
 #[derive(Clone, Copy, Debug)]
 struct Faults {
     network: bool,
+    /// Statements and seeds that come late are under way for so long at most.
+    latest: i64,
     pauses: bool,
+    /// Nodes pause for longer than it takes to be believed dead.
+    long_pauses: bool,
     crashes: bool,
     flushes: bool,
     /// The authority goes back to an older state: what it granted since is granted twice.
@@ -46,7 +56,9 @@ struct Faults {
 
 const ALL: Faults = Faults {
     network: true,
+    latest: LATE,
     pauses: true,
+    long_pauses: false,
     crashes: true,
     flushes: true,
     rollbacks: false,
@@ -68,11 +80,53 @@ struct Node {
     running: Vec<(i64, Usd)>,
     waiting: Option<(u64, Need, u64)>,
     asked: Option<(u64, i64)>,
+    /// When the last statement was made that was answered.
+    contact: i64,
+    /// The answer was that little is left.
+    told_tight: bool,
     seeding_until: i64,
     tell_at: i64,
     paused_until: i64,
     crashed_at: Option<i64>,
     written: Vec<(i64, Lsn)>,
+}
+
+impl Node {
+    /// Sets aside what a request needs. `asked`: for this request, or since it came.
+    fn admit(&mut self, amount: Usd, until: i64, asked: bool, now: i64) -> Result<(), String> {
+        if now >= self.contact.saturating_add(DEAD_AFTER) {
+            return Err(format!("{} is not heard of since {}, and spends what it keeps", self.inc, self.contact));
+        }
+        if self.told_tight && !asked {
+            return Err(format!("{} knows that little is left, and does not ask", self.inc));
+        }
+        self.lease.take(amount, now);
+        self.running.push((until, amount));
+        Ok(())
+    }
+}
+
+/// Who may have changed what is held.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// Time has passed, and journals were closed.
+    Nobody,
+    Node(Incarnation),
+    Seed,
+}
+
+/// What the authority counts, and how late it knows it is.
+struct Seen {
+    audit: Audit,
+    now: i64,
+}
+
+/// So many charges are counted.
+const fn counted(position: Position) -> Lsn {
+    match position {
+        Position::At(to) | Position::Mark(to) => to,
+        Position::Start => 0,
+    }
 }
 
 /// What an incarnation charged, and how much of it the database has.
@@ -105,7 +159,10 @@ struct Sim {
     faults: Faults,
     calm: bool,
     time: Time,
+    behind: Arc<AtomicI64>,
     authority: MemoryAuthority,
+    /// The authority as it was after the last thing that happened to it.
+    seen: Option<Seen>,
     heard_of: BTreeMap<Incarnation, i64>,
     older: Option<(i64, Account)>,
     /// The last statement that was taken was granted something.
@@ -122,14 +179,16 @@ const BUDGET: fn() -> BudgetId = || user(1);
 
 impl Sim {
     fn new(seed: u64, faults: Faults) -> Self {
-        let time = Time::at(NOON);
-        let authority = MemoryAuthority::with_rules(time.clock(), DEAD_AFTER, faults.rules);
+        let (time, behind) = (Time::at(NOON), Arc::<AtomicI64>::default());
+        let authority = MemoryAuthority::with_rules(slow_clock(&time, &behind), DEAD_AFTER, faults.rules);
         let mut sim = Self {
             rng: StdRng::seed_from_u64(seed),
             faults,
             calm: false,
             time,
+            behind,
             authority,
+            seen: None,
             heard_of: BTreeMap::new(),
             older: None,
             granted: false,
@@ -159,6 +218,8 @@ impl Sim {
             running: Vec::new(),
             waiting: None,
             asked: None,
+            contact: i64::MIN,
+            told_tight: false,
             seeding_until: i64::MIN,
             tell_at: now,
             paused_until: i64::MIN,
@@ -171,7 +232,7 @@ impl Sim {
         !self.calm && self.rng.random_ratio(1, of)
     }
 
-    fn send(&mut self, copies: u32, message: impl Fn() -> Message) {
+    fn send(&mut self, copies: u32, latest: i64, message: impl Fn() -> Message) {
         if !self.faults.network || self.calm {
             self.wire.push((self.time.now() + 1, message()));
             return;
@@ -180,7 +241,7 @@ impl Sim {
             return;
         }
         for _ in 0..copies {
-            let late = if self.happens(15) { 3_000 } else { 20 };
+            let late = if self.happens(15) { latest } else { 20 };
             let at = self.time.now() + self.rng.random_range(1..late);
             self.wire.push((at, message()));
         }
@@ -190,28 +251,34 @@ impl Sim {
     fn step(&mut self) -> Result<(), String> {
         let by = self.rng.random_range(1..40);
         let now = self.time.pass(by);
-        self.go_wrong(now);
+        self.go_wrong(now)?;
         let (due, later) = std::mem::take(&mut self.wire).into_iter().partition(|(at, _)| *at <= now);
         self.wire = later;
         let mut due: Vec<(i64, Message)> = due;
         while !due.is_empty() {
             let at = self.rng.random_range(0..due.len());
             let (_, message) = due.swap_remove(at);
-            self.deliver(message, now);
+            self.deliver(message, now)?;
             self.check()?;
         }
         for at in 0..self.nodes.len() {
             if self.nodes[at].crashed_at.is_none() && self.nodes[at].paused_until <= now {
-                self.act(at, now);
+                self.act(at, now)?;
             }
         }
         self.check()
     }
 
-    fn go_wrong(&mut self, now: i64) {
+    fn go_wrong(&mut self, now: i64) -> Result<(), String> {
+        if self.happens(300) {
+            self.behind.store(self.rng.random_range(0..SLOW), Ordering::SeqCst);
+        }
         for at in 0..self.nodes.len() {
             if self.faults.pauses && self.happens(800) {
                 self.nodes[at].paused_until = now + self.rng.random_range(6_000..12_000);
+            }
+            if self.faults.long_pauses && self.happens(1_500) {
+                self.nodes[at].paused_until = now + DEAD_AFTER + self.rng.random_range(1_000..8_000);
             }
             if self.faults.crashes && self.happens(1_500) && self.nodes[at].crashed_at.is_none() {
                 self.nodes[at].crashed_at = Some(now);
@@ -225,8 +292,10 @@ impl Sim {
             // Closing is repeated: an older seed may have brought the node back.
             self.authority.close_now(inc, &[BUDGET()]);
         }
+        self.changed_only(By::Nobody)?;
         if self.faults.flushes && self.happens(1_000) {
-            self.authority = MemoryAuthority::with_rules(self.time.clock(), DEAD_AFTER, self.faults.rules);
+            let clock = slow_clock(&self.time, &self.behind);
+            self.authority = MemoryAuthority::with_rules(clock, DEAD_AFTER, self.faults.rules);
         }
         if self.faults.rollbacks {
             self.older = self.older.take().filter(|(at, _)| now - at < 1_000);
@@ -252,6 +321,40 @@ impl Sim {
             }
             self.authority.put(BUDGET(), account);
         }
+        self.seen = self.look();
+        Ok(())
+    }
+
+    fn look(&self) -> Option<Seen> {
+        self.authority.copy_of(BUDGET()).map(|account| Seen { audit: account.audit(), now: account.last_contact() })
+    }
+
+    /// What is held only changes by the holder's own word, and by a seed only what was told before it. What is heard of
+    /// a journal never becomes less, but by a seed; and the authority's time does not go back with its clock.
+    fn changed_only(&mut self, by: By) -> Result<(), String> {
+        let now = self.look();
+        let before = std::mem::replace(&mut self.seen, now);
+        let (Some(before), Some(after)) = (before, &self.seen) else { return Ok(()) };
+        if after.now < before.now {
+            return Err(format!("{by:?}: it was {}, and now it is {}", before.now, after.now));
+        }
+        for was in &before.audit.holders {
+            let Some(is) = after.audit.holders.iter().find(|holder| holder.inc == was.inc) else {
+                if matches!(by, By::Seed) && self.journals[&was.inc].closed {
+                    continue;
+                }
+                return Err(format!("{by:?}: forgotten: {was:?}"));
+            };
+            let right = match by {
+                By::Node(inc) if inc == was.inc => counted(is.position) >= counted(was.position),
+                By::Node(_) | By::Nobody => is == was,
+                By::Seed => (is.reserved, is.kept) == (was.reserved, was.kept),
+            };
+            if !right {
+                return Err(format!("{by:?}: {was:?} has become {is:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Another process finds the journal of one that is gone.
@@ -266,34 +369,40 @@ impl Sim {
         journal.closed = true;
     }
 
-    fn deliver(&mut self, message: Message, now: i64) {
+    fn deliver(&mut self, message: Message, now: i64) -> Result<(), String> {
         match message {
             Message::Said(statement) => {
                 let answer = self.authority.exchange_now(BUDGET(), &statement);
                 self.granted = matches!(&answer, Answer::Ok(taken) if taken.granted > Usd::ZERO);
                 self.heard_of.insert(statement.inc, now);
+                self.changed_only(By::Node(statement.inc))?;
                 let copies = 1 + u32::from(self.happens(20));
                 let (inc, seq) = (statement.inc, statement.seq);
-                self.send(copies, || Message::Answered(inc, seq, answer.clone()));
+                self.send(copies, LATE, || Message::Answered(inc, seq, answer.clone()));
             }
             Message::Seed(inc, seed) => {
                 self.granted = false;
                 self.authority.seed_now(BUDGET(), &seed);
-                self.send(1, || Message::Seeded(inc));
+                self.changed_only(By::Seed)?;
+                self.send(1, LATE, || Message::Seeded(inc));
             }
             Message::Answered(inc, seq, answer) => {
                 let Some(at) = self.listening(inc, now, |asleep| (asleep, Message::Answered(inc, seq, answer.clone())))
                 else {
-                    return;
+                    return Ok(());
                 };
                 let node = &mut self.nodes[at];
+                let tight = matches!(&answer, Answer::Ok(taken) if taken.tight);
                 let heard = node.lease.hear(seq, answer, DEAD_AFTER, now);
-                if heard != Heard::Ignored {
-                    node.asked = None;
+                if heard != Heard::Ignored
+                    && let Some((_, until)) = node.asked.take()
+                    && matches!(heard, Heard::Done { .. })
+                {
+                    (node.contact, node.told_tight) = (until - TIMEOUT, tight);
                 }
                 match heard {
                     Heard::Seed | Heard::Done { reseed: true, .. } => self.seed(at, now),
-                    Heard::Again => self.speak(at, now),
+                    Heard::Again => self.speak(at, now)?,
                     Heard::Done { .. } | Heard::Ignored => {}
                 }
             }
@@ -304,6 +413,7 @@ impl Sim {
                 }
             }
         }
+        Ok(())
     }
 
     /// The node, if it lives and is awake; messages to sleepers wait.
@@ -316,10 +426,10 @@ impl Sim {
         Some(at)
     }
 
-    fn speak(&mut self, at: usize, now: i64) {
+    fn speak(&mut self, at: usize, now: i64) -> Result<(), String> {
         let node = &mut self.nodes[at];
         if node.asked.is_some() || node.seeding_until > now {
-            return;
+            return Ok(());
         }
         let with = Context {
             inc: node.inc,
@@ -330,8 +440,12 @@ impl Sim {
         };
         let statement = node.lease.state(Occasion::default(), &with);
         node.asked = Some((statement.seq, now + TIMEOUT));
+        if node.told_tight && statement.kept > Usd::ZERO {
+            return Err(format!("{} knows that little is left, and keeps {}", node.inc, statement.kept));
+        }
         let copies = 1 + u32::from(self.happens(20));
-        self.send(copies, || Message::Said(statement.clone()));
+        self.send(copies, self.faults.latest, || Message::Said(statement.clone()));
+        Ok(())
     }
 
     fn seed(&mut self, at: usize, now: i64) {
@@ -348,10 +462,10 @@ impl Sim {
         self.nodes[at].seeding_until = now + TIMEOUT;
         let inc = self.nodes[at].inc;
         let statement = SeedStatement { seed, terms };
-        self.send(1, || Message::Seed(inc, statement.clone()));
+        self.send(1, self.faults.latest, || Message::Seed(inc, statement.clone()));
     }
 
-    fn act(&mut self, at: usize, now: i64) {
+    fn act(&mut self, at: usize, now: i64) -> Result<(), String> {
         let adopts = self.happens(20);
         let writes = self.calm || self.happens(30);
         let asks = self.happens(3);
@@ -380,9 +494,8 @@ impl Sim {
         if let Some((ticket, need, since)) = node.waiting {
             if let Some(amount) = node.lease.fits_after(need, since, now) {
                 node.lease.wait_no_longer(ticket);
-                node.lease.take(amount, now);
-                node.running.push((now + lasts, amount));
                 node.waiting = None;
+                node.admit(amount, now + lasts, node.lease.heard() > since, now)?;
             } else if node.lease.heard() > since + 2 || self.calm {
                 node.lease.wait_no_longer(ticket);
                 node.waiting = None;
@@ -390,8 +503,7 @@ impl Sim {
         } else if asks {
             let need = Need { amount: estimate, least: estimate };
             if let Some(amount) = node.lease.fits(need, now) {
-                node.lease.take(amount, now);
-                node.running.push((now + lasts, amount));
+                node.admit(amount, now + lasts, false, now)?;
             } else {
                 node.waiting = Some((node.lease.wait(need), need, node.lease.heard()));
             }
@@ -402,35 +514,41 @@ impl Sim {
             node.lease.hear_nothing(seq);
             node.asked = None;
         }
-        let due = node.waiting.is_some() || (node.lease.has_news(now) && node.tell_at <= now);
+        let hurries = node.lease.is_tight() || node.lease.in_debt();
+        let due = node.waiting.is_some() || (node.lease.has_news(now) && (hurries || node.tell_at <= now));
         if due && node.asked.is_none() && node.seeding_until <= now {
             node.tell_at = now + if self.calm { 200 } else { self.rng.random_range(200..2_000) };
-            self.speak(at, now);
+            self.speak(at, now)?;
         }
+        Ok(())
     }
 
     fn spent(&self) -> Usd {
         self.journals.values().map(|journal| journal.up_to(Lsn::MAX)).sum()
     }
 
+    /// What was spent, and what running requests have set aside.
+    fn exposed(&self) -> Usd {
+        let running = self.nodes.iter().flat_map(|node| &node.running).map(|(_, estimate)| *estimate);
+        self.spent() + running.sum()
+    }
+
     fn check(&self) -> Result<(), String> {
-        let running: Usd = self.nodes.iter().flat_map(|node| &node.running).map(|(_, estimate)| *estimate).sum();
         let cap = self.policy.windows[0].base;
         let exact = !self.faults.overruns && !self.faults.rollbacks;
-        if exact && self.spent() + running > cap {
-            return Err(format!("{} spent and {running} running of {cap}", self.spent()));
+        if exact && self.exposed() > cap {
+            return Err(format!("{} spent, {} with what runs, of {cap}", self.spent(), self.exposed()));
         }
         let Some(audit) = self.authority.audit_now(BUDGET()) else { return Ok(()) };
-        let mut counted = Usd::ZERO;
+        let mut sum = Usd::ZERO;
         let mut held = Usd::ZERO;
         for (inc, journal) in &self.journals {
             let holder = audit.holders.iter().find(|holder| holder.inc == *inc);
             let to = match holder.map(|holder| holder.position) {
-                Some(Position::At(to) | Position::Mark(to)) => to,
                 Some(Position::Start) | None if journal.closed => Lsn::MAX,
-                Some(Position::Start) | None => 0,
+                position => position.map_or(0, counted),
             };
-            counted += journal.up_to(to);
+            sum += journal.up_to(to);
             if let Some(holder) = holder {
                 if holder.reserved.min(holder.kept).min(holder.pending) < Usd::ZERO {
                     return Err(format!("negative: {holder:?}"));
@@ -440,8 +558,8 @@ impl Sim {
         }
         let spent = audit.windows[0].spent;
         // After going back, a node that is closed already may be there again until it is closed once more.
-        if spent != counted && !self.faults.rollbacks {
-            return Err(format!("the authority counts {spent}, the journals say {counted}"));
+        if spent != sum && !self.faults.rollbacks {
+            return Err(format!("the authority counts {spent}, the journals say {sum}"));
         }
         // A seed may count what a node has not told yet and still holds; until it tells, nothing is granted for that.
         if exact && self.granted && spent + held > cap {
@@ -457,7 +575,7 @@ impl Sim {
         }
         self.calm = true;
         self.faults.expiry = None;
-        while self.time.now() < NOON + LENGTH + DEAD_AFTER + 10_000 {
+        while self.time.now() < NOON + LENGTH + DEAD_AFTER + 20_000 {
             self.step()?;
         }
         let audit = self.authority.audit_now(BUDGET()).ok_or("nothing is known")?;
@@ -470,6 +588,12 @@ impl Sim {
         }
         Ok((self.spent(), self.policy.windows[0].base))
     }
+}
+
+/// The authority's clock may be behind, and go back.
+fn slow_clock(time: &Time, behind: &Arc<AtomicI64>) -> Clock {
+    let (time, behind) = (time.clone(), Arc::clone(behind));
+    Arc::new(move || time.now() - behind.load(Ordering::SeqCst))
 }
 
 fn hold(faults: Faults, seeds: std::ops::Range<u64>) -> (Usd, Usd) {
@@ -503,6 +627,14 @@ fn no_message_that_is_lost_late_or_doubled_costs_anything() {
 #[test]
 fn nothing_is_overspent_while_nodes_pause_and_crash_and_the_authority_forgets() {
     hold(ALL, 100..130);
+}
+
+#[test]
+fn nothing_is_overspent_while_statements_take_ten_seconds_and_nodes_sleep_longer_than_they_are_believed_to_live() {
+    // Among them those in which a seed was overtaken.
+    hold(Faults { latest: 10_000, ..ALL }, 400..408);
+    hold(Faults { latest: 10_000, ..ALL }, 436..442);
+    hold(Faults { long_pauses: true, flushes: false, ..ALL }, 500..510);
 }
 
 #[test]
@@ -553,4 +685,26 @@ fn a_debt_as_a_negative_holding_fails() {
 #[test]
 fn a_seed_over_what_was_told_and_not_written_fails() {
     must_fail(without(Rule::Pending));
+}
+
+#[test]
+fn nodes_that_keep_what_they_have_when_little_is_left_fail() {
+    must_fail(Faults { overruns: true, ..without(Rule::Tight) });
+}
+
+#[test]
+fn a_node_that_spends_what_it_keeps_after_nobody_has_heard_of_it_fails() {
+    must_fail(Faults { long_pauses: true, flushes: false, ..without(Rule::Fresh) });
+}
+
+#[test]
+fn seeds_from_before_what_was_told_to_be_written_fail() {
+    let faults = Faults { latest: 10_000, ..without(Rule::Overtaken) };
+    let caught = (400..700).find(|seed| Sim::new(*seed, faults).run().is_err());
+    assert!(caught.is_some(), "nothing notices");
+}
+
+#[test]
+fn statements_that_are_taken_however_late_they_come_fail() {
+    must_fail(Faults { latest: 10_000, ..without(Rule::Late) });
 }

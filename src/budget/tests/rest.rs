@@ -45,6 +45,7 @@ fn statement(policy: &Arc<Policy>, account: &crate::budget::Audit, now: i64) -> 
         items: Vec::new(),
         reserved: Usd::ZERO,
         kept: Usd::ZERO,
+        written: 0,
         unwritten: Usd::ZERO,
         need_min: usd("1"),
         need_sum: usd("1"),

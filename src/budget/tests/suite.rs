@@ -64,6 +64,7 @@ impl<T: Authority> Talk<'_, T> {
             items: Vec::new(),
             reserved: Usd::ZERO,
             kept: Usd::ZERO,
+            written: 0,
             unwritten: Usd::ZERO,
             need_min: Usd::ZERO,
             need_sum: Usd::ZERO,
@@ -153,6 +154,33 @@ async fn a_statement_that_is_repeated_or_overtaken_counts_once(fresh: impl Fresh
     assert_eq!(talk.spent().await, usd("0.2"));
     let late = Statement { sent: NOON - 2_001, ..talk.asks(A, 7, "0.1") };
     assert!(matches!(talk.say(&late).await, Answer::Stale));
+}
+
+async fn what_is_told_again_after_a_seed_costs_nothing_of_what_is_kept(fresh: impl Fresh) {
+    let time = Time::at(NOON);
+    let authority = fresh.fresh(&time, false).await;
+    let talk = Talk { authority: &authority, time: &time, terms: terms(&only(Window::Total, usd("1"))) };
+    talk.seed("0", &[(A, 0)]).await;
+    talk.ok(&talk.asks(A, 1, "0.5")).await;
+    let (items, left) = (vec![talk.item("0.2")], usd("0.3"));
+    let said = Statement { to: 1, items, kept: left, unwritten: usd("0.2"), ..talk.statement(A, 2) };
+    assert_eq!(talk.ok(&said).await.kept, left);
+    // The database does not have it yet.
+    talk.seed("0", &[(A, 0)]).await;
+    let taken = talk.ok(&Statement { seq: 3, from: Position::Mark(0), ..said }).await;
+    assert_eq!((taken.kept, taken.free), (left, usd("0.5")));
+}
+
+async fn a_seed_from_before_what_was_told_to_be_written_is_refused(fresh: impl Fresh) {
+    let time = Time::at(NOON);
+    let authority = fresh.fresh(&time, false).await;
+    let talk = Talk { authority: &authority, time: &time, terms: terms(&only(Window::Total, usd("1"))) };
+    talk.seed("0", &[(A, 0), (B, 0)]).await;
+    let told = Statement { to: 1, items: vec![talk.item("0.6")], written: 4, ..talk.statement(A, 1) };
+    talk.ok(&told).await;
+    assert_eq!(talk.seed("0", &[(A, 3), (B, 0)]).await, Seeded::Refused, "0.6 would be forgotten");
+    assert_eq!(talk.ok(&talk.asks(B, 1, "0.5")).await.granted, Usd::ZERO);
+    assert_eq!(talk.seed("0.6", &[(A, 4), (B, 0)]).await, Seeded::Taken);
 }
 
 async fn a_debt_is_never_credit(fresh: impl Fresh) {
@@ -316,6 +344,8 @@ macro_rules! whole_suite {
                 an_unknown_budget_wants_a_seed,
                 what_is_asked_is_granted_or_nothing_is,
                 a_statement_that_is_repeated_or_overtaken_counts_once,
+                what_is_told_again_after_a_seed_costs_nothing_of_what_is_kept,
+                a_seed_from_before_what_was_told_to_be_written_is_refused,
                 a_debt_is_never_credit,
                 a_node_keeps_no_more_than_it_was_granted,
                 time_never_moves_money_and_others_can_be_asked_for_it,

@@ -60,6 +60,8 @@ pub struct PretendLedger {
     written: AtomicI64,
     pub starts: Mutex<Vec<(BudgetId, i64)>>,
     pub away: AtomicBool,
+    /// How many nodes write to it beside the first.
+    pub others: AtomicI64,
     /// The next look at the journal panics.
     pub panics: AtomicBool,
     time: Time,
@@ -124,7 +126,7 @@ impl Seeds for PretendLedger {
             query_started: self.time.now(),
             windows: query.windows.iter().map(|window| sum(&rows, query.budget, window, mark)).collect(),
             first_charge_start: start,
-            marks: vec![(NODE, mark)],
+            marks: (0..=self.others.load(Ordering::SeqCst)).map(|at| (NODE + at, mark)).collect(),
         })
     }
 

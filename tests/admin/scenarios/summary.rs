@@ -116,7 +116,7 @@ pub async fn days_are_those_of_the_time_zone(app: App) {
     assert_eq!(last["totalUsd"], 8);
 }
 
-pub async fn counted_chooses_the_budget(app: App) {
+pub async fn h13_counted_chooses_the_budget(app: App) {
     let flags = [(true, true), (true, false), (false, true), (false, false)];
     let rows = flags.iter().zip(0..).map(|((user, key), bit)| Model {
         counted_in_user_global: *user,

@@ -54,8 +54,20 @@ pub async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd:
     caller
 }
 
-/// Asks so often, so many at once, each gateway in turn; how many passed.
+/// Asks so often, [`AT_ONCE`] at once, each gateway in turn; how many passed.
 pub async fn ask(gateways: &[&Gateway], caller: &Caller, model: &str, max_tokens: Option<u64>, times: usize) -> usize {
+    ask_for(gateways, caller, model, max_tokens, times, AT_ONCE).await
+}
+
+/// The same, so many at once.
+pub async fn ask_for(
+    gateways: &[&Gateway],
+    caller: &Caller,
+    model: &str,
+    max_tokens: Option<u64>,
+    times: usize,
+    at_once: usize,
+) -> usize {
     let http = client();
     let body = &spending::request(model, max_tokens);
     let asking = (0..times).map(|turn| {
@@ -75,6 +87,6 @@ pub async fn ask(gateways: &[&Gateway], caller: &Caller, model: &str, max_tokens
             }
         }
     });
-    let passed = futures::stream::iter(asking).buffer_unordered(AT_ONCE).filter(|passed| std::future::ready(*passed));
+    let passed = futures::stream::iter(asking).buffer_unordered(at_once).filter(|passed| std::future::ready(*passed));
     passed.count().await
 }

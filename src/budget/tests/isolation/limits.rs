@@ -1,8 +1,9 @@
 //! What administrators have set in the random runs, and what they change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::world::{cap, mode, policy, provider, usd};
+use super::super::world::{cap, group, mode, policy, provider, usd};
 use crate::budget::Plan;
 use crate::limit::{
     Axis, BoostRow, BudgetId, LimitData, LimitRow, ModelGroupRow, Owner, Policy, Snapshot, Subject, UserGroupRow,
@@ -28,6 +29,8 @@ pub struct Limits {
     users: [Owner; 2],
     keys: [Owner; 2],
     stamp: i64,
+    /// Budgets whose caps were changed.
+    changed: BTreeSet<BudgetId>,
 }
 
 fn set(window: Window, usd: Usd) -> WindowCap {
@@ -35,7 +38,7 @@ fn set(window: Window, usd: Usd) -> WindowCap {
 }
 
 impl Limits {
-    /// The second key, the second user and the keys' mainlines have no caps of their own.
+    /// A few requests use the caps up. The second key has none, and the second user none of its own for models.
     pub fn new() -> Self {
         let of = |subject, model_group_id, caps: &[WindowCap]| LimitRow {
             subject,
@@ -45,10 +48,10 @@ impl Limits {
         };
         let daily = |amount| set(Window::Daily, usd(amount));
         let limits = [
-            of(Subject::User(1), 1, &[daily("2")]),
-            of(Subject::UserGroup(9), 1, &[daily("1"), set(Window::Monthly, usd("4"))]),
-            of(Subject::Key(1), 1, &[daily("2")]),
-            of(Subject::UserGroup(9), 2, &[set(Window::Total, usd("3"))]),
+            of(Subject::User(1), 1, &[daily("1")]),
+            of(Subject::UserGroup(9), 1, &[daily("0.5"), set(Window::Monthly, usd("0.9"))]),
+            of(Subject::Key(1), 1, &[daily("0.8")]),
+            of(Subject::UserGroup(9), 2, &[set(Window::Total, usd("0.7"))]),
             of(Subject::User(2), 2, &[set(Window::FiveHours, Usd::ZERO)]),
             of(Subject::Key(2), 2, &[set(Window::Weekly, Usd::ZERO)]),
         ];
@@ -61,8 +64,9 @@ impl Limits {
             boosts: Vec::new(),
         };
         let owner = |id, mainline| Owner { id, mainline, stamp: 1, ..Owner::default() };
-        let users = [1, 2].map(|id| owner(id, vec![set(Window::Weekly, usd("5"))]));
-        Self { data, users, keys: [1, 2].map(|id| owner(id, Vec::new())), stamp: 1 }
+        let users = [1, 2].map(|id| owner(id, vec![set(Window::Weekly, usd("1"))]));
+        let keys = [owner(1, vec![set(Window::Total, usd("0.9"))]), owner(2, Vec::new())];
+        Self { data, users, keys, stamp: 1, changed: BTreeSet::new() }
     }
 
     /// How this user's request for a model is served: 0 is in no group.
@@ -74,18 +78,25 @@ impl Limits {
     }
 
     pub fn edit(&mut self, row: usize, usd: Usd) {
-        let stamp = self.changed();
+        let stamp = self.next_stamp();
         let row = &mut self.data.limits[row];
         (row.stamp, row.caps[0].usd) = (stamp, usd);
+        let (axis, owners) = match row.subject {
+            Subject::User(id) => (Axis::User, vec![id]),
+            Subject::Key(id) => (Axis::Key, vec![id]),
+            Subject::UserGroup(_) => (Axis::User, vec![1, 2]),
+        };
+        self.changed.extend(owners.into_iter().map(|owner| group(axis, owner, row.model_group_id)));
     }
 
-    pub fn boost(&mut self, owner: i64, group: i64, usd: Usd, starts_at: i64, lasts: i64) {
-        let stamp = self.changed();
+    pub fn boost(&mut self, owner: i64, of_group: i64, usd: Usd, starts_at: i64, lasts: i64) {
+        let stamp = self.next_stamp();
+        self.changed.insert(group(Axis::User, owner, of_group));
         self.data.boosts.push(BoostRow {
             id: stamp,
             user_id: owner,
-            model_group_id: group,
-            window: if group == 1 { Window::Daily } else { Window::Total },
+            model_group_id: of_group,
+            window: if of_group == 1 { Window::Daily } else { Window::Total },
             usd,
             starts_at,
             expires_at: starts_at + lasts,
@@ -95,16 +106,21 @@ impl Limits {
 
     /// What this owner has spent counts for nothing any more. Returns the new era.
     pub fn reset(&mut self, axis: Axis, owner: i64) -> i64 {
-        let stamp = self.changed();
+        let stamp = self.next_stamp();
         let owner = self.owner_mut(axis, owner);
         owner.era += 1;
         (owner.since, owner.stamp) = ([owner.era; 5], stamp);
         owner.era
     }
 
+    /// Whether its caps are others than in the beginning, or were.
+    pub fn was_changed(&self, budget: BudgetId) -> bool {
+        self.changed.contains(&budget)
+    }
+
     /// Every owner gets a mainline cap and one for each group.
     pub fn cap_everything(&mut self) {
-        let stamp = self.changed();
+        let stamp = self.next_stamp();
         let total = set(Window::Total, usd("1000"));
         let owners = self.users.iter_mut().chain(&mut self.keys);
         owners.for_each(|owner| (owner.mainline, owner.stamp) = (vec![total], stamp));
@@ -135,7 +151,7 @@ impl Limits {
         Snapshot::new(self.data.clone())
     }
 
-    fn changed(&mut self) -> i64 {
+    fn next_stamp(&mut self) -> i64 {
         self.stamp += 1;
         self.stamp
     }
@@ -156,5 +172,5 @@ fn model(group: i64) -> String {
 }
 
 fn of_provider() -> (BudgetId, Option<Arc<Policy>>) {
-    (provider(1), Some(policy(1, vec![cap(Window::Monthly, mode(Window::Monthly), usd("40"))])))
+    (provider(1), Some(policy(1, vec![cap(Window::Monthly, mode(Window::Monthly), usd("3"))])))
 }

@@ -110,6 +110,7 @@ impl History {
             items,
             reserved: self.small(),
             kept: self.small(),
+            written: self.rng.random_range(0..3),
             unwritten: self.small(),
             need_min,
             need_sum: need_min + if need_min > Usd::ZERO { self.small() } else { Usd::ZERO },
@@ -148,7 +149,7 @@ impl History {
         let windows: Vec<_> = windows.collect();
         let first_charge_start = self.rng.random_ratio(1, 2).then(|| self.minute().div_euclid(MINUTE) * MINUTE);
         let listed = NODES.into_iter().filter(|_| !self.rng.random_ratio(1, 5)).collect::<Vec<_>>();
-        let marks = listed.into_iter().map(|inc| (inc, self.rng.random_range(0..5))).collect();
+        let marks = listed.into_iter().map(|inc| (inc, self.rng.random_range(1..8))).collect();
         let late = if self.rng.random_ratio(1, 10) { 6_000 } else { 100 };
         SeedStatement {
             seed: Seed { query_started: self.time.now() - late, windows, first_charge_start, marks },
