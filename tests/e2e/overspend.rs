@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::admin::Caller;
 use crate::support::capped::{self, AT_ONCE, WHOSE, WINDOWS, Whose, limited};
 use crate::support::gateway::Setup;
-use crate::support::{Gateway, Provider, spending};
+use crate::support::{Admin, Gateway, Provider, spending};
 
 const MODEL: &str = "dear-model";
 const CAP: f64 = 1.0;
