@@ -136,7 +136,7 @@ impl Cluster {
     /// Somebody new who may spend so much in one window, as every node knows.
     pub async fn limited(&self, whose: Whose, window: &str, usd: f64) -> Caller {
         let caller = limited(self.admin(), whose, window, self.group, usd).await;
-        self.agree(&self.all(), whose.axis(&caller)).await;
+        self.agree(&self.all(), axis(whose, &caller)).await;
         caller
     }
 
@@ -195,6 +195,14 @@ impl Cluster {
     pub async fn summed(&self, caller: &Caller) -> i64 {
         let summary = self.admin().get(&format!("/usage/summary?userId={}", caller.user_id)).await;
         crate::support::books::nanos(&summary["totalUsd"])
+    }
+}
+
+/// The axis whose budget pays, and its owner.
+pub fn axis(whose: Whose, caller: &Caller) -> (&'static str, i64) {
+    match whose {
+        Whose::Key | Whose::KeyForGroup => ("key", caller.key_id),
+        _ => ("user", caller.user_id),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Cluster, MODEL, Plan};
+use crate::harness::{Cluster, MODEL, Plan, axis};
 use crate::servers::redis::Redis;
 use crate::support::accounts::{Accounts, Figures};
 use crate::support::admin::Caller;
@@ -22,7 +22,7 @@ async fn loaded(nodes: usize, redis: &Redis, plan: impl FnOnce(Plan) -> Plan) ->
     let callers = load::callers(cluster.admin()).await;
     for caller in &callers {
         for whose in [Whose::User, Whose::Key] {
-            cluster.agree(&cluster.all(), whose.axis(caller)).await;
+            cluster.agree(&cluster.all(), axis(whose, caller)).await;
         }
     }
     (cluster, callers)

@@ -41,7 +41,7 @@ impl RedisCluster {
                 Redis::start_with(&settings.map(|(name, value)| [name, value]).concat())
             })
             .collect();
-        let cluster = Self { masters, buses: buses };
+        let cluster = Self { masters, buses };
         cluster.share_out().await;
         cluster
     }

@@ -105,10 +105,10 @@ pub(super) async fn pass(mut redis: OwnedReadHalf, mut node: OwnedWriteHalf, ord
         if let Some(at) = at {
             sleep_until(at).await;
         }
-        if let Some(answer) = answer {
-            if hangs.wait_for(|hangs| !hangs).await.is_err() || node.write_all(&answer).await.is_err() {
-                return;
-            }
+        if let Some(answer) = answer
+            && (hangs.wait_for(|hangs| !hangs).await.is_err() || node.write_all(&answer).await.is_err())
+        {
+            return;
         }
     }
 }

@@ -33,10 +33,8 @@ async fn send(command: &Bytes, redis: &mut OwnedWriteHalf, order: &Order, way: &
     let fate = way.fate(&words, command.len());
     match words.as_slice() {
         [hello, version, ..] if hello.eq_ignore_ascii_case(b"HELLO") && *version == b"3" => order.marks(),
-        [word, ..] if word.to_ascii_uppercase().ends_with(b"SUBSCRIBE") => {
-            if order.listens() {
-                return redis.write_all(command).await;
-            }
+        [word, ..] if word.to_ascii_uppercase().ends_with(b"SUBSCRIBE") && order.listens() => {
+            return redis.write_all(command).await;
         }
         _ => {}
     }

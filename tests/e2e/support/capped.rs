@@ -26,16 +26,6 @@ pub enum Whose {
 pub const WHOSE: [Whose; 5] =
     [Whose::User, Whose::Key, Whose::UserForGroup, Whose::UserGroupForGroup, Whose::KeyForGroup];
 
-impl Whose {
-    /// The axis whose budget pays, and its owner.
-    pub fn axis(self, caller: &Caller) -> (&'static str, i64) {
-        match self {
-            Self::Key | Self::KeyForGroup => ("key", caller.key_id),
-            _ => ("user", caller.user_id),
-        }
-    }
-}
-
 /// Somebody new, who may spend so much in one window.
 pub async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd: f64) -> Caller {
     let limits = json!({window: {"usd": usd}});
