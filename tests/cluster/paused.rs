@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::harness::Plan;
 use crate::servers::redis::Redis;
 use crate::support::capped::Whose;
@@ -13,7 +15,9 @@ const CAP: i64 = 5_000_000_000;
 /// Stops the first node with requests in flight, or with none, lets the others spend all they can for so long, and lets
 /// it go on.
 async fn paused(plan: Plan, pause: Duration, in_flight: bool) {
-    let mut cluster = plan.start().await;
+    // The provider's answers wait for the node, however long it stands still.
+    let patience = json!({"connect": "300s", "first_byte": "300s", "idle": "300s"});
+    let mut cluster = plan.set("providers.0.timeouts", patience).start().await;
     let caller = cluster.limited(Whose::User, "total", 5.0).await;
     let callers = std::slice::from_ref(&caller);
     let own = Traffic::start(&[&cluster.nodes[0]], callers, 4, Order::default());
