@@ -306,7 +306,7 @@ impl Budgets {
                 return Taking::Gone;
             }
             if let Some(policy) = claim.news(at, Some(lease.policy())) {
-                lease.adopt(&policy, &self.settings.load().zone, now);
+                self.adopt(&mut lease, &policy, now);
             }
             let fits = match waiter {
                 _ if missing <= Usd::ZERO => Some(Usd::ZERO),

@@ -41,9 +41,24 @@ impl Budgets {
 
     /// Somebody waits until this node has said what it holds of a budget, if only that it holds nothing.
     fn join(&self, budget: BudgetId) {
-        let entry = self.entry(budget, &UNKNOWN, self.now());
+        let entry = match self.table.get(budget) {
+            Some(entry) => entry,
+            None => {
+                let entry = self.entry(budget, &UNKNOWN, self.now());
+                // It is not in memory, so all that was ever charged here is in the database since long; but for what was
+                // charged just before it got its first cap, which the next seed has.
+                entry.lease.lock().become_stranger();
+                entry
+            }
+        };
         self.ask_soon(&entry);
         self.queue.wake();
+    }
+
+    /// A request brings the caps as it knows them.
+    pub(super) fn adopt(&self, lease: &mut Lease, policy: &Arc<Policy>, now: i64) {
+        lease.meet(self.seeds.now_lsn());
+        lease.adopt(policy, &self.settings.load().zone, now);
     }
 
     /// Nothing is spent of it before the authority has been asked, and that is done soon.
@@ -51,12 +66,5 @@ impl Budgets {
         let mut lease = entry.lease.lock();
         lease.must_ask();
         self.queue.schedule(entry.id, &mut lease, (self.clock)());
-    }
-}
-
-impl Lease {
-    /// Whether this node knows none of the budget's caps.
-    pub fn is_stranger(&self) -> bool {
-        self.policy().windows.is_empty()
     }
 }

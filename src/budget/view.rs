@@ -139,7 +139,7 @@ impl Budgets {
                 let entry = self.entry(budget, policy, now);
                 {
                     let mut lease = entry.lease.lock();
-                    lease.adopt(policy, &self.settings.load().zone, now);
+                    self.adopt(&mut lease, policy, now);
                 }
                 if self.authority.is_away(entry.id) {
                     if entry.id.scope == Scope::Mainline {

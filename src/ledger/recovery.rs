@@ -10,11 +10,15 @@ use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, 
 use super::batch::{BatchWriter, Farewell, WRITE_TIMEOUT};
 use super::eras::Eras;
 use super::journal::{DeadJournal, Found, JournalHome, OpenRequest};
+use super::node;
 use super::slot::Entry;
 use super::{LedgerRecord, Outcome};
 use crate::config::Interrupted;
 use crate::dialect::Usage;
 use crate::money::Usd;
+
+/// A process that was seen so lately (milliseconds) lives.
+const SEEN_LATELY: i64 = 30_000;
 
 /// Records per transaction.
 const BATCH: usize = 500;
@@ -75,6 +79,14 @@ pub async fn recover(
             );
             continue;
         };
+        if journal.copied && life.state == node::LIVE && now - life.seen_at < SEEN_LATELY {
+            tracing::warn!(
+                path = %journal.path().display(), life = journal.inc, node = life.name,
+                "this is a copy of the journal of a process that was there a moment ago; it is left alone until that process \
+                 has ended, or was not seen for a while: give every node a node.data_dir of its own, made by itself"
+            );
+            continue;
+        }
         let applied = u64::try_from(life.applied_lsn).unwrap_or(0);
         let found = Recovery { db, journal: &journal, interrupted, now }.run(applied).await?;
         recovered.add(&found);

@@ -14,12 +14,7 @@ use crate::support::dialects::cost_of_row;
 use crate::support::gateway::Setup;
 use crate::support::leaving::begin;
 use crate::support::load::{self, CLIENTS, Load};
-use crate::support::{Answer, Api, Gate, Provider, scale, spending};
-
-/// The seed of the moments; `TOLLGATE_SEED` repeats a run.
-fn seed() -> u64 {
-    std::env::var("TOLLGATE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap())
-}
+use crate::support::{Answer, Api, Gate, Provider, scale, seed, spending};
 
 /// Kills the gateway again and again under load, and does the accounts.
 async fn kill_at_random(database: &str, reservation: &str, times: usize, setup: impl FnOnce(Setup) -> Setup) {

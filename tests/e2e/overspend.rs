@@ -4,32 +4,17 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::admin::Caller;
+use crate::support::capped::{self, AT_ONCE, WHOSE, WINDOWS, Whose, limited};
 use crate::support::gateway::Setup;
-use crate::support::{Admin, Api, Gateway, Provider, client, spending};
-
-const WINDOWS: [&str; 5] = ["5h", "daily", "weekly", "monthly", "total"];
+use crate::support::{Admin, Gateway, Provider, spending};
 
 const MODEL: &str = "dear-model";
 const CAP: f64 = 1.0;
 
 const REQUESTS: usize = 200;
-const AT_ONCE: usize = 50;
-
-/// Whose limit it is, and on what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    User,
-    Key,
-    UserForGroup,
-    UserGroupForGroup,
-    KeyForGroup,
-}
-
-const WHOSE: [Whose; 5] = [Whose::User, Whose::Key, Whose::UserForGroup, Whose::UserGroupForGroup, Whose::KeyForGroup];
 
 async fn gateway(reservation: &str) -> (Provider, Gateway, i64) {
     let provider = Provider::start().await;
@@ -40,58 +25,9 @@ async fn gateway(reservation: &str) -> (Provider, Gateway, i64) {
     (provider, gateway, group)
 }
 
-/// Somebody new, who may spend so much in one window.
-async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd: f64) -> Caller {
-    let limits = json!({window: {"usd": usd}});
-    let on = |yes: bool| if yes { json!({"limits": limits}) } else { json!({}) };
-    let caller = admin.caller(on(whose == Whose::User), on(whose == Whose::Key)).await;
-    let (kind, id) = match whose {
-        Whose::User | Whose::Key => return caller,
-        Whose::UserForGroup => ("user", caller.user_id),
-        Whose::KeyForGroup => ("key", caller.key_id),
-        Whose::UserGroupForGroup => {
-            let id = admin.user_group(&format!("users {}", caller.user_id), &[caller.user_id]).await;
-            ("user_group", id)
-        }
-    };
-    admin.limit(kind, id, group, limits).await;
-    caller
-}
-
 /// Asks so often, so many at once; how many passed.
 async fn ask(gateway: &Gateway, caller: &Caller, max_tokens: Option<u64>, times: usize) -> usize {
-    ask_for(gateway, caller, MODEL, max_tokens, times, AT_ONCE).await
-}
-
-async fn ask_for(
-    gateway: &Gateway,
-    caller: &Caller,
-    model: &str,
-    max_tokens: Option<u64>,
-    times: usize,
-    at_once: usize,
-) -> usize {
-    let http = client();
-    let body = spending::request(model, max_tokens);
-    let (url, body) = (format!("{}{}", gateway.url(), Api::Chat.path(model, false)), &body);
-    let asking = (0..times).map(|_| {
-        let request = http.post(&url).bearer_auth(&caller.secret).json(body);
-        async move {
-            let response = request.send().await.unwrap();
-            let status = response.status().as_u16();
-            let body: Value = response.json().await.unwrap();
-            match status {
-                200 => true,
-                402 => {
-                    assert_eq!(body["error"]["code"], "budget_exceeded", "{body}");
-                    false
-                }
-                _ => panic!("{status}: {body}"),
-            }
-        }
-    });
-    let passed = futures::stream::iter(asking).buffer_unordered(at_once).filter(|passed| std::future::ready(*passed));
-    passed.count().await
+    capped::ask(&[gateway], caller, MODEL, max_tokens, times).await
 }
 
 /// Every window of everybody's budget, one after the other on one node; `check` is told what each spent.
@@ -183,7 +119,7 @@ async fn with_expected_a_cap_is_passed_by_no_more_than_the_requests_in_flight_we
             let model = format!("unknown-{of}-{at}");
             let group = unknown_model(gateway.admin(), &model).await;
             let caller = limited(gateway.admin(), whose, window, group, CAP).await;
-            let passed = ask_for(&gateway, &caller, &model, Some(4_000), REQUESTS, CROWD).await;
+            let passed = capped::ask_for(&[&gateway], &caller, &model, Some(4_000), REQUESTS, CROWD).await;
             let usd = gateway.admin().spent(caller.user_id, "all", passed).await;
             let (by, bound) = (usd - CAP, most_passed_by());
             println!("{window} of {whose:?}: {usd:.2} USD, passed by {by:.2} of {bound:.2}; {passed} requests passed");
@@ -201,7 +137,7 @@ async fn what_one_key_has_taught_about_a_model_holds_for_the_next() {
     let group = unknown_model(gateway.admin(), MODEL).await;
     for (whose, most) in [(Whose::User, most_passed_by()), (Whose::KeyForGroup, 0.0)] {
         let caller = limited(gateway.admin(), whose, "total", group, CAP).await;
-        let passed = ask_for(&gateway, &caller, MODEL, Some(4_000), REQUESTS, CROWD).await;
+        let passed = capped::ask_for(&[&gateway], &caller, MODEL, Some(4_000), REQUESTS, CROWD).await;
         let usd = gateway.admin().spent(caller.user_id, "all", passed).await;
         println!("{whose:?}: {usd:.2} USD, {passed} of {REQUESTS} passed");
         assert!(usd <= CAP + most + 1e-9, "{whose:?}: {usd} USD");

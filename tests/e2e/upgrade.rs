@@ -5,17 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use crate::servers::process::Process;
-use crate::support::gateway::{ADMIN_TOKEN, BINARY, MODEL};
+use crate::support::gateway::{MODEL, upgrade};
 use crate::support::{Api, Gate, Gateway, Provider, Tokens, Wire, client, eventually};
-
-/// Starts a second gateway on the same configuration, which waits for the sockets of the first.
-fn successor(gateway: &Gateway) -> Process {
-    Process::start(BINARY, None, &gateway.folder().join("log of the successor"), |command| {
-        command.args(["serve", "--upgrade", "-c"]).arg(gateway.folder().join("tollgate.yaml"));
-        command.current_dir(gateway.folder()).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).env_remove("RUST_LOG");
-    })
-}
 
 /// A client that asks again and again over one connection, and over a new one when the old one was closed between two
 /// requests, as SDKs do. Every answer must be good.
@@ -85,7 +76,7 @@ async fn a_new_process_takes_over_and_not_one_request_fails() {
     };
     more_are_served("before").await;
 
-    let mut new = successor(&old);
+    let mut new = upgrade(&old);
     let socket = old.folder().join("data/upgrade.sock");
     eventually("the successor waits for the sockets", async || {
         assert!(new.exit_status().is_none(), "the successor has ended:\n{}", new.output());

@@ -1,57 +1,69 @@
 //! A throw-away Redis on a free port of 127.0.0.1.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::ports::Port;
 use super::process::Process;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A running server that keeps nothing on disk.
+/// A running server. It keeps nothing on disk but what it is told to save.
 #[derive(Debug)]
 pub struct Redis {
     process: Option<Process>,
     folder: TempDir,
-    port: u16,
+    port: Port,
+    settings: Vec<String>,
 }
 
 impl Redis {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with further settings, as on the command line: `["--maxmemory", "1mb"]`.
+    pub fn start_with(settings: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("tollgate-redis-").tempdir().unwrap();
-        // The port is free now; the moment until Redis binds it is the only gap.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut redis = Self { process: None, folder, port };
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let mut redis = Self { process: None, folder, port: Port::take(), settings };
         redis.restart();
         redis
     }
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.port.address())
     }
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
-    /// Ends it at once, as a crash would; what it held is lost.
+    /// Where it puts what it is told to save, and reads it when it is started.
+    pub fn dump(&self) -> PathBuf {
+        self.folder.path().join("dump.rdb")
+    }
+
+    /// Ends it at once, as a crash would; what it held and has not saved is lost.
     pub fn stop(&mut self) {
         self.process = None;
     }
 
-    /// Starts it again, empty, at the same URL.
+    /// Starts it again at the same URL, with what it has saved: nothing, if it was not told to.
     pub fn restart(&mut self) {
         self.stop();
-        let port = self.port;
+        let port = self.port();
         let folder = self.folder.path();
         let mut process = Process::start("redis-server", None, &folder.join("log"), |command| {
             command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-            command.arg("--dir").arg(folder);
+            command.arg("--dir").arg(folder).args(&self.settings);
         });
         process.wait_until(START_LIMIT, |_| answers(port));
         self.process = Some(process);
@@ -66,10 +78,27 @@ impl Redis {
     pub fn resume(&self) {
         self.process.as_ref().expect("the server is stopped").signal("CONT");
     }
+
+    /// Has it do something; fails the test when it does not.
+    pub async fn call<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        self.try_call(command).await.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// Asks it to do something.
+    ///
+    /// # Errors
+    ///
+    /// What it says.
+    pub async fn try_call<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await
+    }
 }
 
 fn answers(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let mut answer = [0; 5];
+    // One that reads what it has saved answers otherwise.
     stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut answer).is_ok() && &answer == b"+PONG"
 }

@@ -74,6 +74,8 @@ pub(super) struct Lease {
     pub flying: bool,
     /// It is no longer in the table.
     pub gone: bool,
+    /// No request has used it here.
+    stranger: bool,
     rules: Rules,
 }
 
@@ -180,8 +182,32 @@ impl Lease {
             due: i64::MAX,
             flying: false,
             gone: false,
+            stranger: false,
             rules,
         }
+    }
+
+    /// The authority is only told that nothing is held of a budget that no request has used here.
+    pub fn become_stranger(&mut self) {
+        if !self.policy().windows.is_empty() {
+            // A request was faster.
+            return;
+        }
+        self.stranger = true;
+        // There are none to remember.
+        self.charges.watched_from(0);
+    }
+
+    /// A request uses the budget: from this place in the journal on all charges are remembered.
+    pub fn meet(&mut self, lsn: Lsn) {
+        if std::mem::take(&mut self.stranger) {
+            self.charges.watched_from(lsn);
+        }
+    }
+
+    /// Whether no request has used it here.
+    pub const fn is_stranger(&self) -> bool {
+        self.stranger
     }
 
     /// All charges up to here were made before this budget was watched.

@@ -38,6 +38,7 @@ pub struct Link {
     pub tripped: Notify,
     /// How long a command takes, microseconds.
     round_trip: AtomicI64,
+    made: Instant,
 }
 
 enum Server {
@@ -53,6 +54,9 @@ enum Server {
 #[derive(Debug, Default)]
 struct Breaker {
     lates: AtomicU32,
+    /// When the last time-out that counted was over, microseconds since the link was made: those of commands that were sent
+    /// before tell the same.
+    late_at: AtomicI64,
     open: AtomicBool,
 }
 
@@ -87,7 +91,14 @@ impl Link {
             }
         };
         let breakers = (0..breakers).map(|_| Breaker::default()).collect();
-        Ok(Self { server, timeout, breakers, tripped: Notify::new(), round_trip: AtomicI64::new(ROUND_TRIP) })
+        Ok(Self {
+            server,
+            timeout,
+            breakers,
+            tripped: Notify::new(),
+            round_trip: AtomicI64::new(ROUND_TRIP),
+            made: Instant::now(),
+        })
     }
 
     /// Whether nobody answers there.
@@ -115,17 +126,19 @@ impl Link {
         arguments: &wire::Arguments,
     ) -> Result<Answered, RedisError> {
         self.check(partition)?;
+        let began = Instant::now();
         match self.ask(partition, &script.call(key, arguments)).await {
             // Forgotten since it was started or flushed: it is sent whole, and remembered.
             Err(Failure::NoScript) => self.command(partition, &script.whole(key, arguments)).await,
-            answered => answered.map_err(|failure| self.failed(partition, failure)),
+            answered => answered.map_err(|failure| self.failed(partition, began, failure)),
         }
     }
 
     /// Runs a command, unless nobody answers there.
     pub async fn command(&self, partition: Partition, command: &Cmd) -> Result<Answered, RedisError> {
         self.check(partition)?;
-        self.ask(partition, command).await.map_err(|failure| self.failed(partition, failure))
+        let began = Instant::now();
+        self.ask(partition, command).await.map_err(|failure| self.failed(partition, began, failure))
     }
 
     fn check(&self, partition: Partition) -> Result<(), RedisError> {
@@ -199,10 +212,10 @@ impl Link {
         }
     }
 
-    fn failed(&self, partition: Partition, failure: Failure) -> RedisError {
+    fn failed(&self, partition: Partition, began: Instant, failure: Failure) -> RedisError {
         let breaker = self.breaker(partition);
         let opens = match &failure {
-            Failure::Late | Failure::Soon => breaker.lates.fetch_add(1, Ordering::Relaxed) + 1 >= LATES,
+            Failure::Late | Failure::Soon => self.is_late_again(breaker, began),
             Failure::Away(_) | Failure::NoScript => true,
             Failure::Refused(_) => false,
         };
@@ -211,6 +224,17 @@ impl Link {
             self.tripped.notify_one();
         }
         failure.into_error()
+    }
+
+    /// Whether a command was late that was sent after another one had been.
+    fn is_late_again(&self, breaker: &Breaker, began: Instant) -> bool {
+        let since = |at: Instant| i64::try_from((at - self.made).as_micros()).unwrap_or(i64::MAX);
+        let last = breaker.late_at.load(Ordering::Relaxed);
+        if breaker.lates.load(Ordering::Relaxed) > 0 && since(began) < last {
+            return false;
+        }
+        breaker.late_at.store(since(Instant::now()), Ordering::Relaxed);
+        breaker.lates.fetch_add(1, Ordering::Relaxed) + 1 >= LATES
     }
 
     fn breaker(&self, partition: Partition) -> &Breaker {

@@ -3,6 +3,7 @@
 //! ```text
 //! <inc>-<started at>.journal:  head (4 096 bytes)  |  place 0  |  place 1  |  ...
 //! head (at 0 and at 2 048):  magic 8, version 4, bytes of a place 4, inc 8, started at 8, key 16, checksum 8
+//! inode (at 1 024): 8
 //! ```
 
 use std::ffi::OsStr;
@@ -28,6 +29,8 @@ const EXTENSION: &str = "journal";
 const KEPT: &str = "kept";
 /// Where the head stands, twice: without it nothing could be read.
 pub(super) const HEADS: [u64; 2] = [0, 2_048];
+/// Where the number stands that the file system gave the file: a copy has another one.
+const INODE: u64 = 1_024;
 
 /// The folder that this node's journals are in.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub struct DeadJournal {
     pub inc: i64,
     /// When that life began, Unix milliseconds: with the number it tells whether it is one of this database.
     pub started_at: i64,
+    /// It is not the file that the process wrote: a lock says nothing about whether that process lives.
+    pub copied: bool,
 }
 
 impl JournalHome {
@@ -77,6 +82,7 @@ impl JournalHome {
         for at in HEADS {
             file.write_at(&head(inc, started_at, key), at)?;
         }
+        file.write_at(&file.metadata()?.ino().to_le_bytes(), INODE)?;
         file.sync_all()?;
         let path = self.0.join(name).with_extension(EXTENSION);
         fs::rename(&new, &path)?;
@@ -134,7 +140,13 @@ impl DeadJournal {
             { heads }.next().ok_or_else(|| io::Error::other("its head is damaged, or of another version"))?;
         let places = metadata.len().saturating_sub(FIRST).div_ceil(PLACE as u64);
         let places = u32::try_from(places).unwrap_or(u32::MAX);
-        Ok(Some(Self { path: path.to_owned(), file, seal: Seal(key), places, inc, started_at }))
+        let mut inode = [0; 8];
+        // Earlier versions did not write it.
+        if file.read_at(&mut inode, INODE).is_err() {
+            inode = [0; 8];
+        }
+        let copied = ![0, metadata.ino()].contains(&u64::from_le_bytes(inode));
+        Ok(Some(Self { path: path.to_owned(), file, seal: Seal(key), places, inc, started_at, copied }))
     }
 
     /// The numbers of its places.

@@ -64,7 +64,11 @@ impl Books {
         let user = users::Entity::find_by_id(caller.user_id).one(&self.db).await.unwrap().unwrap();
         let key = keys::Entity::find_by_id(caller.key_id).one(&self.db).await.unwrap().unwrap();
         for (axis, owner) in [("user", caller.user_id), ("key", caller.key_id)] {
-            let budgets = gateway.admin().get(&format!("/budgets/{axis}/{owner}")).await;
+            let path = format!("/budgets/{axis}/{owner}");
+            let (status, budgets) = gateway.admin().call(reqwest::Method::GET, &path, None).await;
+            if status != 200 {
+                return Some(format!("{axis} {owner}: {status}: {budgets}"));
+            }
             for budget in budgets["items"].as_array().unwrap() {
                 let paid = |row: &usage_ledger::Model| {
                     let (mainline, counts) = match axis {

@@ -16,7 +16,7 @@ use super::wire::Reply;
 use super::{Admin, Api, Wire, client, eventually};
 use crate::servers::process::Process;
 
-pub use launch::{ADMIN_TOKEN, BINARY, run, set};
+pub use launch::{ADMIN_TOKEN, BINARY, run, set, upgrade};
 use launch::{launch, write_config};
 
 /// The model that every gateway of the tests has a price for.

@@ -168,12 +168,22 @@ impl Load {
 
     /// The same, with other requests than those of an earlier load.
     pub fn start_after(gateway: &Gateway, callers: &[Caller], earlier: &[Asked]) -> Self {
+        Self::start_over([gateway], callers, earlier)
+    }
+
+    /// The same, each asking one gateway after the other.
+    pub fn start_over<'a>(
+        gateways: impl IntoIterator<Item = &'a Gateway>,
+        callers: &[Caller],
+        earlier: &[Asked],
+    ) -> Self {
         let first = earlier.iter().map(|asked| asked.number + 1).max().unwrap_or(0).next_multiple_of(CLIENTS);
         let (stop, whole) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let url = format!("{}{}", gateway.url(), Api::Chat.path(MODEL, false));
+        let url = |gateway: &Gateway| format!("{}{}", gateway.url(), Api::Chat.path(MODEL, false));
+        let urls: Arc<[String]> = gateways.into_iter().map(url).collect();
         let clients = callers.iter().enumerate().map(|(client, caller)| {
-            let (url, secret) = (url.clone(), caller.secret.clone());
-            tokio::spawn(ask(url, secret, first + client, Arc::clone(&stop), Arc::clone(&whole)))
+            let (urls, secret) = (Arc::clone(&urls), caller.secret.clone());
+            tokio::spawn(ask(urls, secret, first + client, Arc::clone(&stop), Arc::clone(&whole)))
         });
         Self { clients: clients.collect(), stop, whole }
     }
@@ -195,13 +205,26 @@ impl Load {
     }
 }
 
-async fn ask(url: String, secret: String, first: usize, stop: Arc<AtomicBool>, whole: Arc<AtomicUsize>) -> Vec<Asked> {
+async fn ask(
+    urls: Arc<[String]>,
+    secret: String,
+    first: usize,
+    stop: Arc<AtomicBool>,
+    whole: Arc<AtomicUsize>,
+) -> Vec<Asked> {
     let http = client();
     let mut asked = Vec::new();
     let mut number = first;
+    // Not all begin with the same gateway.
+    let mut turn = first;
     while !stop.load(Ordering::Relaxed) {
         let body = request(number).to_string();
-        let post = http.post(&url).bearer_auth(&secret).header("content-type", "application/json").body(body);
+        turn += 1;
+        let post = http
+            .post(&urls[turn % urls.len()])
+            .bearer_auth(&secret)
+            .header("content-type", "application/json")
+            .body(body);
         let end = match post.send().await {
             // Nobody has seen it.
             Err(error) if error.is_connect() => {

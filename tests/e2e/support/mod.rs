@@ -3,13 +3,13 @@
 pub mod accounts;
 pub mod admin;
 pub mod books;
+pub mod capped;
 pub mod certs;
 pub mod dialects;
 pub mod gateway;
 pub mod h2client;
 pub mod leaving;
 pub mod load;
-pub mod ports;
 pub mod provider;
 pub mod racing;
 pub mod small_disk;
@@ -18,6 +18,7 @@ pub mod wire;
 
 use std::time::{Duration, Instant};
 
+pub use crate::servers::ports;
 pub use admin::Admin;
 pub use books::Books;
 pub use dialects::{Api, Tokens};
@@ -51,6 +52,11 @@ pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 /// A size of a load run: small in every run of the tests, big in `make soak`.
 pub fn scale(short: usize, soak: usize) -> usize {
     if std::env::var_os("TOLLGATE_SOAK").is_some() { soak } else { short }
+}
+
+/// The seed of whatever a test does at random; `TOLLGATE_SEED` repeats a run.
+pub fn seed() -> u64 {
+    std::env::var("TOLLGATE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap())
 }
 
 /// An HTTP client that sends exactly one request per call and follows nothing.

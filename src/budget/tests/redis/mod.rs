@@ -1,5 +1,8 @@
 //! The authority in a real Redis: the suite of all authorities, and that it answers what the one in memory answers.
 
+#[path = "../../../../tests/support/ports.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod ports;
 #[path = "../../../../tests/support/process.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod process;

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::Gateway;
 use crate::servers::process::Process;
 use crate::support::small_disk::SmallDisk;
 
@@ -30,6 +31,14 @@ pub(super) fn launch(folder: &Path, demo: bool, disk: Option<&SmallDisk>, enviro
             command.env_remove(name);
         }
         command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment.iter().copied());
+    })
+}
+
+/// Runs a second gateway on the same configuration, which waits for the sockets of the first.
+pub fn upgrade(gateway: &Gateway) -> Process {
+    Process::start(BINARY, None, &gateway.folder().join("log of the successor"), |command| {
+        command.args(["serve", "--upgrade", "-c"]).arg(gateway.folder().join("tollgate.yaml"));
+        command.current_dir(gateway.folder()).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).env_remove("RUST_LOG");
     })
 }
 

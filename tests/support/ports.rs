@@ -7,12 +7,14 @@ use std::net::TcpListener;
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
 /// A port on loopback that is free, and locked for other tests until this is dropped.
+#[derive(Debug)]
 pub struct Port {
     number: u16,
     _lock: File,
 }
 
 impl Port {
+    /// Looks for one until one is found.
     pub fn take() -> Self {
         let locks = std::env::temp_dir().join("tollgate-test-ports");
         std::fs::create_dir_all(&locks).unwrap();
@@ -23,6 +25,11 @@ impl Port {
                 return Self { number, _lock: lock };
             }
         }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
     }
 
     /// The address to listen on.

@@ -1,0 +1,155 @@
+//! Requests per minute and concurrent requests hold over all nodes, and refuse nobody for whom there is room.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, OTHER_MODEL, Plan};
+use crate::servers::redis::Redis;
+use crate::support::admin::Caller;
+use crate::support::{Api, Gate, Gateway, eventually, scale, spending};
+use crate::traffic::{Order, Times, Traffic, tally};
+
+/// So long the provider takes.
+const ANSWER: Duration = Duration::from_millis(30);
+
+/// A place that was given back must be free for others within this time on a machine that does nothing else.
+const FREE_AFTER: Duration = Duration::from_millis(10);
+
+/// The same on a machine that does.
+const JITTER: Duration = Duration::from_millis(100);
+
+const PLENTY: Order = Order { model: OTHER_MODEL, max_tokens: 100, pause: Duration::ZERO };
+
+async fn ask(node: &Gateway, caller: &Caller) -> u16 {
+    let reply = node.spend(caller, OTHER_MODEL, 5).await;
+    match reply.head.status {
+        200 => {}
+        _ => Api::Chat.refuses(&reply, 429, "rate_limit_exceeded"),
+    }
+    reply.head.status
+}
+
+/// Somebody new with these fields of his user or of his key, whom every node knows.
+async fn caller(cluster: &Cluster, of_key: bool, fields: &Value) -> Caller {
+    let (user, key) = if of_key { (json!({}), fields.clone()) } else { (fields.clone(), json!({})) };
+    cluster.admin().caller(user, key).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_per_minute_are_exact_over_three_nodes() {
+    let redis = Redis::start();
+    let cluster = Plan::new(3, &redis.url()).start().await;
+    for rpm in [1, 2, 5] {
+        for of_key in [false, true] {
+            // One after the other, on one node after the other.
+            let slow = caller(&cluster, of_key, &json!({"rpm": rpm})).await;
+            let mut statuses = Vec::new();
+            for turn in 0..rpm + 4 {
+                statuses.push(ask(&cluster.nodes[turn % 3], &slow).await);
+            }
+            println!("rpm {rpm} of a key {of_key}, one after the other: {statuses:?}");
+            let expected: Vec<_> = (0..rpm + 4).map(|turn| if turn < rpm { 200 } else { 429 }).collect();
+            assert_eq!(statuses, expected, "rpm {rpm} of a key: {of_key}");
+            // All at once.
+            let fast = caller(&cluster, of_key, &json!({"rpm": rpm})).await;
+            let asks = (0..30).map(|turn| ask(&cluster.nodes[turn % 3], &fast));
+            let passed = futures::future::join_all(asks).await.into_iter().filter(|status| *status == 200).count();
+            println!("rpm {rpm} of a key {of_key}, 30 at once: {passed} passed");
+            assert_eq!(passed, rpm, "of a key: {of_key}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_refused_for_money_do_not_count_for_the_minute_of_any_node() {
+    let redis = Redis::start();
+    let cluster = Plan::new(3, &redis.url()).start().await;
+    let poor = caller(&cluster, false, &json!({"rpm": 3, "limits": {"total": {"usd": 0.001}}})).await;
+    for turn in 0..6 {
+        cluster.nodes[turn % 3].spends_too_much(&poor, OTHER_MODEL, 50).await;
+    }
+    let rich = json!({"limits": {"total": {"usd": 10}}});
+    cluster.admin().patch(&format!("/users/{}", poor.user_id), &rich).await;
+    cluster.agree(&cluster.all(), ("user", poor.user_id)).await;
+    let mut statuses = Vec::new();
+    for turn in 0..5 {
+        statuses.push(ask(&cluster.nodes[turn % 3], &poor).await);
+    }
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_place_for_three_nodes_is_taken_by_one_at_a_time_and_free_when_it_was_given_back() {
+    let redis = Redis::start();
+    let cluster = Plan::new(3, &redis.url()).start().await;
+    let arrivals: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let seen = Arc::clone(&arrivals);
+    cluster.provider.decide(move |request| {
+        seen.lock().push(Instant::now());
+        spending::answer(request).after(ANSWER)
+    });
+    for of_key in [false, true] {
+        let caller = caller(&cluster, of_key, &json!({"maxConcurrentRequests": 1})).await;
+        // One after the other: each is told that the one before is over.
+        let (mut late, mut slowest) = (0, Duration::ZERO);
+        let turns = scale(60, 1_000);
+        for turn in 0..turns {
+            let freed = Instant::now();
+            tokio::time::sleep(FREE_AFTER).await;
+            loop {
+                if ask(&cluster.nodes[turn % 3], &caller).await == 200 {
+                    break;
+                }
+                late += 1;
+                slowest = slowest.max(freed.elapsed());
+                assert!(freed.elapsed() < FREE_AFTER + JITTER, "turn {turn}: refused {:?} after", freed.elapsed());
+            }
+        }
+        println!(
+            "of a key {of_key}: {late} of {turns} were refused {FREE_AFTER:?} after the release, at most {slowest:?}"
+        );
+        // All at once: no two are at the provider at the same moment.
+        arrivals.lock().clear();
+        let crowd = Traffic::start(&cluster.all(), &[caller], 9, Order { pause: FREE_AFTER, ..PLENTY });
+        crowd.passes(scale(20, 500)).await;
+        let asked = crowd.stop().await;
+        let closest = arrivals.lock().windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+        println!("of a key {of_key}: {:?}, {:?}, the closest arrivals {closest:?}", tally(&asked), Times::of(&asked));
+        assert!(closest >= ANSWER, "two at once: {closest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_place_of_a_node_that_was_killed_is_free_when_the_node_counts_as_dead() {
+    let redis = Redis::start();
+    let mut cluster = Plan::new(3, &redis.url()).short_lived().start().await;
+    let caller = caller(&cluster, false, &json!({"maxConcurrentRequests": 1})).await;
+    let gate = Gate::new();
+    let held = gate.clone();
+    cluster.provider.decide(move |request| match request.json()["stream"] == true {
+        true => spending::stream(request, 90).gated_after(2, &held),
+        false => spending::answer(request),
+    });
+    let mut body = spending::request(OTHER_MODEL, Some(100));
+    body["stream"] = json!(true);
+    let mut open = cluster.nodes[0].connect().await;
+    open.post(&Api::Chat.path(OTHER_MODEL, true), &caller.secret, &body).await;
+    assert_eq!(open.head().await.unwrap().status, 200);
+    for node in cluster.but(0) {
+        assert_eq!(ask(node, &caller).await, 429, "it is taken");
+    }
+    cluster.nodes[0].kill();
+    let killed = Instant::now();
+    assert_eq!(ask(&cluster.nodes[1], &caller).await, 429, "nobody knows yet");
+    eventually("the place is free", async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        (ask(&cluster.nodes[1], &caller).await == 200).then_some(())
+    })
+    .await;
+    println!("free {:?} after the kill", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(5 + 5), "{:?}", killed.elapsed());
+    eventually("on the other node too", async || (ask(&cluster.nodes[2], &caller).await == 200).then_some(())).await;
+}

@@ -1,0 +1,52 @@
+//! A node that has taken its share and then does nothing, or has never heard of a budget: the others can spend all the same.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{MODEL, Plan};
+use crate::servers::redis::Redis;
+use crate::support::capped::{self, Whose};
+use crate::traffic::{Order, Traffic, tally};
+
+const CAP: f64 = 10.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_node_keeps_nothing_that_the_busy_ones_need() {
+    let redis = Redis::start();
+    let cluster = Plan::new(3, &redis.url()).start().await;
+    for whose in [Whose::User, Whose::UserGroupForGroup] {
+        let caller = cluster.limited(whose, "total", CAP).await;
+        let idle = &cluster.nodes[0];
+        let mut passed = capped::ask(&[idle], &caller, MODEL, Some(1_000), 20).await;
+        assert_eq!(passed, 20);
+        let held = idle.metric("lease_outstanding_usd").await;
+        // At once: what is idle is given back when it is asked for, or within a second.
+        passed += capped::ask(&cluster.but(0), &caller, MODEL, Some(1_000), 260).await;
+        let sums = cluster.balance(&caller).await;
+        println!("{whose:?}: {sums:?} of {CAP} USD, while the idle node held {held} USD at first");
+        assert_eq!(sums.rows, passed);
+        assert!(sums.nanos as f64 <= CAP * 1e9, "{sums:?}");
+        assert!(sums.nanos as f64 >= CAP * 0.99e9, "{sums:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_the_other_nodes_have_never_used_is_granted_at_once_also_while_they_are_busy() {
+    let redis = Redis::start();
+    let cluster = Plan::new(3, &redis.url()).start().await;
+    let busy = cluster.limited(Whose::User, "total", 1_000.0).await;
+    let traffic =
+        Traffic::start(&cluster.all(), &[busy], 2, Order { pause: Duration::from_millis(20), ..Order::default() });
+    traffic.passes(20).await;
+    // Redis knows none of these since it was started, a moment ago.
+    let mut slowest = Duration::ZERO;
+    for turn in 0..6 {
+        let limits = serde_json::json!({"limits": {"total": {"usd": 1}}});
+        let caller = cluster.admin().caller(limits, serde_json::json!({})).await;
+        let began = Instant::now();
+        let reply = cluster.nodes[turn % 3].spend(&caller, MODEL, 50).await;
+        slowest = slowest.max(began.elapsed());
+        assert_eq!(reply.head.status, 200, "after {:?}: {}", began.elapsed(), String::from_utf8_lossy(&reply.body));
+    }
+    println!("the slowest took {slowest:?}");
+    assert_eq!(tally(&traffic.stop().await).unavailable, 0);
+}

@@ -1,0 +1,192 @@
+//! Clients that spend on several nodes until they are told to stop, and know how each request ended and how long it took.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::support::admin::Caller;
+use crate::support::{Api, Gateway, client, eventually, spending};
+
+/// A request that was answered, or lost with its node.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub began: Instant,
+    pub took: Duration,
+    /// Status and code, once the whole answer has come.
+    pub end: Option<(u16, String)>,
+}
+
+/// Running clients.
+pub struct Traffic {
+    clients: Vec<JoinHandle<Vec<Asked>>>,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    passed: Arc<AtomicUsize>,
+}
+
+/// How requests ended.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub passed: usize,
+    /// By a budget.
+    pub refused: usize,
+    /// By a limit of counts.
+    pub limited: usize,
+    /// For want of an authority.
+    pub unavailable: usize,
+    pub lost: usize,
+}
+
+/// What a client asks for, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub model: &'static str,
+    pub max_tokens: u64,
+    /// Between two requests of a client.
+    pub pause: Duration,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { model: super::harness::MODEL, max_tokens: 1_000, pause: Duration::ZERO }
+    }
+}
+
+impl Traffic {
+    /// So many clients for each of the callers, each asking one node after the other.
+    pub fn start(nodes: &[&Gateway], callers: &[Caller], clients: usize, order: Order) -> Self {
+        let (stop, answered, passed) =
+            (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let urls: Arc<[String]> =
+            nodes.iter().map(|node| format!("{}{}", node.url(), Api::Chat.path(order.model, false))).collect();
+        let clients = callers.iter().flat_map(|caller| (0..clients).map(move |_| caller.secret.clone()));
+        let clients = clients.enumerate().map(|(turn, secret)| {
+            let told = (Arc::clone(&stop), Arc::clone(&answered), Arc::clone(&passed));
+            tokio::spawn(ask(Arc::clone(&urls), secret, turn, order, told))
+        });
+        Self { clients: clients.collect(), stop, answered, passed }
+    }
+
+    /// Waits until so many more requests have passed.
+    pub async fn passes(&self, by: usize) {
+        let goal = self.passed.load(Ordering::Relaxed) + by;
+        eventually("requests pass", async || (self.passed.load(Ordering::Relaxed) >= goal).then_some(())).await;
+    }
+
+    /// Waits until so many more have been answered, whatever the answer.
+    pub async fn advances(&self, by: usize) {
+        let goal = self.answered.load(Ordering::Relaxed) + by;
+        eventually("the traffic goes on", async || (self.answered.load(Ordering::Relaxed) >= goal).then_some(())).await;
+    }
+
+    /// Lets everybody finish.
+    pub async fn stop(self) -> Vec<Asked> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut asked = Vec::new();
+        for client in self.clients {
+            asked.extend(client.await.unwrap());
+        }
+        asked.sort_by_key(|asked| asked.began);
+        asked
+    }
+}
+
+async fn ask(
+    urls: Arc<[String]>,
+    secret: String,
+    mut turn: usize,
+    order: Order,
+    (stop, answered, passed): (Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicUsize>),
+) -> Vec<Asked> {
+    let http = client();
+    let body = spending::request(order.model, Some(order.max_tokens));
+    let mut asked = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        turn += 1;
+        let answer = http.post(&urls[turn % urls.len()]).bearer_auth(&secret).json(&body).send().await;
+        let end = match answer {
+            // Nobody has seen it.
+            Err(error) if error.is_connect() => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+            Err(_) => None,
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let body = response.json::<Value>().await.ok();
+                body.map(|body| (status, body["error"]["code"].as_str().unwrap_or_default().to_owned()))
+            }
+        };
+        answered.fetch_add(1, Ordering::Relaxed);
+        if matches!(end, Some((200, _))) {
+            passed.fetch_add(1, Ordering::Relaxed);
+        }
+        asked.push(Asked { began, took: began.elapsed(), end });
+        if !order.pause.is_zero() {
+            tokio::time::sleep(order.pause).await;
+        }
+    }
+    asked
+}
+
+/// How many ended how; the test fails for an end that none of its requests may have.
+pub fn tally(asked: &[Asked]) -> Tally {
+    let mut tally = Tally::default();
+    for asked in asked {
+        let counter = match &asked.end {
+            None => &mut tally.lost,
+            Some((status, code)) => match (status, &**code) {
+                (200, _) => &mut tally.passed,
+                (402, "budget_exceeded") => &mut tally.refused,
+                (429, "rate_limit_exceeded") => &mut tally.limited,
+                (503, "budget_unavailable") => &mut tally.unavailable,
+                _ => panic!("{status} {code}"),
+            },
+        };
+        *counter += 1;
+    }
+    tally
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, refused, limited, unavailable, lost } = self;
+        write!(f, "{passed} passed, {refused} refused, {limited} limited, {unavailable} unavailable, {lost} lost")
+    }
+}
+
+/// How long requests took.
+#[derive(Clone, Copy)]
+pub struct Times {
+    count: usize,
+    pub p50: Duration,
+    pub p99: Duration,
+    pub max: Duration,
+}
+
+impl Times {
+    pub fn of<'a>(asked: impl IntoIterator<Item = &'a Asked>) -> Self {
+        let mut took: Vec<_> = asked.into_iter().map(|asked| asked.took).collect();
+        took.sort_unstable();
+        let at = |percent: usize| took.get((took.len() * percent / 100).min(took.len() - 1)).copied();
+        assert!(!took.is_empty(), "nothing was asked");
+        Self {
+            count: took.len(),
+            p50: at(50).unwrap_or_default(),
+            p99: at(99).unwrap_or_default(),
+            max: took.last().copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Debug for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, p50, p99, max } = self;
+        write!(f, "{count} took {p50:.1?} in the middle, 99 % up to {p99:.1?}, {max:.1?} at most")
+    }
+}
