@@ -159,13 +159,13 @@ impl Budgets {
                 });
             }
             let mut again = false;
-            for at in 0..4 {
-                if let Some(Step::Unchecked) = steps[at] {
+            for (at, step) in steps.iter().enumerate() {
+                if let Some(Step::Unchecked) = step {
                     claim.unchecked(at);
                     self.stats.violation();
                     waiter.forced[at] = true;
                 }
-                again |= matches!(steps[at], Some(Step::Unchecked | Step::Again));
+                again |= matches!(step, Some(Step::Unchecked | Step::Again));
             }
             if again {
                 continue;

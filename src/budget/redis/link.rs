@@ -44,10 +44,12 @@ pub struct Link {
 enum Server {
     One(ConnectionManager),
     /// Asks its nodes for the others when it is made, so that is done when it is first used.
-    Many {
-        client: ClusterClient,
-        open: Mutex<Option<ClusterConnection>>,
-    },
+    Many(Box<Many>),
+}
+
+struct Many {
+    client: ClusterClient,
+    open: Mutex<Option<ClusterConnection>>,
 }
 
 /// Whether somebody answers.
@@ -77,7 +79,7 @@ impl Link {
                     .response_timeout(timeout)
                     .retries(1)
                     .build();
-                (Server::Many { client: client.map_err(wrong)?, open: Mutex::default() }, PARTITIONS)
+                (Server::Many(Box::new(Many { client: client.map_err(wrong)?, open: Mutex::default() })), PARTITIONS)
             }
             None => {
                 let config = ConnectionManagerConfig::new()
@@ -152,7 +154,7 @@ impl Link {
         let began = Instant::now();
         let answered = tokio::time::timeout(self.timeout, async {
             loop {
-                match self.send(command).await.map_err(Failure::of) {
+                match self.send(command).await.map_err(|error| Failure::of(&error)) {
                     Err(Failure::Soon) => tokio::time::sleep(SOON).await,
                     answered => return answered,
                 }
@@ -172,7 +174,8 @@ impl Link {
     async fn send(&self, command: &Cmd) -> redis::RedisResult<Value> {
         match &self.server {
             Server::One(connection) => connection.clone().req_packed_command(command).await?.extract_error(),
-            Server::Many { client, open } => {
+            Server::Many(many) => {
+                let Many { client, open } = many.as_ref();
                 let connection = match &mut *open.lock().await {
                     Some(connection) => connection.clone(),
                     none => none.insert(client.get_async_connection().await?).clone(),
@@ -184,7 +187,8 @@ impl Link {
 
     /// Asks whether somebody answers there again.
     pub async fn probe(&self, partition: Partition) -> Result<(), RedisError> {
-        if let Server::Many { client, open } = &self.server {
+        if let Server::Many(many) = &self.server {
+            let Many { client, open } = many.as_ref();
             // The servers may have other addresses by now.
             let found = tokio::time::timeout(DISCOVERY, client.get_async_connection()).await;
             match found {
@@ -205,7 +209,7 @@ impl Link {
         let command = redis::cmd("INFO").arg("memory").to_owned();
         let info = self.send(&command);
         let info = tokio::time::timeout(self.timeout.max(DISCOVERY), info).await.map_err(|_| RedisError::Late)?;
-        let info = info.map_err(|error| Failure::of(error).into_error())?;
+        let info = info.map_err(|error| Failure::of(&error).into_error())?;
         match policies(&info).into_iter().find(|policy| policy != "noeviction") {
             Some(policy) => Err(RedisError::Evicts(policy)),
             None => Ok(()),
@@ -256,7 +260,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn of(error: redis::RedisError) -> Self {
+    fn of(error: &redis::RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::NoScript => Self::NoScript,
