@@ -147,6 +147,7 @@ impl World {
             items: vec![Item { minute: now / 60_000 * 60_000, era: 0, amount }],
             reserved: Usd::from_nanos(5),
             kept: Usd::ZERO,
+            written: 0,
             unwritten: amount,
             need_min: Usd::ZERO,
             need_sum: Usd::ZERO,

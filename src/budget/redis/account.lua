@@ -1,7 +1,8 @@
 -- One budget as nodes lease from it, for the scripts that take a statement, a seed, a closing or a question about it.
 --
 -- It does what src/budget/account does in memory: the same statements get the same answers. One hash holds it: `a` is its
--- state, and each slot of a rolling window is a field of its own (`<window>:<start>`), so that no script reads them all.
+-- state, what a node holds is a field of its own (`n:<inc>`), and so is each slot of a rolling window
+-- (`<window>:<start>`): a question reads the node that asks, the sums of the others, and no slots.
 -- Every number is a whole one that a double holds exactly; what could grow beyond stops there.
 
 local key = KEYS[1]
@@ -9,8 +10,11 @@ local EXACT = 9007199254740991
 local MINUTE, SECOND, FIVE_HOURS, DAY = 60000, 1000, 18000000, 86400000
 
 -- The state.
-local VERSION, BODY, NOW, SEEDED, RECALLED, SETTLES, JOIN, RESEED, TERMS, WINDOWS, HOLDERS, STATED_AT, STATED_BY =
-  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+local VERSION, BODY, NOW, SEEDED, RECALLED, SETTLES, JOIN, RESEED, TERMS, WINDOWS, STATED_AT, STATED_BY =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+-- The nodes, and what they hold together: ALL_HELD is false when it is more than can be said exactly. BUSY counts those that
+-- hold anything or have not written something, SOONEST is false or no later than what of any of them ends first.
+local INCS, ALL_HELD, ALL_RESERVED, ALL_KEPT, ALL_HEARD, BUSY, SOONEST = 13, 14, 15, 16, 17, 18, 19
 -- The caps of a window; the first three are also those of the window itself.
 local KIND, MODE, SINCE, CAPS = 1, 2, 3, 4
 -- What was spent in it. START and FIRST are false when there is none, END when it never comes.
@@ -65,11 +69,7 @@ end
 -- What nobody holds anything of is forgotten after ten minutes: the ledger knows it.
 local function store(account)
   redis.call('HSET', key, 'a', cmsgpack.pack(account))
-  local idle = true
-  for _, holder in ipairs(account[HOLDERS]) do
-    idle = idle and holder[RESERVED] == 0 and holder[KEPT] == 0 and holder[PENDING] == 0 and holder[UNWRITTEN] == 0
-  end
-  if idle then redis.call('PEXPIRE', key, 600000) else redis.call('PERSIST', key) end
+  if account[BUSY] == 0 then redis.call('PEXPIRE', key, 600000) else redis.call('PERSIST', key) end
 end
 
 local function is_calendar(mode) return mode >= 0 end
@@ -89,14 +89,56 @@ local function cap_at(terms, now)
   return caps[2]
 end
 
-local function holder_of(account, inc)
-  local holders = account[HOLDERS]
+local function node_field(inc) return 'n:' .. text(inc) end
+
+-- What a node holds; nothing when it has never spoken of this budget.
+local function holder_of(inc)
+  local packed = redis.call('HGET', key, node_field(inc))
+  if packed then return cmsgpack.unpack(packed), true end
+  return { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }, false
+end
+
+local function all_holders(account)
+  local holders = {}
+  for index, inc in ipairs(account[INCS]) do holders[index] = holder_of(inc) end
+  return holders
+end
+
+local function put_holder(holder)
+  redis.call('HSET', key, node_field(holder[INC]), cmsgpack.pack(holder))
+end
+
+local function held_of(holder) return holder[RESERVED] + holder[KEPT] + holder[PENDING] end
+local function is_busy(holder) return (held_of(holder) ~= 0 or holder[UNWRITTEN] ~= 0) and 1 or 0 end
+
+-- What these hold together, no more than can be said exactly: held, reserved, kept, how many were heard, and are busy.
+local function sums(holders)
+  local held, reserved, kept, heard, busy = 0, 0, 0, 0, 0
   for _, holder in ipairs(holders) do
-    if holder[INC] == inc then return holder end
+    held = min(held + held_of(holder), EXACT)
+    reserved = min(reserved + holder[RESERVED] + holder[PENDING], EXACT)
+    kept = min(kept + holder[KEPT], EXACT)
+    heard = heard + (holder[HEARD] and 1 or 0)
+    busy = busy + is_busy(holder)
   end
-  local holder = { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }
-  holders[#holders + 1] = holder
-  return holder
+  return held, reserved, kept, heard, busy
+end
+
+local function put_sums(account, held, reserved, kept, heard, busy)
+  account[ALL_HELD] = held < EXACT and held
+  account[ALL_RESERVED], account[ALL_KEPT], account[ALL_HEARD], account[BUSY] = reserved, kept, heard, busy
+end
+
+-- Replaces all nodes.
+local function put_holders(account, holders)
+  for _, inc in ipairs(account[INCS]) do redis.call('HDEL', key, node_field(inc)) end
+  account[INCS], account[SOONEST] = {}, false
+  for index, holder in ipairs(holders) do
+    account[INCS][index] = holder[INC]
+    if holder[ENDS] then account[SOONEST] = min(account[SOONEST] or holder[ENDS], holder[ENDS]) end
+    put_holder(holder)
+  end
+  put_sums(account, sums(holders))
 end
 
 local function has(list, wanted)
@@ -114,13 +156,19 @@ local function retain(list, keep)
   return kept
 end
 
+-- What all nodes but this one hold together, as `sums`.
+local function sums_of_others(account, holder)
+  if not account[ALL_HELD] then
+    return sums(retain(all_holders(account), function(other) return other[INC] ~= holder[INC] end))
+  end
+  return account[ALL_HELD] - held_of(holder), account[ALL_RESERVED] - holder[RESERVED] - holder[PENDING],
+    account[ALL_KEPT] - holder[KEPT], account[ALL_HEARD] - (holder[HEARD] and 1 or 0), account[BUSY] - is_busy(holder)
+end
+
 -- Of counts, what a node held that was not heard of for too long has ended.
 local function end_silent(account, now)
-  for _, holder in ipairs(account[HOLDERS]) do
-    if holder[ENDS] and holder[ENDS] <= now then
-      account[HOLDERS] = retain(account[HOLDERS], function(of) return not of[ENDS] or of[ENDS] > now end)
-      return
-    end
+  if account[SOONEST] and account[SOONEST] <= now then
+    put_holders(account, retain(all_holders(account), function(holder) return not holder[ENDS] or holder[ENDS] > now end))
   end
 end
 
@@ -264,13 +312,4 @@ end
 
 local function begun(window)
   return window[START] and (is_calendar(window[MODE]) or window[MODE] == FROM_FIRST)
-end
-
-local function held_by_all(account)
-  local held, reserved = 0, 0
-  for _, holder in ipairs(account[HOLDERS]) do
-    held = min(held + holder[RESERVED] + holder[KEPT] + holder[PENDING], EXACT)
-    reserved = min(reserved + holder[RESERVED] + holder[PENDING], EXACT)
-  end
-  return held, reserved
 end

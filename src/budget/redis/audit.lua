@@ -12,7 +12,7 @@ for index, window in ipairs(account[WINDOWS]) do
   end
   windows[index] = { window[KIND], window[MODE], window[START], window[SPENT], leaving }
 end
-for index, holder in ipairs(account[HOLDERS]) do
+for index, holder in ipairs(all_holders(account)) do
   holders[index] = {
     holder[INC], holder[PLACE], holder[RESERVED], holder[KEPT], holder[PENDING], holder[UNWRITTEN], holder[SEEN],
   }

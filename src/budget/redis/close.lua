@@ -3,12 +3,10 @@
 local inc = tonumber(ARGV[1])
 local account = load()
 if not account then return 0 end
-for _, holder in ipairs(account[HOLDERS]) do
-  if holder[INC] == inc then
-    -- Nobody waits for it any more once the next seed has told what it spent.
-    holder[CLOSED], account[RESEED] = true, not is_count(account)
-    store(account)
-    return 1
-  end
-end
-return 0
+local holder, is_known = holder_of(inc)
+if not is_known then return 0 end
+-- Nobody waits for it any more once the next seed has told what it spent.
+holder[CLOSED], account[RESEED] = true, not is_count(account)
+put_holder(holder)
+store(account)
+return 1

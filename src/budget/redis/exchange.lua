@@ -24,13 +24,26 @@ end
 account[NOW] = now
 end_silent(account, time)
 
+if time - said.sent > STALE_AFTER then
+  store(account)
+  return { 'stale', time }
+end
+local holder, is_known = holder_of(said.inc)
+if not is_known then account[INCS][#account[INCS] + 1] = said.inc end
+local held_by_others, reserved_by_others, kept_by_others, others_heard, others_busy = sums_of_others(account, holder)
+
 local function answer(...)
+  local reserved = holder[RESERVED] + holder[PENDING]
+  put_holder(holder)
+  put_sums(
+    account, min(held_by_others + held_of(holder), EXACT), min(reserved_by_others + reserved, EXACT),
+    min(kept_by_others + holder[KEPT], EXACT), others_heard + (holder[HEARD] and 1 or 0), others_busy + is_busy(holder)
+  )
+  if holder[ENDS] then account[SOONEST] = min(account[SOONEST] or holder[ENDS], holder[ENDS]) end
   store(account)
   return { ... }
 end
 
-if time - said.sent > STALE_AFTER then return answer('stale', time) end
-local holder = holder_of(account, said.inc)
 if holder[CLOSED] then return answer('stale', time) end
 if said.seq <= holder[SEQ] then return answer('old', time) end
 holder[SEQ], holder[SEEN] = said.seq, time
@@ -112,7 +125,7 @@ holder[KEPT] = max(min(said.kept, before - said.reserved), 0)
 holder[WRITTEN], holder[UNWRITTEN], holder[PENDING], holder[HEARD] = said.written, said.unwritten, 0, true
 holder[ENDS] = said.ends_after and time + said.ends_after
 
-local held = held_by_all(account)
+local held = min(held_by_others + held_of(holder), EXACT)
 local counts, free, smallest, known = is_count(account), false, false, true
 local caps = {}
 for index, window in ipairs(account[WINDOWS]) do
@@ -129,12 +142,7 @@ if free < 0 then
   holder[KEPT], free = holder[KEPT] - cut, free + cut
 end
 
-local nodes, others = 0, 0
-for _, other in ipairs(account[HOLDERS]) do
-  if other[HEARD] then nodes = nodes + 1 end
-  if other ~= holder then others = min(others + other[KEPT], EXACT) end
-end
-nodes = max(nodes, 1)
+local nodes = max(others_heard + 1, 1)
 
 -- Near the cap every node takes what it needs and no more; where there are few places for each node, always.
 local function tight()
@@ -157,7 +165,7 @@ free, holder[KEPT] = free - granted, holder[KEPT] + granted
 
 local denied = said.need_min > 0 and granted == 0
 local recallable = 0
-if denied and now - account[RECALLED] > RECALL_EVERY then recallable = others end
+if denied and now - account[RECALLED] > RECALL_EVERY then recallable = kept_by_others end
 if recallable > 0 then account[RECALLED] = now end
 
 -- When a cap next falls, and when time alone next changes what is free.
@@ -182,7 +190,8 @@ end
 
 local windows = {}
 if denied or said.report then
-  local held_now, reserved = held_by_all(account)
+  local held_now = min(held_by_others + held_of(holder), EXACT)
+  local reserved = min(reserved_by_others + holder[RESERVED] + holder[PENDING], EXACT)
   for index, window in ipairs(account[WINDOWS]) do
     local gone, leaving = 0, {}
     if window[MODE] == ROLLING then

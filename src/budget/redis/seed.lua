@@ -8,11 +8,11 @@ local SEED_LIFE, SILENT = 5000, 60000
 local time = clock()
 local query_started, born, dead_after, gap = number(), number(), number(), word()
 local terms = read_terms()
-local sums = {}
+local seeds = {}
 for index = 1, #terms.windows do
   local seed = { number(), {} }
   for minute = 1, number() do seed[2][minute] = { number(), number() } end
-  sums[index] = seed
+  seeds[index] = seed
 end
 local first_charge = number()
 local marks, listed, mark_of = {}, {}, {}
@@ -26,7 +26,7 @@ local new = not account
 if new then
   if redis.call('HGET', key, 'gap') ~= gap then return { 'refused', time } end
   local settles = born + dead_after
-  account = { terms.version, terms.body, time, 0, 0, settles, {}, false, {}, {}, {}, 0, 0 }
+  account = { terms.version, terms.body, time, 0, 0, settles, {}, false, {}, {}, 0, 0, {}, 0, 0, 0, 0, 0, false }
 elseif is_count(account) then
   -- The ledger knows nothing of counts: what the nodes have told is all there is.
   return { 'refused', time }
@@ -36,7 +36,8 @@ if time - query_started > SEED_LIFE or query_started < account[SEEDED] or terms.
   return { 'refused', time }
 end
 -- What a node told before its journal was written further is in neither the sums nor what it has not written.
-for _, holder in ipairs(account[HOLDERS]) do
+local holders = all_holders(account)
+for _, holder in ipairs(holders) do
   local mark = mark_of[holder[INC]]
   if mark and not holder[CLOSED] and mark < holder[WRITTEN] then return { 'refused', time } end
 end
@@ -48,7 +49,7 @@ end
 for _, window in ipairs(account[WINDOWS]) do clear_slots(window) end
 local windows = {}
 for index, policy in ipairs(terms.windows) do
-  local window, seed = unknown(policy, terms.bounds[index]), sums[index]
+  local window, seed = unknown(policy, terms.bounds[index]), seeds[index]
   window[KNOWN] = true
   if policy[MODE] == ROLLING then
     for _, minute in ipairs(seed[2]) do add_to_slot(window, minute[1], minute[2]) end
@@ -72,18 +73,23 @@ account[NOW], account[SEEDED] = now, query_started
 account[VERSION], account[BODY] = terms.version, terms.body
 account[TERMS], account[WINDOWS] = terms.windows, windows
 -- A node that the snapshot does not list has its whole journal in it, unless its life began after the snapshot.
-account[HOLDERS] = retain(account[HOLDERS], function(holder)
+holders = retain(holders, function(holder)
   return listed[holder[INC]] or (not holder[CLOSED] and time - holder[SEEN] < SILENT)
 end)
 account[JOIN] = retain(account[JOIN], function(inc) return listed[inc] end)
-for _, inc in ipairs(marks) do holder_of(account, inc) end
+local here = {}
+for _, holder in ipairs(holders) do here[holder[INC]] = true end
+for _, inc in ipairs(marks) do
+  if not here[inc] then holders[#holders + 1] = holder_of(inc) end
+end
 -- A snapshot from before a node was closed may miss the end of its journal.
 account[RESEED] = false
-for _, holder in ipairs(account[HOLDERS]) do
+for _, holder in ipairs(holders) do
   account[RESEED] = account[RESEED] or holder[CLOSED]
   holder[PLACE] = listed[holder[INC]] or 'M0'
   holder[PENDING] = holder[UNWRITTEN]
 end
+put_holders(account, holders)
 if new and now < account[SETTLES] then account[JOIN] = marks end
 redis.call('HDEL', key, 'gap')
 store(account)
