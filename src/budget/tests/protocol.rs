@@ -29,6 +29,8 @@ const TIMEOUT: i64 = 300;
 const ADOPTED_AFTER: i64 = 3_000;
 /// What comes late is under way for so long at most.
 const LATE: i64 = 3_000;
+/// Nobody speaks of a life any more that ended so long ago.
+const SILENT: i64 = 5_000;
 /// The authority's clock is behind by so much at most.
 const SLOW: i64 = 500;
 const REMEMBER: i64 = 10_000;
@@ -136,6 +138,7 @@ struct Journal {
     sums: Vec<Usd>,
     written: Lsn,
     closed: bool,
+    closed_at: i64,
 }
 
 impl Journal {
@@ -171,6 +174,8 @@ struct Sim {
     granted: bool,
     nodes: Vec<Node>,
     journals: BTreeMap<Incarnation, Journal>,
+    /// What was charged by those that nothing on its way speaks of any more.
+    past: Usd,
     wire: Vec<(i64, Message)>,
     policy: Arc<Policy>,
     settings: LeaseSettings,
@@ -202,6 +207,7 @@ impl Sim {
             granted: false,
             nodes: Vec::new(),
             journals: BTreeMap::new(),
+            past: Usd::ZERO,
             wire: Vec::new(),
             policy: only(Window::Total, usd("1")),
             settings: LeaseSettings::default(),
@@ -295,6 +301,7 @@ impl Sim {
                 self.adopt(at);
             }
         }
+        self.retire(now);
         let closed: Vec<_> = self.journals.iter().filter(|(_, journal)| journal.closed).map(|(&inc, _)| inc).collect();
         for inc in closed {
             // Closing is repeated: an older seed may have brought the node back.
@@ -348,7 +355,7 @@ impl Sim {
         }
         for was in &before.audit.holders {
             let Some(is) = after.audit.holders.iter().find(|holder| holder.inc == was.inc) else {
-                if matches!(by, By::Seed) && self.journals[&was.inc].closed {
+                if matches!(by, By::Seed) && self.journals.get(&was.inc).is_none_or(|journal| journal.closed) {
                     continue;
                 }
                 return Err(format!("{by:?}: forgotten: {was:?}"));
@@ -365,6 +372,20 @@ impl Sim {
         Ok(())
     }
 
+    /// Journals that were closed long ago are only a sum any more, unless the authority may go back to when they were not.
+    fn retire(&mut self, now: i64) {
+        if self.faults.rollbacks {
+            return;
+        }
+        let Some(audit) = self.authority.audit_now(BUDGET()) else { return };
+        let holds = |inc| audit.holders.iter().any(|holder| holder.inc == inc);
+        let over = |inc: Incarnation, journal: &Journal| {
+            journal.closed && now - journal.closed_at > 2 * self.faults.latest + SILENT && !holds(inc)
+        };
+        let retired = self.journals.extract_if(.., |inc, journal| over(*inc, journal));
+        self.past += retired.map(|(_, journal)| journal.up_to(Lsn::MAX)).sum::<Usd>();
+    }
+
     /// Another process finds the journal of one that is gone.
     fn adopt(&mut self, at: usize) {
         let fresh = self.start();
@@ -375,6 +396,7 @@ impl Sim {
         }
         journal.written = journal.end();
         journal.closed = true;
+        journal.closed_at = self.time.now();
     }
 
     fn deliver(&mut self, message: Message, now: i64) -> Result<(), String> {
@@ -460,7 +482,7 @@ impl Sim {
 
     fn seed(&mut self, at: usize, now: i64) {
         let terms = Arc::clone(self.nodes[at].lease.terms(&TimeZone::UTC, now));
-        let sum = self.journals.values().map(|journal| journal.up_to(journal.written)).sum();
+        let sum = self.past + self.journals.values().map(|journal| journal.up_to(journal.written)).sum::<Usd>();
         let open = self.journals.iter().filter(|(_, journal)| !journal.closed);
         let marks = open.map(|(&inc, journal)| (inc, journal.written)).collect();
         let seed = Seed {
@@ -536,7 +558,7 @@ impl Sim {
     }
 
     fn spent(&self) -> Usd {
-        self.journals.values().map(|journal| journal.up_to(Lsn::MAX)).sum()
+        self.past + self.journals.values().map(|journal| journal.up_to(Lsn::MAX)).sum::<Usd>()
     }
 
     /// What was spent, and what running requests have set aside.
@@ -552,7 +574,7 @@ impl Sim {
             return Err(format!("{} spent, {} with what runs, of {cap}", self.spent(), self.exposed()));
         }
         let Some(audit) = self.authority.audit_now(BUDGET()) else { return Ok(()) };
-        let mut sum = Usd::ZERO;
+        let mut sum = self.past;
         let mut held = Usd::ZERO;
         for (inc, journal) in &self.journals {
             let holder = audit.holders.iter().find(|holder| holder.inc == *inc);
