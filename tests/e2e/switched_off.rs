@@ -16,10 +16,13 @@ const OF_THE_MOMENT: [&str; 8] =
     ["requestId", "request_id", "createdAt", "settledAt", "durationMs", "firstByteMs", "startsAt", "resetsAt"];
 const HEADERS_OF_THE_MOMENT: [&str; 4] = ["date", "x-tollgate-request-id", "retry-after", "x-ratelimit-reset"];
 
+/// Status, headers and body.
+type Said = (u16, BTreeSet<(String, String)>, Value);
+
 /// What is seen of a gateway that was asked the same as another.
 #[derive(Debug, PartialEq)]
 struct Seen {
-    answers: Vec<(u16, BTreeSet<(String, String)>, Value)>,
+    answers: Vec<Said>,
     sent: Vec<Value>,
     rows: Vec<Value>,
     budgets: [Value; 2],

@@ -285,7 +285,8 @@ async fn a_silent_node_is_watched_before_it_is_written_off_once(database: TestDa
     }
     world.pulse.beat().await.unwrap();
     let (one, other) = tokio::join!(first.round(now), second.round(now));
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert_eq!(world.life(pod.inc).await.state, "dead");
     assert_eq!((world.total(USER).await, rows(&world.db).await), (40, 1));
     assert_eq!(world.authority.held_by(pod.inc).await.unwrap(), []);

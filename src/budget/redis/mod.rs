@@ -260,11 +260,15 @@ impl RedisAuthority {
         if self.births[partition.index()].load(Ordering::Relaxed) == 0 {
             self.birth(partition).await?;
         }
-        let key = partition.holdings_key(self.inc);
-        let add = redis::cmd("SADD").arg(key).arg(wire::name(budget)).to_owned();
-        self.link.command(partition, &add).await?;
+        self.note(partition, self.inc, budget).await?;
         self.registry.add(budget);
         Ok(())
+    }
+
+    /// Notes that a node may hold something of a budget.
+    async fn note(&self, partition: Partition, inc: Incarnation, budget: BudgetId) -> Result<(), RedisError> {
+        let add = redis::cmd("SADD").arg(partition.holdings_key(inc)).arg(wire::name(budget)).to_owned();
+        self.link.command(partition, &add).await.map(drop)
     }
 
     async fn deregister(&self, partition: Partition, inc: Incarnation, budget: BudgetId) -> Result<(), RedisError> {
@@ -307,9 +311,15 @@ impl RedisAuthority {
         if arguments.seed(born, self.dead_after, &gap, said).is_none() {
             return Ok(Seeded::Refused);
         }
+        if !gap.is_empty() {
+            // What was noted may have been flushed, also of nodes that have died and cannot note it again.
+            for &(inc, _) in said.seed.marks.iter().filter(|(inc, _)| *inc != self.inc) {
+                self.note(partition, inc, budget).await?;
+            }
+        }
         let answered = self.link.run(&SEED, partition, &key, &arguments).await?;
         let reply = reply(answered)?.ok_or(RedisError::Garbled("an answer"))?;
-        let (seeded, _, missing) = wire::seeded(reply)?;
+        let (seeded, missing) = wire::seeded(reply)?;
         if missing > 0 {
             self.publish(messages::Kind::Join, budget).await?;
         }
