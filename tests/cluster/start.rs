@@ -21,7 +21,7 @@ async fn a_redis_that_may_forget_budgets_to_save_memory_is_refused_with_an_expla
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_start_without_a_redis_and_use_it_when_it_is_there() {
+async fn nodes_start_and_serve_without_a_redis_and_say_so() {
     // A port that nobody listens on.
     let port = Port::take();
     let redis = format!("redis://{}", port.address());
