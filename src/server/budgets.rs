@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
-use super::StartError;
+use super::{StartError, lives};
 use crate::budget::{
     Authority, BudgetSettings, Budgets, Clock, Counts, Event, Events, Incarnation, MemoryAuthority, RedisAuthority,
     RedisError, Seeds,
@@ -62,7 +62,7 @@ pub(super) async fn start(
     let settings = BudgetSettings::from(&config.budgets);
     let redis = match (&config.redis, shared) {
         (Some(redis), Some(Shared { clock, pulse })) => {
-            Some((connect(redis, &config.budgets, inc, clock).await?, pulse))
+            Some((connect(redis, lives::silence(config).dead_after, inc, clock).await?, pulse))
         }
         _ => None,
     };
@@ -93,13 +93,11 @@ pub(super) async fn start(
 
 async fn connect(
     redis: &config::Redis,
-    budgets: &config::Budgets,
+    dead_after: i64,
     inc: Incarnation,
     clock: Arc<SharedClock>,
 ) -> Result<(Arc<RedisAuthority>, Events), StartError> {
     let wrong = |error: RedisError| StartError::Environment(format!("redis.url: {error}"));
-    let dead_after = budgets.lease.dead_after.max(budgets.effective_model_group_lease().dead_after);
-    let dead_after = i64::try_from(dead_after.as_millis()).unwrap_or(i64::MAX);
     let heard = Box::new(move |now: i64, took: Duration| {
         let received = boot_ms();
         clock.learn(now, received - i64::try_from(took.as_millis()).unwrap_or_default(), received);

@@ -61,6 +61,15 @@ fn statement(terms: &Arc<Terms>, time: &Time, inc: i64, round: u64) -> Statement
     }
 }
 
+/// What a user's budget takes.
+async fn memory(connection: &mut ::redis::aio::MultiplexedConnection, owner: i64) -> u64 {
+    let pattern = format!("*:b:user:{owner}:mainline");
+    let keys: Vec<String> = ::redis::cmd("KEYS").arg(pattern).query_async(connection).await.unwrap();
+    let mut usage = ::redis::cmd("MEMORY");
+    usage.arg("USAGE").arg(&keys[0]).arg("SAMPLES").arg(0);
+    usage.query_async(connection).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_question_about_five_windows_and_thirty_two_holders_costs_redis_some_microseconds() {
     let time = Time::at(NOON);
@@ -83,16 +92,7 @@ async fn a_question_about_five_windows_and_thirty_two_holders_costs_redis_some_m
         value.parse().unwrap()
     };
     let (calls, each) = (field("calls="), field("usec_per_call="));
-    let key =
-        ::redis::cmd("KEYS").arg("*:b:user:1:mainline").query_async::<Vec<String>>(&mut connection).await.unwrap();
-    let bytes: u64 = ::redis::cmd("MEMORY")
-        .arg("USAGE")
-        .arg(&key[0])
-        .arg("SAMPLES")
-        .arg(0)
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let bytes = memory(&mut connection, 1).await;
     println!("{calls} questions, 5 windows, {NODES} holders: {each} µs each; with 588 slots {bytes} bytes");
     assert!(calls >= (ROUNDS * 32) as f64 && each < MOST, "{evalsha}");
 
@@ -101,16 +101,7 @@ async fn a_question_about_five_windows_and_thirty_two_holders_costs_redis_some_m
         SeedStatement { seed: Seed { marks: vec![(1, 0)], ..seed(&one, &time, 0).seed }, terms: Arc::clone(&one) };
     assert_eq!(redis.seed(user(2), &plain).await.unwrap(), Seeded::Taken);
     redis.exchange(user(2), &statement(&one, &time, 1, 0)).await.unwrap();
-    let key =
-        ::redis::cmd("KEYS").arg("*:b:user:2:mainline").query_async::<Vec<String>>(&mut connection).await.unwrap();
-    let bytes: u64 = ::redis::cmd("MEMORY")
-        .arg("USAGE")
-        .arg(&key[0])
-        .arg("SAMPLES")
-        .arg(0)
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let bytes = memory(&mut connection, 2).await;
     println!("one window of the calendar, one holder: {bytes} bytes");
     assert!(bytes < 1_000, "{bytes}");
 }
