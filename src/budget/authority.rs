@@ -15,6 +15,9 @@ pub enum AuthorityError {
     /// It was not told, or nobody knows.
     #[error("the budget authority cannot be asked: {0}")]
     Away(String),
+    /// It answers, but what it keeps of this budget makes no sense.
+    #[error("the budget authority cannot say: {0}")]
+    Garbled(String),
 }
 
 /// The one place that knows how much of each budget is spent and how much is leased.

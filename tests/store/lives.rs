@@ -36,6 +36,7 @@ on_both!(
     a_silent_node_is_watched_before_it_is_written_off_once,
     whom_the_authority_hears_is_not_written_off,
     an_authority_that_was_away_is_told_later_of_a_life_that_ended,
+    what_cannot_be_read_of_one_budget_keeps_nobody_from_being_written_off,
     a_recovery_says_which_lives_it_ended,
 );
 
@@ -43,6 +44,8 @@ on_both!(
 struct Sometimes {
     inner: MemoryAuthority,
     away: AtomicBool,
+    /// What it keeps of [`OTHER`] makes no sense.
+    garbled: AtomicBool,
 }
 
 impl Sometimes {
@@ -70,11 +73,17 @@ impl Authority for Sometimes {
 
     async fn held_by(&self, inc: Incarnation) -> Result<Vec<BudgetId>, AuthorityError> {
         self.there()?;
+        if self.garbled.load(Ordering::SeqCst) {
+            return Ok(vec![OTHER, USER]);
+        }
         self.inner.held_by(inc).await
     }
 
     async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError> {
         self.there()?;
+        if budget == OTHER && self.garbled.load(Ordering::SeqCst) {
+            return Err(AuthorityError::Garbled("a number".to_owned()));
+        }
         self.inner.audit(budget).await
     }
 }
@@ -102,7 +111,8 @@ impl World {
         seeds.set_providers(["pretend", "other"]);
         let pulse = Pulse::new(db.clone(), inc, NOW, SILENCE, Arc::clone(&clock));
         let inner = MemoryAuthority::new(clock, 0);
-        Self { db, time, pulse, seeds, authority: Arc::new(Sometimes { inner, away: AtomicBool::new(false) }) }
+        let authority = Arc::new(Sometimes { inner, away: AtomicBool::new(false), garbled: AtomicBool::new(false) });
+        Self { db, time, pulse, seeds, authority }
     }
 
     fn undertaker(&self) -> Undertaker {
@@ -180,6 +190,7 @@ const fn budget(axis: Axis, owner: i64, scope: Scope) -> BudgetId {
 }
 
 const USER: BudgetId = budget(Axis::User, 1, Scope::Mainline);
+const OTHER: BudgetId = budget(Axis::User, 2, Scope::Mainline);
 
 fn loss(budget: BudgetId, nanos: i64) -> Loss {
     Loss { budget, amount: Usd::from_nanos(nanos), at: NOW, provider: Arc::from("pretend") }
@@ -292,9 +303,28 @@ async fn a_silent_node_is_watched_before_it_is_written_off_once(database: TestDa
     assert_eq!(world.authority.held_by(pod.inc).await.unwrap(), []);
     for _ in 0..2 {
         first.round(world.pass(4_000)).await.unwrap();
+        assert_eq!(world.life(pod.inc).await.told_at, None, "what it said last may still be on its way");
     }
+    first.round(world.pass(4_000)).await.unwrap();
     assert!(world.life(pod.inc).await.told_at.is_some());
     assert_eq!((world.total(USER).await, rows(&world.db).await), (40, 1));
+}
+
+async fn what_cannot_be_read_of_one_budget_keeps_nobody_from_being_written_off(database: TestDatabase) {
+    let world = World::new(&database).await;
+    let (one, other) = (world.node().await, world.node().await);
+    world.tells(one.inc, USER, 40).await;
+    world.authority.garbled.store(true, Ordering::SeqCst);
+    let mut undertaker = world.undertaker();
+    world.pass(SILENCE.given_up() + 1);
+    for _ in 0..8 {
+        world.pulse.beat().await.unwrap();
+        undertaker.round(world.pass(5_000)).await.unwrap();
+    }
+    for life in [one, other] {
+        assert_eq!(world.life(life.inc).await.state, "dead");
+    }
+    assert_eq!((world.total(USER).await, rows(&world.db).await), (40, 1), "of the other budget everything is known");
 }
 
 async fn whom_the_authority_hears_is_not_written_off(database: TestDatabase) {
@@ -323,9 +353,11 @@ async fn an_authority_that_was_away_is_told_later_of_a_life_that_ended(database:
     }
     assert_eq!(world.life(pod.inc).await.told_at, None);
     world.authority.away.store(false, Ordering::SeqCst);
-    undertaker.round(world.pass(4_000)).await.unwrap();
-    assert_eq!(world.authority.held_by(pod.inc).await.unwrap(), []);
-    assert_eq!(world.life(pod.inc).await.told_at, None, "what it said last may still be on its way");
+    for _ in 0..2 {
+        undertaker.round(world.pass(4_000)).await.unwrap();
+        assert_eq!(world.authority.held_by(pod.inc).await.unwrap(), []);
+        assert_eq!(world.life(pod.inc).await.told_at, None, "what it said last may still be on its way");
+    }
     undertaker.round(world.pass(4_000)).await.unwrap();
     assert!(world.life(pod.inc).await.told_at.is_some());
     assert_eq!(ledger::untold_lives(&world.db, 0, 10).await.unwrap(), []);

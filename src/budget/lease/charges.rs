@@ -175,14 +175,14 @@ impl Charges {
     }
 
     fn end(&self) -> u64 {
-        self.before + self.list.len() as u64
+        self.before.saturating_add(self.list.len() as u64)
     }
 
     fn is_told(&self, index: u64, charge: &Charge) -> bool {
         match self.position {
             Position::Start => false,
             Position::Mark(lsn) => charge.lsn <= lsn,
-            Position::At(count) => self.before + index < count,
+            Position::At(count) => self.before.saturating_add(index) < count,
         }
     }
 

@@ -210,6 +210,12 @@ impl Lease {
         self.stranger
     }
 
+    /// The authority does not know it. When no request has used it here either, there is nothing left to say of it.
+    pub const fn leave_as_stranger(&mut self) -> bool {
+        self.unsure &= !self.stranger;
+        self.stranger
+    }
+
     /// All charges up to here were made before this budget was watched.
     pub fn watched_from(&mut self, lsn: Lsn) {
         self.charges.watched_from(lsn);

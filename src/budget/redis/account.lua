@@ -63,7 +63,10 @@ end
 
 local function load()
   local packed = redis.call('HGET', key, 'a')
-  return packed and cmsgpack.unpack(packed)
+  if not packed then return false end
+  local account = cmsgpack.unpack(packed)
+  if type(account) ~= 'table' then error('this is not a budget') end
+  return account
 end
 
 -- What nobody holds anything of is forgotten after ten minutes: the ledger knows it.

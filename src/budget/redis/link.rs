@@ -221,7 +221,7 @@ impl Link {
         let opens = match &failure {
             Failure::Late | Failure::Soon => self.is_late_again(breaker, began),
             Failure::Away(_) | Failure::NoScript => true,
-            Failure::Refused(_) => false,
+            Failure::Refused(_) | Failure::Garbled(_) => false,
         };
         if opens && !breaker.open.swap(true, Ordering::Relaxed) {
             tracing::warn!(error = %failure.why(), "Redis is away; budgets go by what this node holds and knows");
@@ -257,11 +257,14 @@ enum Failure {
     Away(String),
     /// Somebody answers, with an error.
     Refused(String),
+    /// What is kept under the key is not what the script expects.
+    Garbled(String),
 }
 
 impl Failure {
     fn of(error: &redis::RedisError) -> Self {
         match error.kind() {
+            _ if is_about_what_is_kept(error) => Self::Garbled(error.to_string()),
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::NoScript => Self::NoScript,
                 ServerErrorKind::TryAgain
@@ -282,7 +285,7 @@ impl Failure {
         match self {
             Self::NoScript => "it forgets scripts",
             Self::Soon | Self::Late => "no answer in time",
-            Self::Away(why) | Self::Refused(why) => why,
+            Self::Away(why) | Self::Refused(why) | Self::Garbled(why) => why,
         }
     }
 
@@ -291,8 +294,15 @@ impl Failure {
             Self::Soon | Self::Late => RedisError::Late,
             Self::NoScript => RedisError::Away(self.why().to_owned()),
             Self::Away(why) | Self::Refused(why) => RedisError::Away(why),
+            Self::Garbled(why) => RedisError::Unreadable(why),
         }
     }
+}
+
+/// Whether a key is of another type than ours, or a script has stumbled over what it holds.
+fn is_about_what_is_kept(error: &redis::RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
+        || (error.code() == Some("ERR") && error.detail().is_some_and(|detail| detail.contains("user_script")))
 }
 
 /// What servers do when their memory is full; a cluster answers with one text per server.

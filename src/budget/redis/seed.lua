@@ -3,7 +3,7 @@
 -- A budget that is not there is told apart from one that was flushed by its partition, which the node has looked at after
 -- it had left a mark here (`gap`): whatever flushed the budget since has flushed the mark as well.
 
-local SEED_LIFE, SILENT = 5000, 60000
+local SEED_LIFE, AHEAD, SILENT = 5000, 5000, 60000
 
 local time = clock()
 local query_started, born, dead_after, gap = number(), number(), number(), word()
@@ -32,9 +32,9 @@ elseif is_count(account) then
   return { 'refused', time }
 end
 local now = max(account[NOW], time)
-if time - query_started > SEED_LIFE or query_started < account[SEEDED] or terms.version < account[VERSION] then
-  return { 'refused', time }
-end
+local is_old = time - query_started > SEED_LIFE or query_started < account[SEEDED]
+-- Of a clock that is far ahead nobody knows when it began, and for so long nothing would be later.
+if is_old or query_started - time > AHEAD or terms.version < account[VERSION] then return { 'refused', time } end
 -- What a node told before its journal was written further is in neither the sums nor what it has not written.
 local holders = all_holders(account)
 for _, holder in ipairs(holders) do

@@ -128,6 +128,28 @@ async fn an_unknown_budget_wants_a_seed(fresh: impl Fresh) {
     assert_eq!((taken.granted, taken.kept, taken.free), (usd("0.1"), usd("0.1"), usd("0.5")));
 }
 
+async fn a_seed_from_a_clock_that_is_far_ahead_is_refused_and_no_clock_shuts_out_the_others(fresh: impl Fresh) {
+    let time = Time::at(NOON);
+    let authority = fresh.fresh(&time, false).await;
+    let talk = Talk { authority: &authority, time: &time, terms: terms(&only(Window::Total, usd("1"))) };
+    let seed = async |ahead: i64, spent: &str| {
+        let window = WindowSeed { window: Window::Total, sum: usd(spent), minutes: Vec::new() };
+        let query_started = time.now() + ahead;
+        let seed = Seed { query_started, windows: vec![window], first_charge_start: None, marks: vec![(A, 0), (B, 0)] };
+        authority.seed(budget(), &SeedStatement { seed, terms: Arc::clone(&talk.terms) }).await.unwrap()
+    };
+    assert_eq!(seed(3_600_000, "0.1").await, Seeded::Refused);
+    assert_eq!(seed(0, "0.2").await, Seeded::Taken);
+    assert_eq!(seed(3_600_000, "0.3").await, Seeded::Refused);
+    assert_eq!(seed(5_001, "0.3").await, Seeded::Refused);
+    assert_eq!(talk.spent().await, usd("0.2"));
+    assert_eq!(seed(5_000, "0.3").await, Seeded::Taken);
+    assert_eq!(seed(0, "0.4").await, Seeded::Refused, "it may be from before");
+    time.pass(5_000);
+    assert_eq!(seed(0, "0.4").await, Seeded::Taken);
+    assert_eq!(talk.spent().await, usd("0.4"));
+}
+
 async fn what_is_asked_is_granted_or_nothing_is(fresh: impl Fresh) {
     let time = Time::at(NOON);
     let authority = fresh.fresh(&time, false).await;
@@ -342,6 +364,7 @@ macro_rules! whole_suite {
             $fresh,
             [
                 an_unknown_budget_wants_a_seed,
+                a_seed_from_a_clock_that_is_far_ahead_is_refused_and_no_clock_shuts_out_the_others,
                 what_is_asked_is_granted_or_nothing_is,
                 a_statement_that_is_repeated_or_overtaken_counts_once,
                 what_is_told_again_after_a_seed_costs_nothing_of_what_is_kept,

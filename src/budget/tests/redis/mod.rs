@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::suite::Fresh;
+use super::suite::{self, Fresh};
 use super::world::*;
 use crate::budget::{
-    Answer, Audit, Authority, AuthorityError, Events, Incarnation, RedisAuthority, SeedStatement, Seeded, Statement,
+    Answer, Asker, Audit, Authority, AuthorityError, Events, Incarnation, Living, RedisAuthority, SeedStatement,
+    Seeded, Statement,
 };
 use crate::limit::BudgetId;
 use server::Redis;
@@ -58,8 +59,13 @@ impl Owned {
 }
 
 pub fn authority(server: &Redis, time: &Time, inc: Incarnation) -> (Arc<RedisAuthority>, Events) {
-    let clock = Some(time.clock());
-    RedisAuthority::with_clock(&server.url(), TIMEOUT, inc, DEAD_AFTER, Box::new(|_, _| {}), clock).unwrap()
+    RedisAuthority::with_clock(&server.url(), TIMEOUT, asker(inc), Some(time.clock())).unwrap()
+}
+
+/// A node that knows of itself and of [`suite::A`] and [`suite::B`] that they live.
+pub fn asker(inc: Incarnation) -> Asker {
+    let living: Living = Arc::new(move || vec![inc, suite::A, suite::B]);
+    Asker { inc, living, dead_after: Box::new(|| DEAD_AFTER), heard: Box::new(|_, _| {}) }
 }
 
 pub async fn connection(server: &Redis) -> ::redis::aio::MultiplexedConnection {
