@@ -127,9 +127,10 @@ impl Undertaker {
     }
 
     async fn tell_one(&mut self, life: Ended, now: i64) -> Result<(), UndertakerError> {
+        let budgets = close_life(self.authority.as_ref(), life.inc, []).await?;
         // What was written off is not held any more, but counted differently when the life has returned.
         let written_off = ledger::written_off_budgets(&self.db, life.inc).await?;
-        let budgets = close_life(self.authority.as_ref(), life.inc, written_off).await?;
+        self.authority.count_anew(&written_off).await?;
         let since = *self.ended.entry(life).or_insert(now);
         if now - since >= LATE {
             ledger::told(&self.db, life, now).await?;
