@@ -11,6 +11,7 @@ mod servers;
 mod support;
 
 mod harness;
+mod inside;
 mod net;
 mod redis_cluster;
 mod traffic;
@@ -21,6 +22,7 @@ mod edits;
 mod faults;
 mod figures;
 mod flush;
+mod given_up;
 mod idle;
 mod lives;
 mod outage;

@@ -1,0 +1,60 @@
+//! What only Redis and the database know of a node: its life, what that holds, and whether its records are taken.
+
+use std::sync::Arc;
+
+use entity::gateway_nodes::{Column, Entity, Model};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder};
+use tollgate::budget::{Authority, Holding, RedisAuthority};
+use tollgate::limit::{Axis, BudgetId, Scope};
+
+use crate::harness::PATIENCE;
+use crate::servers::redis::Redis;
+use crate::support::admin::Caller;
+
+/// The budget of a user that pays for whatever no other one pays for.
+pub fn mainline(caller: &Caller) -> BudgetId {
+    BudgetId { axis: Axis::User, owner: caller.user_id, scope: Scope::Mainline }
+}
+
+/// The latest life of the node of this name.
+pub async fn life(db: &DatabaseConnection, name: &str) -> Model {
+    let lives = Entity::find().filter(Column::Name.eq(name)).order_by_desc(Column::Inc);
+    lives.one(db).await.unwrap().expect("a node of this name")
+}
+
+/// That life, as it is now.
+pub async fn life_of(db: &DatabaseConnection, inc: i64) -> Model {
+    Entity::find_by_id(inc).one(db).await.unwrap().unwrap()
+}
+
+/// Looks into Redis without holding anything.
+pub struct Witness(Arc<RedisAuthority>);
+
+impl Witness {
+    pub fn of(redis: &Redis) -> Self {
+        Self(RedisAuthority::new(&redis.url(), PATIENCE, 0, 0, Box::new(|_, _| {})).unwrap().0)
+    }
+
+    /// What a life holds of a budget, if Redis knows both.
+    pub async fn holding(&self, budget: BudgetId, inc: i64) -> Option<Holding> {
+        let audit = self.0.audit(budget).await.unwrap()?;
+        audit.holders.into_iter().find(|holder| holder.inc == inc)
+    }
+}
+
+/// From now on the database takes no record of this life, and says that it is busy with something else. It goes on
+/// hearing that it lives.
+pub async fn refuse_records(db: &DatabaseConnection, inc: i64) {
+    let refuse = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'cannot_connect_now'; END $$; \
+         CREATE TRIGGER refuse BEFORE UPDATE OF applied_lsn ON gateway_nodes FOR EACH ROW WHEN (NEW.inc = {inc}) \
+         EXECUTE FUNCTION refuse()"
+    );
+    db.execute_unprepared(&refuse).await.unwrap();
+}
+
+/// It takes them again.
+pub async fn take_records(db: &DatabaseConnection) {
+    db.execute_unprepared("DROP TRIGGER refuse ON gateway_nodes; DROP FUNCTION refuse").await.unwrap();
+}
