@@ -7,9 +7,11 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, Que
 use tollgate::budget::{Authority, Holding, RedisAuthority};
 use tollgate::limit::{Axis, BudgetId, Scope};
 
-use crate::harness::PATIENCE;
+use crate::harness::{Cluster, PATIENCE};
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
+use crate::support::books::database;
+use crate::support::eventually;
 
 /// The budget of a user that pays for whatever no other one pays for.
 pub fn mainline(caller: &Caller) -> BudgetId {
@@ -27,6 +29,17 @@ pub async fn life_of(db: &DatabaseConnection, inc: i64) -> Model {
     Entity::find_by_id(inc).one(db).await.unwrap().unwrap()
 }
 
+/// Waits until each node has said that it lives since the last one began: then it knows of all.
+pub async fn all_know_each_other(cluster: &Cluster) {
+    let db = database(&cluster.nodes[0]).await;
+    eventually("all nodes know of each other", async || {
+        let lives = Entity::find().all(&db).await.unwrap();
+        let last = lives.iter().map(|life| life.started_at).max()?;
+        lives.iter().all(|life| life.seen_at > last).then_some(())
+    })
+    .await;
+}
+
 /// Looks into Redis without holding anything.
 pub struct Witness(Arc<RedisAuthority>);
 
@@ -39,6 +52,12 @@ impl Witness {
     pub async fn holding(&self, budget: BudgetId, inc: i64) -> Option<Holding> {
         let audit = self.0.audit(budget).await.unwrap()?;
         audit.holders.into_iter().find(|holder| holder.inc == inc)
+    }
+
+    /// What all hold of a budget, in nano-dollars.
+    pub async fn held(&self, budget: BudgetId) -> i64 {
+        let audit = self.0.audit(budget).await.unwrap().expect("Redis knows the budget");
+        audit.holders.iter().map(|holder| (holder.reserved + holder.kept).nanos()).sum()
     }
 }
 

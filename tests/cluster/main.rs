@@ -16,8 +16,10 @@ mod net;
 mod redis_cluster;
 mod traffic;
 
+mod both_away;
 mod caps;
 mod counts;
+mod database_away;
 mod edits;
 mod faults;
 mod figures;
