@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use entity::gateway_nodes::{Column, Entity, Model};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder};
-use tollgate::budget::{Authority, Holding, RedisAuthority};
+use tollgate::budget::{Audit, Authority, Holding, RedisAuthority};
 use tollgate::limit::{Axis, BudgetId, Scope};
 
 use crate::harness::{Cluster, PATIENCE};
@@ -56,9 +56,22 @@ impl Witness {
 
     /// What all hold of a budget, in nano-dollars.
     pub async fn held(&self, budget: BudgetId) -> i64 {
-        let audit = self.0.audit(budget).await.unwrap().expect("Redis knows the budget");
-        audit.holders.iter().map(|holder| (holder.reserved + holder.kept).nanos()).sum()
+        held(&self.audit(budget).await)
     }
+
+    /// The same, with what was spent of its first window.
+    pub async fn granted(&self, budget: BudgetId) -> i64 {
+        let audit = self.audit(budget).await;
+        audit.windows[0].spent.nanos() + held(&audit)
+    }
+
+    async fn audit(&self, budget: BudgetId) -> Audit {
+        self.0.audit(budget).await.unwrap().expect("Redis knows the budget")
+    }
+}
+
+fn held(audit: &Audit) -> i64 {
+    audit.holders.iter().map(|holder| (holder.reserved + holder.kept).nanos()).sum()
 }
 
 /// From now on the database takes no record of this life, and says that it is busy with something else. It goes on
