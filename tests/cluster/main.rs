@@ -30,6 +30,7 @@ mod lives;
 mod outage;
 mod overspend;
 mod paused;
+mod restarted;
 mod restored;
 mod scripts;
 mod slots;
