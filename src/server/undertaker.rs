@@ -92,7 +92,9 @@ impl Undertaker {
                     }
                 }
             }
-            let wait = Duration::from_millis(rand::rng().random_range(EVERY));
+            // Whoever did not look for `dead_after` has to begin watching anew.
+            let most = u64::try_from(self.pulse.silence().dead_after / 2).unwrap_or(u64::MAX);
+            let wait = Duration::from_millis(rand::rng().random_range(EVERY).min(most));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}

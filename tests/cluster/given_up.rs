@@ -44,8 +44,7 @@ struct Scene {
 
 impl Scene {
     async fn begin(redis: &Redis) -> Self {
-        // A node says every five seconds that it lives, and spends nothing when that was not heard for `write_off`.
-        let lease = json!({"life": "2s", "dead_after": "6s", "write_off": "7s"});
+        let lease = json!({"life": "2s", "dead_after": "5s", "write_off": "4s"});
         let cluster = Plan::new(2, &redis.url()).budgets("lease", lease).start().await;
         let caller = cluster.limited(Whose::User, "total", 10.0).await;
         let (db, witness) = (database(&cluster.nodes[0]).await, Witness::of(redis));
@@ -164,6 +163,22 @@ impl Scene {
         self.cluster.balance(&other).await;
         self.cluster.nodes[0].metric_is("nodes_written_off_total", 1.0).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_would_be_given_up_after_a_moment_says_often_enough_that_it_lives() {
+    let redis = Redis::start();
+    let lease = json!({"life": "500ms", "dead_after": "3s", "write_off": "1s"});
+    let cluster = Plan::new(2, &redis.url()).budgets("lease", lease).start().await;
+    let caller = cluster.limited(Whose::User, "total", 10.0).await;
+    for _ in 0..4 {
+        // For longer than anybody may be silent, it has nothing to say about budgets.
+        tokio::time::sleep(Duration::from_millis(1_300)).await;
+        for node in cluster.all() {
+            node.spends(&caller, MODEL, 50).await;
+        }
+    }
+    cluster.balance(&caller).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
