@@ -18,8 +18,9 @@ use crate::gateway::App;
 use crate::ledger::{Ledger, LedgerSeeds, Pulse};
 use crate::limit::{Axis, BudgetId, Scope};
 
-/// How often it is counted how many nodes there are.
-const COUNT_NODES: Duration = Duration::from_secs(5);
+/// How often it is counted how many nodes there are, as far as this one was told. One that has just begun is told at its
+/// first heartbeat, and must not take itself for the only one any longer.
+const COUNT_NODES: Duration = Duration::from_millis(500);
 
 /// One life among others, or alone.
 pub(super) struct Life {

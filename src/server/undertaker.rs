@@ -92,7 +92,9 @@ impl Undertaker {
                     }
                 }
             }
-            let wait = Duration::from_millis(rand::rng().random_range(EVERY));
+            // Whoever did not look for `dead_after` has to begin watching anew.
+            let most = u64::try_from(self.pulse.silence().dead_after / 2).unwrap_or(u64::MAX);
+            let wait = Duration::from_millis(rand::rng().random_range(EVERY).min(most));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -127,9 +129,10 @@ impl Undertaker {
     }
 
     async fn tell_one(&mut self, life: Ended, now: i64) -> Result<(), UndertakerError> {
+        let budgets = close_life(self.authority.as_ref(), life.inc, []).await?;
         // What was written off is not held any more, but counted differently when the life has returned.
         let written_off = ledger::written_off_budgets(&self.db, life.inc).await?;
-        let budgets = close_life(self.authority.as_ref(), life.inc, written_off).await?;
+        self.authority.count_anew(&written_off).await?;
         let since = *self.ended.entry(life).or_insert(now);
         if now - since >= LATE {
             ledger::told(&self.db, life, now).await?;

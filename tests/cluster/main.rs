@@ -11,21 +11,26 @@ mod servers;
 mod support;
 
 mod harness;
+mod inside;
 mod net;
 mod redis_cluster;
 mod traffic;
 
+mod both_away;
 mod caps;
 mod counts;
+mod database_away;
 mod edits;
 mod faults;
 mod figures;
 mod flush;
+mod given_up;
 mod idle;
 mod lives;
 mod outage;
 mod overspend;
 mod paused;
+mod restarted;
 mod restored;
 mod scripts;
 mod slots;

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use serde_json::json;
 
-use crate::harness::Plan;
+use crate::harness::{MODEL, Plan};
+use crate::inside;
 use crate::servers::redis::Redis;
+use crate::support::books::database;
 use crate::support::capped::Whose;
-use crate::support::scale;
+use crate::support::{eventually, scale};
 use crate::traffic::{Order, Traffic, tally};
 
 const CAP: i64 = 5_000_000_000;
@@ -68,4 +71,37 @@ async fn soak_a_node_that_stood_still_with_requests_in_flight_passes_no_cap() {
 async fn a_node_that_stood_still_for_longer_than_it_may_live_spends_nothing_that_it_kept() {
     let redis = Redis::start();
     paused(Plan::new(3, &redis.url()).short_lived(), Duration::from_secs(7), false).await;
+}
+
+/// Waits until a connection of a node is in this state, which PostgreSQL tells as a condition.
+async fn a_connection_is(db: &DatabaseConnection, condition: &str) {
+    let query = format!("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition} LIMIT 1");
+    let query = sea_orm::Statement::from_string(db.get_database_backend(), query);
+    eventually(condition, async || db.query_one_raw(query.clone()).await.unwrap().map(drop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stands_still_in_the_middle_of_a_write_does_not_keep_the_others_from_writing() {
+    let redis = Redis::start();
+    let cluster = Plan::new(2, &redis.url()).start().await;
+    let caller = cluster.limited(Whose::User, "total", 1_000.0).await;
+    let db = database(&cluster.nodes[0]).await;
+    // It has written everything but how far it is when it is stopped.
+    let inc = inside::life(&db, "node 1").await.inc;
+    let lock = db.begin().await.unwrap();
+    lock.execute_unprepared(&format!("SELECT FROM gateway_nodes WHERE inc = {inc} FOR UPDATE")).await.unwrap();
+    cluster.nodes[1].spends(&caller, MODEL, 50).await;
+    a_connection_is(&db, "wait_event_type = 'Lock' AND query LIKE '%applied_lsn%'").await;
+    cluster.nodes[1].signal("STOP");
+    lock.rollback().await.unwrap();
+    a_connection_is(&db, "state = 'idle in transaction'").await;
+    // The sums that it has locked are those of the same user.
+    let stopped = Instant::now();
+    cluster.nodes[0].spends(&caller, MODEL, 50).await;
+    eventually("the other one writes", async || (cluster.books.sums(&caller).await.rows == 1).then_some(())).await;
+    println!("written {:?} after the first node was stopped", stopped.elapsed());
+    cluster.nodes[1].signal("CONT");
+    let sums = cluster.balance(&caller).await;
+    assert_eq!(sums.rows, 2, "what it could not write is written when it goes on: {sums:?}");
+    cluster.audit();
 }

@@ -13,6 +13,7 @@ mod authority_away;
 mod bad_input;
 mod bodies;
 mod cli;
+mod compose_nodes;
 mod crash;
 mod db_outage;
 mod demo;

@@ -37,6 +37,7 @@ on_both!(
     whom_the_authority_hears_is_not_written_off,
     an_authority_that_was_away_is_told_later_of_a_life_that_ended,
     what_cannot_be_read_of_one_budget_keeps_nobody_from_being_written_off,
+    of_who_was_written_off_and_returns_the_authority_counts_what_the_ledger_says,
     a_recovery_says_which_lives_it_ended,
 );
 
@@ -69,6 +70,11 @@ impl Authority for Sometimes {
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
         self.there()?;
         self.inner.close(inc, budgets).await
+    }
+
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.there()?;
+        self.inner.count_anew(budgets).await
     }
 
     async fn held_by(&self, inc: Incarnation) -> Result<Vec<BudgetId>, AuthorityError> {
@@ -139,14 +145,19 @@ impl World {
         self.seeds.seed(&SeedQuery { budget, windows: vec![window] }).await.unwrap().windows[0].sum.nanos()
     }
 
+    /// The authority counts from so much, while this is the only node.
+    async fn seeded(&self, inc: i64, budget: BudgetId, nanos: i64) {
+        let window = WindowSeed { window: Window::Total, sum: Usd::from_nanos(nanos), minutes: Vec::new() };
+        let query_started = self.time.load(Ordering::SeqCst);
+        let seed = Seed { query_started, windows: vec![window], first_charge_start: None, marks: vec![(inc, 0)] };
+        let seed = SeedStatement { seed, terms: terms() };
+        assert_eq!(self.authority.seed(budget, &seed).await.unwrap(), Seeded::Taken);
+    }
+
     /// A node has told the authority of so much that it did not write.
     async fn tells(&self, inc: i64, budget: BudgetId, nanos: i64) {
+        self.seeded(inc, budget, 0).await;
         let now = self.time.load(Ordering::SeqCst);
-        let terms = terms();
-        let window = WindowSeed { window: Window::Total, sum: Usd::ZERO, minutes: Vec::new() };
-        let seed = Seed { query_started: now, windows: vec![window], first_charge_start: None, marks: vec![(inc, 0)] };
-        let seed = SeedStatement { seed, terms: Arc::clone(&terms) };
-        assert_eq!(self.authority.seed(budget, &seed).await.unwrap(), Seeded::Taken);
         let amount = Usd::from_nanos(nanos);
         let statement = Statement {
             inc,
@@ -166,7 +177,7 @@ impl World {
             ends_after: i64::MAX,
             last: false,
             report: false,
-            terms,
+            terms: terms(),
         };
         assert!(matches!(self.authority.exchange(budget, &statement).await.unwrap(), Answer::Ok(_)));
     }
@@ -361,6 +372,22 @@ async fn an_authority_that_was_away_is_told_later_of_a_life_that_ended(database:
     undertaker.round(world.pass(4_000)).await.unwrap();
     assert!(world.life(pod.inc).await.told_at.is_some());
     assert_eq!(ledger::untold_lives(&world.db, 0, 10).await.unwrap(), []);
+}
+
+async fn of_who_was_written_off_and_returns_the_authority_counts_what_the_ledger_says(database: TestDatabase) {
+    let world = World::new(&database).await;
+    let pod = world.node().await;
+    world.tells(pod.inc, USER, 40).await;
+    assert!(ledger::write_off(&world.db, &pod, &[loss(USER, 40)]).await.unwrap());
+    let mut undertaker = world.undertaker();
+    while world.life(pod.inc).await.told_at.is_none() {
+        undertaker.round(world.pass(4_000)).await.unwrap();
+    }
+    world.seeded(world.pulse.inc(), USER, 40).await;
+    assert!(!world.authority.audit(USER).await.unwrap().unwrap().reseed, "what was charged for it is in there");
+    Ledger::start(world.db.clone(), pod.inc, LedgerOptions::default()).flush_and_stop(LIMIT).await;
+    undertaker.round(world.pass(4_000)).await.unwrap();
+    assert!(world.authority.audit(USER).await.unwrap().unwrap().reseed, "and is not what it has written");
 }
 
 async fn a_recovery_says_which_lives_it_ended(database: TestDatabase) {

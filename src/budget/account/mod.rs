@@ -207,6 +207,11 @@ impl Account {
         }
     }
 
+    /// The ledger says something else than was told.
+    pub fn count_anew(&mut self) {
+        self.reseed = !self.is_count();
+    }
+
     /// Whether something would be left of a node that ended.
     #[must_use]
     pub fn knows(&self, inc: Incarnation) -> bool {

@@ -31,7 +31,7 @@ use link::{Answered, Link};
 use messages::Message;
 use partition::{PARTITIONS, Partition};
 use registry::Registry;
-use script::{AUDIT, CLOSE, EXCHANGE, GAP, PARTITION, SEED};
+use script::{ANEW, AUDIT, CLOSE, EXCHANGE, GAP, PARTITION, SEED};
 use wire::{Arguments, Reply};
 
 /// How often it is asked whether somebody answers again.
@@ -354,6 +354,11 @@ impl RedisAuthority {
         self.deregister(partition, inc, budget).await
     }
 
+    async fn count_one_anew(&self, budget: BudgetId) -> Result<(), RedisError> {
+        let partition = Partition::of(budget);
+        self.link.run(&ANEW, partition, &partition.budget_key(budget), &Arguments::default()).await.map(drop)
+    }
+
     async fn held_in(&self, partition: Partition, inc: Incarnation) -> Result<Vec<BudgetId>, RedisError> {
         let members = redis::cmd("SMEMBERS").arg(partition.holdings_key(inc)).to_owned();
         let names: Vec<String> = redis::from_redis_value(self.link.command(partition, &members).await?.value)
@@ -385,6 +390,11 @@ impl Authority for RedisAuthority {
         // One that cannot be closed does not keep the others open.
         let closed: Vec<_> = closing.buffer_unordered(AT_ONCE).collect().await;
         Ok(closed.into_iter().collect::<Result<(), _>>()?)
+    }
+
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        let counting = stream::iter(budgets.to_vec()).map(|budget| self.count_one_anew(budget));
+        Ok(counting.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
     }
 
     async fn recall(&self, budget: BudgetId) -> bool {

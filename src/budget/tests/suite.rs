@@ -326,6 +326,24 @@ async fn a_closed_node_holds_until_the_ledger_has_what_it_spent(fresh: impl Fres
     assert_eq!((taken.granted, taken.reseed), (usd("0.5"), false));
 }
 
+async fn what_was_charged_by_nobody_who_tells_is_counted_by_what_the_ledger_says(fresh: impl Fresh) {
+    let time = Time::at(NOON);
+    let authority = fresh.fresh(&time, false).await;
+    let talk = Talk { authority: &authority, time: &time, terms: terms(&only(Window::Total, usd("1"))) };
+    authority.count_anew(&[budget()]).await.unwrap();
+    // A was written off, and then it came back.
+    talk.seed("0.3", &[(B, 0)]).await;
+    let taken = talk.ok(&talk.asks(B, 1, "0.1")).await;
+    assert_eq!((taken.free, taken.reseed), (usd("0.6"), false));
+    authority.close(A, &[budget()]).await.unwrap();
+    assert!(!talk.ok(&talk.statement(B, 2)).await.reseed, "it holds nothing here");
+    authority.count_anew(&[budget()]).await.unwrap();
+    assert!(talk.ok(&talk.statement(B, 3)).await.reseed);
+    talk.seed("0.5", &[(B, 0)]).await;
+    let taken = talk.ok(&Statement { from: Position::Mark(0), ..talk.statement(B, 4) }).await;
+    assert_eq!((taken.free, taken.reseed), (usd("0.5"), false));
+}
+
 async fn amounts_are_exact_at_any_size(fresh: impl Fresh) {
     let time = Time::at(NOON);
     let authority = fresh.fresh(&time, false).await;
@@ -377,6 +395,7 @@ macro_rules! whole_suite {
                 seeds_that_are_old_are_refused,
                 later_caps_win_and_are_told_to_those_who_have_older_ones,
                 a_closed_node_holds_until_the_ledger_has_what_it_spent,
+                what_was_charged_by_nobody_who_tells_is_counted_by_what_the_ledger_says,
                 amounts_are_exact_at_any_size,
                 a_minute_of_requests_moves_on_by_seconds,
                 what_happens_at_once_is_held_and_never_spent,

@@ -94,6 +94,10 @@ impl Authority for Owned {
         self.authority.close(inc, budgets).await
     }
 
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.authority.count_anew(budgets).await
+    }
+
     async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError> {
         self.authority.audit(budget).await
     }

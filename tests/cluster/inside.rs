@@ -1,0 +1,92 @@
+//! What only Redis and the database know of a node: its life, what that holds, and whether its records are taken.
+
+use std::sync::Arc;
+
+use entity::gateway_nodes::{Column, Entity, Model};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder};
+use tollgate::budget::{Audit, Authority, Holding, RedisAuthority};
+use tollgate::limit::{Axis, BudgetId, Scope};
+
+use crate::harness::{Cluster, PATIENCE};
+use crate::servers::redis::Redis;
+use crate::support::admin::Caller;
+use crate::support::books::database;
+use crate::support::eventually;
+
+/// The budget of a user that pays for whatever no other one pays for.
+pub fn mainline(caller: &Caller) -> BudgetId {
+    BudgetId { axis: Axis::User, owner: caller.user_id, scope: Scope::Mainline }
+}
+
+/// The latest life of the node of this name.
+pub async fn life(db: &DatabaseConnection, name: &str) -> Model {
+    let lives = Entity::find().filter(Column::Name.eq(name)).order_by_desc(Column::Inc);
+    lives.one(db).await.unwrap().expect("a node of this name")
+}
+
+/// That life, as it is now.
+pub async fn life_of(db: &DatabaseConnection, inc: i64) -> Model {
+    Entity::find_by_id(inc).one(db).await.unwrap().unwrap()
+}
+
+/// Waits until each node has said that it lives since the last one began: then it knows of all.
+pub async fn all_know_each_other(cluster: &Cluster) {
+    let db = database(&cluster.nodes[0]).await;
+    eventually("all nodes know of each other", async || {
+        let lives = Entity::find().all(&db).await.unwrap();
+        let last = lives.iter().map(|life| life.started_at).max()?;
+        lives.iter().all(|life| life.seen_at > last).then_some(())
+    })
+    .await;
+}
+
+/// Looks into Redis without holding anything.
+pub struct Witness(Arc<RedisAuthority>);
+
+impl Witness {
+    pub fn of(redis: &Redis) -> Self {
+        Self(RedisAuthority::new(&redis.url(), PATIENCE, 0, 0, Box::new(|_, _| {})).unwrap().0)
+    }
+
+    /// What a life holds of a budget, if Redis knows both.
+    pub async fn holding(&self, budget: BudgetId, inc: i64) -> Option<Holding> {
+        let audit = self.0.audit(budget).await.unwrap()?;
+        audit.holders.into_iter().find(|holder| holder.inc == inc)
+    }
+
+    /// What all hold of a budget, in nano-dollars.
+    pub async fn held(&self, budget: BudgetId) -> i64 {
+        held(&self.audit(budget).await)
+    }
+
+    /// The same, with what was spent of its first window.
+    pub async fn granted(&self, budget: BudgetId) -> i64 {
+        let audit = self.audit(budget).await;
+        audit.windows[0].spent.nanos() + held(&audit)
+    }
+
+    async fn audit(&self, budget: BudgetId) -> Audit {
+        self.0.audit(budget).await.unwrap().expect("Redis knows the budget")
+    }
+}
+
+fn held(audit: &Audit) -> i64 {
+    audit.holders.iter().map(|holder| (holder.reserved + holder.kept).nanos()).sum()
+}
+
+/// From now on the database takes no record of this life, and says that it is busy with something else. It goes on
+/// hearing that it lives.
+pub async fn refuse_records(db: &DatabaseConnection, inc: i64) {
+    let refuse = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'cannot_connect_now'; END $$; \
+         CREATE TRIGGER refuse BEFORE UPDATE OF applied_lsn ON gateway_nodes FOR EACH ROW WHEN (NEW.inc = {inc}) \
+         EXECUTE FUNCTION refuse()"
+    );
+    db.execute_unprepared(&refuse).await.unwrap();
+}
+
+/// It takes them again.
+pub async fn take_records(db: &DatabaseConnection) {
+    db.execute_unprepared("DROP TRIGGER refuse ON gateway_nodes; DROP FUNCTION refuse").await.unwrap();
+}
