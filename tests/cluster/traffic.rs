@@ -20,6 +20,12 @@ pub struct Asked {
     pub end: Option<(u16, String)>,
 }
 
+impl Asked {
+    pub fn passed(&self) -> bool {
+        matches!(self.end, Some((200, _)))
+    }
+}
+
 /// Running clients.
 pub struct Traffic {
     clients: Vec<JoinHandle<Vec<Asked>>>,
@@ -106,27 +112,16 @@ async fn ask(
     let body = spending::request(order.model, Some(order.max_tokens));
     let mut asked = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
         turn += 1;
-        let answer = http.post(&urls[turn % urls.len()]).bearer_auth(&secret).json(&body).send().await;
-        let end = match answer {
-            // Nobody has seen it.
-            Err(error) if error.is_connect() => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
-            }
-            Err(_) => None,
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let body = response.json::<Value>().await.ok();
-                body.map(|body| (status, body["error"]["code"].as_str().unwrap_or_default().to_owned()))
-            }
+        let Some(ended) = post(&http, &urls[turn % urls.len()], &secret, &body).await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
         };
         answered.fetch_add(1, Ordering::Relaxed);
-        if matches!(end, Some((200, _))) {
+        if ended.passed() {
             passed.fetch_add(1, Ordering::Relaxed);
         }
-        asked.push(Asked { began, took: began.elapsed(), end });
+        asked.push(ended);
         if !order.pause.is_zero() {
             tokio::time::sleep(order.pause).await;
         }
@@ -134,8 +129,30 @@ async fn ask(
     asked
 }
 
+/// Asks once; none when nobody has seen the request.
+async fn post(http: &reqwest::Client, url: &str, secret: &str, body: &Value) -> Option<Asked> {
+    let began = Instant::now();
+    let end = match http.post(url).bearer_auth(secret).json(body).send().await {
+        Err(error) if error.is_connect() => return None,
+        Err(_) => None,
+        Ok(response) => {
+            let status = response.status().as_u16();
+            let body = response.json::<Value>().await.ok();
+            body.map(|body| (status, body["error"]["code"].as_str().unwrap_or_default().to_owned()))
+        }
+    };
+    Some(Asked { began, took: began.elapsed(), end })
+}
+
+/// One request to a node that is there.
+pub async fn once(node: &Gateway, caller: &Caller, order: Order) -> Asked {
+    let url = format!("{}{}", node.url(), Api::Chat.path(order.model, false));
+    let body = spending::request(order.model, Some(order.max_tokens));
+    post(&client(), &url, &caller.secret, &body).await.expect("the node is there")
+}
+
 /// How many ended how; the test fails for an end that none of its requests may have.
-pub fn tally(asked: &[Asked]) -> Tally {
+pub fn tally<'a>(asked: impl IntoIterator<Item = &'a Asked>) -> Tally {
     let mut tally = Tally::default();
     for asked in asked {
         let counter = match &asked.end {
