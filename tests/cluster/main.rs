@@ -13,6 +13,7 @@ mod support;
 mod harness;
 mod net;
 mod redis_cluster;
+mod streams;
 mod traffic;
 
 mod caps;
