@@ -20,8 +20,11 @@ const ANSWER: Duration = Duration::from_millis(30);
 const FREE_AFTER: Duration = Duration::from_millis(10);
 
 /// On a machine that does other things, once in so many times it may take some more, but never so much.
-const ONE_IN: usize = 20;
+const ONE_IN: usize = 50;
 const JITTER: Duration = Duration::from_millis(100);
+
+/// Of nodes that are short-lived.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
 
 const PLENTY: Order = Order { model: OTHER_MODEL, max_tokens: 100, pause: Duration::ZERO };
 
@@ -158,7 +161,9 @@ async fn the_place_of_a_node_that_was_killed_is_free_when_the_node_counts_as_dea
         (ask(&cluster.nodes[1], &caller).await == 200).then_some(())
     })
     .await;
-    println!("free {:?} after the kill", killed.elapsed());
-    assert!(killed.elapsed() < Duration::from_secs(5 + 5), "{:?}", killed.elapsed());
+    let took = killed.elapsed();
+    println!("free {took:?} after the kill");
+    // It was last heard of at most a third of that time before it died.
+    assert!((DEAD_AFTER * 2 / 3..DEAD_AFTER + Duration::from_secs(1)).contains(&took), "{took:?}");
     eventually("on the other node too", async || (ask(&cluster.nodes[2], &caller).await == 200).then_some(())).await;
 }

@@ -15,10 +15,12 @@ mod net;
 mod redis_cluster;
 mod streams;
 mod traffic;
+mod truth;
 
 mod caps;
 mod counts;
 mod edits;
+mod edits_running;
 mod faults;
 mod figures;
 mod flush;
