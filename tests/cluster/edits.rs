@@ -13,7 +13,7 @@ use crate::support::admin::Caller;
 
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Others know within a second; this is how long that took.
+/// Others know within a second; this is how long that took, with the answer that shows it.
 #[derive(Default)]
 pub struct Clock(Vec<(String, Duration)>);
 
@@ -29,21 +29,23 @@ impl Clock {
         what: &str,
         nodes: &[&Gateway],
         expected: T,
-        mut probe: impl AsyncFnMut(&Gateway) -> T,
+        probe: impl AsyncFn(&Gateway) -> T,
     ) {
         let written = Instant::now();
-        for node in nodes {
+        let holds = async |node: &Gateway| {
             loop {
                 let asked = Instant::now();
                 let found = probe(node).await;
                 if found == expected {
-                    break;
+                    return;
                 }
                 let after = asked - written;
                 assert!(after < WITHIN, "{what}: still {found:?} and not {expected:?} {after:?} after");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-        }
+        };
+        // At the same time: whoever is asked last has had no more time than the others.
+        futures::future::join_all(nodes.iter().map(|node| holds(node))).await;
         self.0.push((what.to_owned(), written.elapsed()));
     }
 

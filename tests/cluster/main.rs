@@ -28,6 +28,7 @@ mod idle;
 mod lives;
 mod outage;
 mod overspend;
+mod pace;
 mod paused;
 mod restored;
 mod scripts;
