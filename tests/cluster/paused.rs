@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use serde_json::json;
 
-use crate::harness::{MODEL, Plan};
+use crate::harness::{Cluster, MODEL, PATIENCE, Plan};
 use crate::inside;
+use crate::net::Proxy;
 use crate::servers::redis::Redis;
 use crate::support::books::database;
-use crate::support::capped::Whose;
-use crate::support::{eventually, scale};
+use crate::support::capped::{self, Whose};
+use crate::support::{Api, eventually, scale};
 use crate::traffic::{Order, Traffic, tally};
 
 const CAP: i64 = 5_000_000_000;
@@ -68,7 +69,7 @@ async fn soak_a_node_that_stood_still_with_requests_in_flight_passes_no_cap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_stood_still_for_longer_than_it_may_live_spends_nothing_that_it_kept() {
+async fn a_node_that_stood_still_for_longer_than_it_may_live_goes_on_and_passes_no_cap() {
     let redis = Redis::start();
     paused(Plan::new(3, &redis.url()).short_lived(), Duration::from_secs(7), false).await;
 }
@@ -104,4 +105,39 @@ async fn a_node_that_stands_still_in_the_middle_of_a_write_does_not_keep_the_oth
     let sums = cluster.balance(&caller).await;
     assert_eq!(sums.rows, 2, "what it could not write is written when it goes on: {sums:?}");
     cluster.audit();
+}
+
+/// Stops a node that keeps a lease, and lets it go on when it cannot ask anybody; how many of its next requests pass.
+async fn spent_alone_after(pause: Duration, cluster: &Cluster, way: &Proxy) -> usize {
+    let node = &cluster.nodes[0];
+    let caller = cluster.limited(Whose::User, "total", 100.0).await;
+    let passed = capped::ask_for(&[node], &caller, MODEL, Some(1_000), 5, 1).await;
+    assert_eq!(passed, 5);
+    node.signal("STOP");
+    way.close(true);
+    tokio::time::sleep(pause).await;
+    node.signal("CONT");
+    let mut spent = 0;
+    for _ in 0..10 {
+        let reply = node.spend(&caller, MODEL, 50).await;
+        match reply.head.status {
+            200 => spent += 1,
+            _ => Api::Chat.refuses(&reply, 503, "budget_unavailable"),
+        }
+    }
+    way.close(false);
+    eventually("it can ask again", async || (node.spend(&caller, MODEL, 50).await.head.status == 200).then_some(())).await;
+    cluster.balance(&caller).await;
+    println!("{spent} of 10 passed after {pause:?}");
+    spent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_kept_is_spent_without_asking_only_by_one_that_cannot_be_taken_for_dead() {
+    let redis = Redis::start();
+    let way = Proxy::to(redis.port(), PATIENCE, 1).await;
+    let plan = Plan::over(vec![way.url(), redis.url()]).short_lived();
+    let cluster = plan.start().await;
+    assert_eq!(spent_alone_after(Duration::from_millis(200), &cluster, &way).await, 10, "it is its own");
+    assert_eq!(spent_alone_after(Duration::from_secs(5), &cluster, &way).await, 0, "others may think it dead");
 }
