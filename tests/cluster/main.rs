@@ -11,6 +11,7 @@ mod servers;
 mod support;
 
 mod harness;
+mod holdings;
 mod net;
 mod redis_cluster;
 mod traffic;
@@ -26,7 +27,9 @@ mod lives;
 mod outage;
 mod overspend;
 mod paused;
+mod recall;
 mod restored;
 mod scripts;
 mod slots;
 mod start;
+mod swap;
