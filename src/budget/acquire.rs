@@ -254,9 +254,12 @@ impl Budgets {
         // Whoever has waited for others is late, and knows all the same that the authority is there.
         let unheard = lease.heard() == ticket.began;
         match lease.verdict(need, now) {
+            // Whoever waits for what others have is told of it only when he asks.
+            Verdict::Denied(_) if heard && !late && lease.is_outdated(now) => Step::Ask(Occasion::default()),
             Verdict::Denied(denials) if heard => Step::Deny(denials),
             _ if away || (late && (unheard || lease.is_count())) => Step::Away,
-            Verdict::Unknown if late => Step::Away,
+            // Others may just have asked for what is left here: that is heard of in a moment.
+            Verdict::Unknown if late && lease.is_blocked() => Step::Away,
             Verdict::Unknown if heard => {
                 // Whoever sleeps lets the next one ask.
                 ticket.since = lease.heard();

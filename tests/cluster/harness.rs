@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::servers::faketime;
 use crate::servers::postgres::Postgres;
 use crate::support::admin::Caller;
 use crate::support::books::Sums;
@@ -33,6 +34,7 @@ pub struct Plan {
     budgets: Value,
     loaded: bool,
     limited: Vec<(String, Value)>,
+    clocks: Vec<i64>,
 }
 
 /// Running nodes, and what they share but Redis, which is the test's own: it may end before them.
@@ -54,7 +56,8 @@ impl Plan {
     /// A node for each of these ways to one Redis.
     pub fn over(redis: Vec<String>) -> Self {
         let budgets = json!({"reservation": "worst_case", "on_authority_failure": "closed"});
-        Self { redis, patience: PATIENCE, settings: Vec::new(), budgets, loaded: false, limited: Vec::new() }
+        let (settings, limited, clocks) = Default::default();
+        Self { redis, patience: PATIENCE, settings, budgets, loaded: false, limited, clocks }
     }
 
     /// What the budgets of all nodes are set to: `lease.dead_after`.
@@ -77,6 +80,12 @@ impl Plan {
     /// A setting of all nodes.
     pub fn set(mut self, path: &str, value: impl Into<Value>) -> Self {
         self.settings.push((path.to_owned(), value.into()));
+        self
+    }
+
+    /// Nodes whose wall clocks are ahead by so many milliseconds.
+    pub fn clocks(mut self, ahead_by: &[i64]) -> Self {
+        self.clocks = ahead_by.to_vec();
         self
     }
 
@@ -113,6 +122,10 @@ impl Plan {
             .set("redis", json!({"url": self.redis[n], "timeout": format!("{}ms", self.patience.as_millis())}))
             .set("node.name", format!("node {n}"))
             .set("budgets", self.budgets.clone());
+        let setup = match self.clocks.get(n) {
+            Some(&ms) => setup.environment(faketime::ahead_by(ms)),
+            None => setup,
+        };
         self.settings.iter().fold(setup, |setup, (path, value)| setup.set(path, value.clone()))
     }
 
@@ -224,6 +237,14 @@ impl Cluster {
         let summary = self.admin().get(&format!("/usage/summary?userId={}", caller.user_id)).await;
         crate::support::books::nanos(&summary["totalUsd"])
     }
+}
+
+/// Waits until a node takes this caller's key, without a question about his budgets: it has no such model.
+pub async fn knows(node: &Gateway, caller: &Caller) {
+    eventually("the node knows the key", async || {
+        (node.spend(caller, "no-such-model", 1).await.head.status != 401).then_some(())
+    })
+    .await;
 }
 
 /// The axis whose budget pays, and its owner.

@@ -353,6 +353,16 @@ impl Lease {
         }
     }
 
+    /// Whether what was heard is so old that others may have given something back since. Not as long as it is asked for.
+    pub fn is_outdated(&self, now: i64) -> bool {
+        !self.unsure && self.known.as_ref().is_some_and(|known| now >= known.at.saturating_add(DENIAL_LIFE))
+    }
+
+    /// Whether nothing can be granted for now, whoever asks.
+    pub fn is_blocked(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.blocked)
+    }
+
     /// The state of the windows, as last heard.
     pub fn windows(&self) -> Option<Arc<[WindowReport]>> {
         self.known.as_ref().map(|known| Arc::clone(&known.windows))
