@@ -90,7 +90,8 @@ async fn spent_alone_after(pause: Duration, cluster: &Cluster, way: &Proxy) -> u
         }
     }
     way.close(false);
-    eventually("it can ask again", async || (node.spend(&caller, MODEL, 50).await.head.status == 200).then_some(())).await;
+    eventually("it can ask again", async || (node.spend(&caller, MODEL, 50).await.head.status == 200).then_some(()))
+        .await;
     cluster.balance(&caller).await;
     println!("{spent} of 10 passed after {pause:?}");
     spent
