@@ -82,6 +82,11 @@ impl Traffic {
         Self { clients: clients.collect(), told }
     }
 
+    /// How many requests have passed.
+    pub fn passed_so_far(&self) -> usize {
+        self.told.passed.load(Ordering::Relaxed)
+    }
+
     /// Waits until so many more requests have passed.
     pub async fn passes(&self, by: usize) {
         reaches("requests pass", &self.told.passed, by).await;
