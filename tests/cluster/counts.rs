@@ -138,7 +138,12 @@ async fn crowd(cluster: &Cluster, caller: Caller, places: usize) {
     let arrivals = arrivals.lock();
     // So long after a request the one comes that has to wait for its place, and so long the last that has not.
     let closest = |by: usize| arrivals.windows(by + 1).map(|among| among[by] - among[0]).min().unwrap();
-    println!("{places} places: {:?}, {:?}, the closest arrivals {:?}", tally(&asked), Times::of(&asked), closest(places));
+    println!(
+        "{places} places: {:?}, {:?}, the closest arrivals {:?}",
+        tally(&asked),
+        Times::of(&asked),
+        closest(places)
+    );
     assert!(closest(places) >= ANSWER, "{} at once: {:?}", places + 1, closest(places));
     assert!(places == 1 || closest(places - 1) < ANSWER, "never {places} at once");
 }

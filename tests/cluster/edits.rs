@@ -33,6 +33,7 @@ impl Clock {
     ) {
         let written = Instant::now();
         let holds = async |node: &Gateway| {
+            let mut story = Vec::new();
             loop {
                 let asked = Instant::now();
                 let found = probe(node).await;
@@ -40,7 +41,8 @@ impl Clock {
                     return;
                 }
                 let after = asked - written;
-                assert!(after < WITHIN, "{what}: still {found:?} and not {expected:?} {after:?} after");
+                story.push((after, found));
+                assert!(after < WITHIN, "{what}: not {expected:?} {after:?} after: {story:?}");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

@@ -121,7 +121,8 @@ async fn a_model_that_joins_or_leaves_a_model_group_is_paid_by_the_budget_of_the
     }
     assert_eq!(streams.finish().await, 6);
     let sums = cluster.balance(&caller).await;
-    let (general, group) = (used(&cluster, &caller, json!("mainline")).await, used(&cluster, &caller, json!(cluster.group)).await);
+    let (general, group) =
+        (used(&cluster, &caller, json!("mainline")).await, used(&cluster, &caller, json!(cluster.group)).await);
     println!("{sums:?}: {general:?} of the general budget, {group:?} of the group's");
     // Three streams each; three more after the cap was raised.
     assert!(general[0] <= 1_000_000_000 && general[0] >= 11 * COST, "{general:?}");

@@ -78,8 +78,8 @@ impl Found {
 
     /// Around the moment of death.
     fn is_quick_at(&self, Away { gone, .. }: &Away) -> bool {
-        let [capped, free] = [&self.capped, &self.free]
-            .map(|asked| between(asked, *gone - ADDED_AT_DEATH, *gone + KNOWN_AFTER));
+        let [capped, free] =
+            [&self.capped, &self.free].map(|asked| between(asked, *gone - ADDED_AT_DEATH, *gone + KNOWN_AFTER));
         let usual = Times::of(free.iter().copied()).p50;
         let late = |asked: &[&Asked]| asked.iter().filter(|asked| asked.took > usual + ADDED_AT_DEATH).count();
         let (found, anyway) = (late(&capped), late(&free));

@@ -86,8 +86,7 @@ async fn soak_with_worst_case_three_nodes_pass_no_cap_of_a_provider_and_all_of_i
         let caller = cluster.admin().caller(json!({}), json!({})).await;
         let (body, nobody) = (spending::request(&name, Some(1_000)), (503, "no_provider_available"));
         let began = Instant::now();
-        let passed =
-            capped::ask_unless(&cluster.all(), &caller.secret, &body, requests(), AT_ONCE, nobody).await;
+        let passed = capped::ask_unless(&cluster.all(), &caller.secret, &body, requests(), AT_ONCE, nobody).await;
         let took = began.elapsed();
         let usd = cluster.admin().spent(caller.user_id, "all", passed).await;
         println!("provider {name}: {usd:.2} USD, {passed} of {} passed in {took:?}", requests());

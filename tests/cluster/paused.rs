@@ -16,6 +16,9 @@ use crate::traffic::{Order, Traffic, tally};
 
 const CAP: i64 = 5_000_000_000;
 
+/// What a request costs.
+const COST: i64 = 50_000_000;
+
 /// Stops the first node with requests in flight, or with none, lets the others spend all they can for so long, and lets
 /// it go on.
 async fn paused(plan: Plan, pause: Duration, in_flight: bool) {
@@ -39,7 +42,7 @@ async fn paused(plan: Plan, pause: Duration, in_flight: bool) {
     let others = Traffic::start(&cluster.but(0), callers, 8, pace);
     // They are refused long before the end.
     tokio::time::sleep(pause.saturating_sub(stopped.elapsed())).await;
-    let before = cluster.books.sums(&caller).await;
+    let before = others.passed_so_far();
     cluster.nodes[0].signal("CONT");
     let own = own.unwrap_or_else(|| Traffic::start(&[&cluster.nodes[0]], callers, 4, pace));
     own.advances(20).await;
@@ -50,12 +53,11 @@ async fn paused(plan: Plan, pause: Duration, in_flight: bool) {
     let ended = tally(&asked);
     let sums = cluster.balance(&caller).await;
     println!(
-        "paused for {pause:?}, in flight {in_flight}: {} before it went on, then {sums:?}, {ended:?}",
-        before.nanos
+        "paused for {pause:?}, in flight {in_flight}: {before} passed before it went on, then {sums:?}, {ended:?}"
     );
     assert!(sums.nanos <= CAP, "{sums:?}");
     assert!(sums.nanos >= CAP * 9 / 10, "{sums:?}");
-    assert!(before.nanos >= CAP * 6 / 10, "the others could spend meanwhile: {before:?}");
+    assert!(before as i64 * COST >= CAP * 6 / 10, "the others could spend meanwhile: {before}");
     assert!(ended.refused > 0, "{ended:?}");
     assert_eq!((sums.rows, ended.lost), (ended.passed, 0), "{ended:?}");
     assert_eq!(cluster.summed(&caller).await, sums.nanos);
@@ -126,7 +128,8 @@ async fn spent_alone_after(pause: Duration, cluster: &Cluster, way: &Proxy) -> u
         }
     }
     way.close(false);
-    eventually("it can ask again", async || (node.spend(&caller, MODEL, 50).await.head.status == 200).then_some(())).await;
+    eventually("it can ask again", async || (node.spend(&caller, MODEL, 50).await.head.status == 200).then_some(()))
+        .await;
     cluster.balance(&caller).await;
     println!("{spent} of 10 passed after {pause:?}");
     spent

@@ -76,10 +76,15 @@ impl Traffic {
         let urls: Arc<[String]> =
             nodes.iter().map(|node| format!("{}{}", node.url(), Api::Chat.path(order.model, false))).collect();
         let clients = callers.iter().flat_map(|caller| (0..clients).map(move |_| caller.secret.clone()));
-        let clients = clients.enumerate().map(|(turn, secret)| {
-            tokio::spawn(ask(Arc::clone(&urls), secret, turn, order, Arc::clone(&told)))
-        });
+        let clients = clients
+            .enumerate()
+            .map(|(turn, secret)| tokio::spawn(ask(Arc::clone(&urls), secret, turn, order, Arc::clone(&told))));
         Self { clients: clients.collect(), told }
+    }
+
+    /// How many requests have passed.
+    pub fn passed_so_far(&self) -> usize {
+        self.told.passed.load(Ordering::Relaxed)
     }
 
     /// Waits until so many more requests have passed.
@@ -114,13 +119,7 @@ async fn reaches(what: &str, counter: &AtomicUsize, by: usize) {
     eventually(what, async || (counter.load(Ordering::Relaxed) >= goal).then_some(())).await;
 }
 
-async fn ask(
-    urls: Arc<[String]>,
-    secret: String,
-    mut turn: usize,
-    order: Order,
-    told: Arc<Told>,
-) -> Vec<Asked> {
+async fn ask(urls: Arc<[String]>, secret: String, mut turn: usize, order: Order, told: Arc<Told>) -> Vec<Asked> {
     let http = client();
     let body = spending::request(order.model, Some(order.max_tokens));
     let mut asked = Vec::new();

@@ -174,6 +174,11 @@ impl Charges {
         }
     }
 
+    /// Whether [`Self::trim`] would forget all of them.
+    pub fn are_settled(&self, written: Lsn) -> bool {
+        (0..).zip(&self.list).all(|(index, charge)| charge.lsn <= written && self.is_told(index, charge))
+    }
+
     fn end(&self) -> u64 {
         self.before.saturating_add(self.list.len() as u64)
     }

@@ -462,12 +462,16 @@ impl Lease {
 
     /// Whether it can be forgotten: nothing is held, reserved or remembered.
     pub fn is_spent(&self) -> bool {
-        self.waiting.is_empty()
-            && self.held == Usd::ZERO
-            && self.reserved == Usd::ZERO
-            && self.charges.is_empty()
-            && !self.unsure
-            && !self.flying
+        self.is_at_rest() && self.charges.is_empty()
+    }
+
+    /// Whether it can be forgotten once it has been trimmed up to there.
+    pub fn is_spent_up_to(&self, written: Lsn) -> bool {
+        self.is_at_rest() && self.charges.are_settled(written)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.waiting.is_empty() && self.held == Usd::ZERO && self.reserved == Usd::ZERO && !self.unsure && !self.flying
     }
 
     /// Whether it can be forgotten once what is held has been given back.
