@@ -52,7 +52,7 @@ for index, policy in ipairs(terms.windows) do
   local window, seed = unknown(policy, terms.bounds[index]), seeds[index]
   window[KNOWN] = true
   if policy[MODE] == ROLLING then
-    for _, minute in ipairs(seed[2]) do add_to_slot(window, minute[1], minute[2]) end
+    for _, minute in ipairs(seed[2]) do add_to_slot(window, minute[1], minute[2], 0) end
   elseif policy[MODE] == FROM_FIRST then
     if first_charge then
       -- Those before ended right there, if they can have: the minute before may be theirs.
@@ -76,7 +76,7 @@ account[TERMS], account[WINDOWS] = terms.windows, windows
 holders = retain(holders, function(holder)
   return listed[holder[INC]] or (not holder[CLOSED] and time - holder[SEEN] < SILENT)
 end)
-account[JOIN] = retain(account[JOIN], function(inc) return listed[inc] end)
+account[JOIN] = retain(list(account, JOIN), function(inc) return listed[inc] end)
 local here = {}
 for _, holder in ipairs(holders) do here[holder[INC]] = true end
 for _, inc in ipairs(marks) do
