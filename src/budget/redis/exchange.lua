@@ -215,8 +215,9 @@ if said.last and holder[RESERVED] == 0 and holder[KEPT] == 0 then
 end
 
 local function flag(yes) return yes and 1 or 0 end
+-- Whoever is granted money of a day that a node ahead of this clock has begun dates what it pays for in that day.
 return answer(
-  'ok', time, holder[KEPT], granted, free, flag(is_tight), flag(settling), recallable, falls, changes,
+  'ok', now, holder[KEPT], granted, free, flag(is_tight), flag(settling), recallable, falls, changes,
   ours_is_later and account[VERSION], ours_is_later and account[BODY],
   started, flag(account[RESEED]), flag(not known), windows
 )
