@@ -263,8 +263,9 @@ if ARGS[16] == '1' and said_reserved == 0 and kept == 0 then
   holder[UNWRITTEN], holder[HEARD] = 0, false
 end
 keep()
+-- Whoever is granted money of a day that a node ahead of this clock has begun dates what it pays for in that day.
 return {
-  'ok', time, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable, falls, changes,
+  'ok', now, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable, falls, changes,
   ours_is_later and account[VERSION], ours_is_later and account[BODY],
   started, account[RESEED] and 1 or 0, known and 0 or 1, reports,
 }
