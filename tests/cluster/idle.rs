@@ -9,9 +9,6 @@ use crate::traffic::{Order, Traffic, tally};
 
 const CAP: f64 = 10.0;
 
-/// Far less than a request may wait for what others hold.
-const AT_ONCE: Duration = Duration::from_millis(300);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_node_keeps_nothing_that_the_busy_ones_need() {
     let redis = Redis::start();
@@ -52,7 +49,7 @@ async fn a_budget_that_the_other_nodes_have_never_used_is_granted_at_once_also_w
     }
     took.sort_unstable();
     println!("they took {took:?}");
-    // Nobody waits for a node that does not answer; but a machine that does other things may be slow now and then.
-    assert!(took[3] < AT_ONCE, "{took:?}");
+    // Far less than a request may wait for what others hold; but a machine that does other things is slow now and then.
+    assert!(took[3] < Duration::from_millis(300), "{took:?}");
     assert_eq!(tally(&traffic.stop().await).unavailable, 0);
 }
