@@ -48,7 +48,7 @@ async fn a_cap_that_falls_from_100_to_1_binds_three_nodes_that_hold_leases_of_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cap_that_falls_under_load_is_passed_by_no_more_than_was_held_for_a_second() {
+async fn a_cap_that_falls_under_load_lets_nobody_pass_a_second_later() {
     let redis = Redis::start();
     let cluster = Plan::new(3, &redis.url()).start().await;
     let caller = cluster.limited(Whose::User, "total", 100.0).await;

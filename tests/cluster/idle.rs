@@ -57,15 +57,18 @@ async fn a_budget_that_the_other_nodes_have_never_used_is_granted_at_once_also_w
         Traffic::start(&cluster.all(), &[busy], 2, Order { pause: Duration::from_millis(20), ..Order::default() });
     traffic.passes(20).await;
     // Redis knows none of these since it was started, a moment ago.
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     for turn in 0..6 {
         let limits = serde_json::json!({"limits": {"total": {"usd": 1}}});
         let caller = cluster.admin().caller(limits, serde_json::json!({})).await;
         let began = Instant::now();
         let reply = cluster.nodes[turn % 3].spend(&caller, MODEL, 50).await;
-        slowest = slowest.max(began.elapsed());
+        took.push(began.elapsed());
         assert_eq!(reply.head.status, 200, "after {:?}: {}", began.elapsed(), String::from_utf8_lossy(&reply.body));
     }
-    println!("the slowest took {slowest:?}");
+    took.sort_unstable();
+    println!("they took {took:?}");
+    // Far less than a request may wait for what others hold; but a machine that does other things is slow now and then.
+    assert!(took[3] < Duration::from_millis(300), "{took:?}");
     assert_eq!(tally(&traffic.stop().await).unavailable, 0);
 }

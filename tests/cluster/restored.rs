@@ -38,6 +38,9 @@ async fn soak_an_old_dump_of_redis_is_restored_and_nothing_is_lost_or_charged_tw
     let resent = cluster.metric("lease_exchanges_total{result=\"resend\"").await;
     redis.stop();
     redis.restart();
+    let info: String = redis.call(&["INFO", "persistence"]).await;
+    let loaded = info.lines().find_map(|line| line.strip_prefix("rdb_last_load_keys_loaded:")).unwrap();
+    assert!(loaded.trim() != "0", "it knows what it knew then: {info}");
     traffic.passes(60).await;
     let ended = tally(&traffic.stop().await);
     let mut rows = 0;
