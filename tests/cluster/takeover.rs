@@ -30,14 +30,13 @@ async fn soak_a_replica_takes_the_place_of_a_master_that_dies_and_all_is_counted
     })
     .await;
     let elected = died.elapsed();
-    for caller in &callers {
-        for node in cluster.all() {
-            eventually("the budget can be asked again", async || {
-                (node.spend(caller, MODEL, 50).await.head.status != 503).then_some(())
-            })
-            .await;
-        }
-    }
+    let asking = callers.iter().flat_map(|caller| cluster.nodes.iter().map(move |node| (caller, node)));
+    let asking = asking.map(|(caller, node)| {
+        eventually("the budget can be asked again", async || {
+            (node.spend(caller, MODEL, 50).await.head.status != 503).then_some(())
+        })
+    });
+    futures::future::join_all(asking).await;
     let back = died.elapsed();
     traffic.advances(50).await;
     let mut asked = traffic.stop().await;

@@ -102,6 +102,7 @@ impl Setup {
     }
 
     /// Runs it with these variables.
+    #[allow(dead_code, reason = "only tests of several nodes do")]
     pub fn environment(mut self, environment: Vec<(String, String)>) -> Self {
         self.environment = environment;
         self
