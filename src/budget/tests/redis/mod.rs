@@ -10,6 +10,7 @@ mod process;
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod server;
 
+mod crowd;
 mod figures;
 mod histories;
 mod trouble;
