@@ -6,12 +6,12 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::{Cluster, MODEL, OTHER_MODEL, Plan};
-use crate::inside::{Witness, mainline};
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
 use crate::support::capped::{self, Whose};
 use crate::support::{Api, eventually};
 use crate::traffic::{Order, Traffic, tally};
+use crate::witness::{Witness, of_user};
 
 /// What a request here costs.
 const COST: i64 = 50_000_000;
@@ -39,13 +39,13 @@ async fn redis_is_flushed_while_the_database_is_away_and_nothing_is_granted_befo
     for node in cluster.all() {
         node.spends(&free, OTHER_MODEL, 50).await;
     }
-    let witness = Witness::of(&redis);
+    let witness = Witness::of(&redis.url());
     let traffic = Traffic::start(&cluster.all(), std::slice::from_ref(&caller), 4, PACE);
     traffic.passes(30).await;
     cluster.postgres.stop();
     traffic.passes(30).await;
     // What is granted between these two is less than a lease of each node.
-    let held = witness.held(mainline(&caller)).await;
+    let held = witness.held(of_user(&caller)).await;
     redis.call::<()>(&["FLUSHALL"]).await;
     let flushed = Instant::now();
     for node in cluster.all() {

@@ -9,7 +9,7 @@ use crate::support::admin::Caller;
 use crate::support::capped::{self, Whose};
 use crate::support::{scale, seed};
 use crate::traffic::{Order, Traffic, tally};
-use crate::truth::{Truth, held};
+use crate::witness::{self, Witness};
 
 /// How long a node waits for an answer: every one that is lost costs so much, and all that was asked meanwhile.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ async fn trouble(faults: Faults) {
     let seed = seed();
     println!("TOLLGATE_SEED={seed}");
     let redis = Redis::start();
-    let truth = Truth::of(&redis);
+    let witness = Witness::of(&redis.url());
     let mut ways = Vec::new();
     for n in 0..3 {
         ways.push(Proxy::to(redis.port(), PATIENCE, seed.wrapping_add(n)).await);
@@ -57,10 +57,10 @@ async fn trouble(faults: Faults) {
     let peace = Instant::now();
     let gone_wrong = figures(&ways).since(&before);
     tokio::time::sleep(PEACE).await;
-    let mut wrong = wrong(&cluster, &truth, &callers).await;
+    let mut wrong = wrong(&cluster, &witness, &callers).await;
     while !wrong.is_empty() && peace.elapsed() < PEACE + JITTER {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        wrong = self::wrong(&cluster, &truth, &callers).await;
+        wrong = self::wrong(&cluster, &witness, &callers).await;
     }
     let took = peace.elapsed();
     assert!(wrong.is_empty(), "{took:?} after the end of the trouble: {wrong:#?}");
@@ -88,12 +88,12 @@ async fn trouble(faults: Faults) {
 }
 
 /// In which budgets Redis does not count what the ledger says, or somebody still holds something.
-async fn wrong(cluster: &Cluster, truth: &Truth, callers: &[Caller]) -> Vec<String> {
+async fn wrong(cluster: &Cluster, witness: &Witness, callers: &[Caller]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (caller, (whose, ..)) in callers.iter().zip(CAPS) {
-        let counted = truth.of_only(whose, caller, cluster.group).await;
+        let counted = witness.audit(witness::budget(whose, caller, cluster.group)).await.expect("Redis knows it");
         let spent = cluster.books.sums(caller).await.nanos;
-        if counted.windows[0].spent.nanos() != spent || held(&counted) != 0 {
+        if counted.windows[0].spent.nanos() != spent || witness::held(&counted) != 0 {
             wrong.push(format!("{whose:?}: {spent} in the ledger, but {counted:?}"));
         }
     }

@@ -9,13 +9,14 @@ use serde_json::json;
 use tollgate::budget::Holding;
 
 use crate::harness::{Cluster, MODEL, OTHER_MODEL, Plan};
-use crate::inside::{self, Witness, mainline};
+use crate::inside;
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
 use crate::support::books::{Sums, database};
 use crate::support::capped::{self, Whose};
 use crate::support::{eventually, within};
 use crate::traffic::{Asked, Order, Traffic, tally};
+use crate::witness::{Witness, of_user};
 
 const CAP: i64 = 10_000_000_000;
 
@@ -47,7 +48,7 @@ impl Scene {
         let lease = json!({"life": "2s", "dead_after": "5s", "write_off": "4s"});
         let cluster = Plan::new(2, &redis.url()).budgets("lease", lease).start().await;
         let caller = cluster.limited(Whose::User, "total", 10.0).await;
-        let (db, witness) = (database(&cluster.nodes[0]).await, Witness::of(redis));
+        let (db, witness) = (database(&cluster.nodes[0]).await, Witness::of(&redis.url()));
         let inc = inside::life(&db, "node 1").await.inc;
         let callers = std::slice::from_ref(&caller);
         let living = Traffic::start(&[&cluster.nodes[0]], callers, 1, PACE);
@@ -55,7 +56,7 @@ impl Scene {
         own.passes(5).await;
         inside::refuse_records(&db, inc).await;
         eventually("it has told what is not written", async || {
-            let held = witness.holding(mainline(&caller), inc).await?;
+            let held = witness.holding(of_user(&caller), inc).await?;
             (held.unwritten.nanos() >= UNWRITTEN && held.reserved.nanos() > 0).then_some(())
         })
         .await;
@@ -65,7 +66,7 @@ impl Scene {
 
     /// What the second node holds; it is silent.
     async fn held(&self) -> Holding {
-        self.witness.holding(mainline(&self.caller), self.inc).await.expect("Redis knows what it holds")
+        self.witness.holding(of_user(&self.caller), self.inc).await.expect("Redis knows what it holds")
     }
 
     /// The first node spends all it can; how much that is in the ledger then.

@@ -1,22 +1,11 @@
-//! What only Redis and the database know of a node: its life, what that holds, and whether its records are taken.
-
-use std::sync::Arc;
+//! What only the database knows of a node: its life, and whether its records are taken.
 
 use entity::gateway_nodes::{Column, Entity, Model};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder};
-use tollgate::budget::{Audit, Authority, Holding, RedisAuthority};
-use tollgate::limit::{Axis, BudgetId, Scope};
 
-use crate::harness::{Cluster, PATIENCE};
-use crate::servers::redis::Redis;
-use crate::support::admin::Caller;
+use crate::harness::Cluster;
 use crate::support::books::database;
 use crate::support::eventually;
-
-/// The budget of a user that pays for whatever no other one pays for.
-pub fn mainline(caller: &Caller) -> BudgetId {
-    BudgetId { axis: Axis::User, owner: caller.user_id, scope: Scope::Mainline }
-}
 
 /// The latest life of the node of this name.
 pub async fn life(db: &DatabaseConnection, name: &str) -> Model {
@@ -38,40 +27,6 @@ pub async fn all_know_each_other(cluster: &Cluster) {
         lives.iter().all(|life| life.seen_at > last).then_some(())
     })
     .await;
-}
-
-/// Looks into Redis without holding anything.
-pub struct Witness(Arc<RedisAuthority>);
-
-impl Witness {
-    pub fn of(redis: &Redis) -> Self {
-        Self(RedisAuthority::new(&redis.url(), PATIENCE, 0, 0, Box::new(|_, _| {})).unwrap().0)
-    }
-
-    /// What a life holds of a budget, if Redis knows both.
-    pub async fn holding(&self, budget: BudgetId, inc: i64) -> Option<Holding> {
-        let audit = self.0.audit(budget).await.unwrap()?;
-        audit.holders.into_iter().find(|holder| holder.inc == inc)
-    }
-
-    /// What all hold of a budget, in nano-dollars.
-    pub async fn held(&self, budget: BudgetId) -> i64 {
-        held(&self.audit(budget).await)
-    }
-
-    /// The same, with what was spent of its first window.
-    pub async fn granted(&self, budget: BudgetId) -> i64 {
-        let audit = self.audit(budget).await;
-        audit.windows[0].spent.nanos() + held(&audit)
-    }
-
-    async fn audit(&self, budget: BudgetId) -> Audit {
-        self.0.audit(budget).await.unwrap().expect("Redis knows the budget")
-    }
-}
-
-fn held(audit: &Audit) -> i64 {
-    audit.holders.iter().map(|holder| (holder.reserved + holder.kept).nanos()).sum()
 }
 
 /// From now on the database takes no record of this life, and says that it is busy with something else. It goes on

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{MODEL, PATIENCE, Plan};
-use crate::holdings::{self, Holdings};
 use crate::net::Proxy;
 use crate::servers::redis::Redis;
 use crate::support::capped::{self, Whose};
 use crate::support::{eventually, scale};
 use crate::traffic::{Order, Traffic, tally};
+use crate::witness::{Witness, of_user};
 
 const CAP: i64 = 2_000_000_000;
 
@@ -51,7 +51,7 @@ async fn failover(turn: usize) {
         cluster.limited(Whose::UserGroupForGroup, "daily", 1_000.0).await,
     ];
     let poor = cluster.limited(Whose::User, "total", CAP as f64 / 1e9).await;
-    let (budget, known, successor) = (holdings::user(&poor), Holdings::at(&master.url()), Holdings::at(&replica.url()));
+    let (budget, known, successor) = (of_user(&poor), Witness::of(&master.url()), Witness::of(&replica.url()));
     let pace = Order { pause: Duration::from_millis(10), ..Order::default() };
     let traffic = Traffic::start(&cluster.all(), &rich, 2, pace);
     assert_eq!(capped::ask(&cluster.all(), &poor, MODEL, Some(1_000), 6).await, 6);

@@ -11,13 +11,12 @@ mod servers;
 mod support;
 
 mod harness;
-mod holdings;
 mod inside;
 mod net;
 mod redis_cluster;
 mod streams;
 mod traffic;
-mod truth;
+mod witness;
 
 mod both_away;
 mod caps;

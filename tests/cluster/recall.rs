@@ -9,11 +9,11 @@ use serde_json::json;
 use tollgate::limit::BudgetId;
 
 use crate::harness::{MODEL, Plan};
-use crate::holdings::{self, Holdings};
 use crate::servers::redis::Redis;
 use crate::support::capped::{self, Whose};
 use crate::support::{eventually, scale};
 use crate::traffic::{Order, Times, Traffic, tally};
+use crate::witness::{Witness, of_user};
 
 /// A lease, in US dollars.
 const LEASE: f64 = 0.5;
@@ -56,11 +56,11 @@ async fn many_refusals_at_a_cap_of_which_a_node_that_stands_still_has_a_part_cos
     let redis = Redis::start();
     let cluster = Plan::new(4, &redis.url()).budgets("lease", json!({"min": LEFT, "idle_return": "2s"})).start().await;
     let caller = cluster.limited(Whose::User, "total", 1.0).await;
-    let (budget, holdings) = (holdings::user(&caller), Holdings::at(&redis.url()));
+    let (budget, witness) = (of_user(&caller), Witness::of(&redis.url()));
     let heard = Listener::start(&redis, budget).await;
     cluster.nodes[3].spends(&caller, MODEL, 1).await;
     cluster.nodes[3].signal("STOP");
-    let kept = holdings.kept(budget).await;
+    let kept = witness.kept(budget).await;
     assert!(kept as f64 > LEFT * 0.9e9, "{kept}");
     let others = cluster.but(3);
     let passed = capped::ask(&others, &caller, MODEL, Some(1_000), 40).await;
@@ -84,9 +84,9 @@ async fn many_refusals_at_a_cap_of_which_a_node_that_stands_still_has_a_part_cos
         assert!(recalls as u128 <= took.as_millis() / 250 + 1, "{recalls} in {took:?}");
     }
     println!("{} other messages", heard.others.load(Ordering::Relaxed));
-    assert_eq!(holdings.kept(budget).await, kept, "time never moves money");
+    assert_eq!(witness.kept(budget).await, kept, "time never moves money");
     cluster.nodes[3].signal("CONT");
-    eventually("it gives back what it does not need", async || (holdings.kept(budget).await == 0).then_some(())).await;
+    eventually("it gives back what it does not need", async || (witness.kept(budget).await == 0).then_some(())).await;
     cluster.nodes[0].spends(&caller, MODEL, 50).await;
     let sums = cluster.balance(&caller).await;
     assert!((900_000_000..=1_000_000_000).contains(&sums.nanos), "{sums:?}");
@@ -96,13 +96,13 @@ async fn many_refusals_at_a_cap_of_which_a_node_that_stands_still_has_a_part_cos
 async fn what_fits_into_what_another_node_keeps_is_served_however_many_ask_for_it_at_once() {
     let redis = Redis::start();
     let cluster = Plan::new(4, &redis.url()).budgets("lease", json!({"min": LEASE, "idle_return": "2s"})).start().await;
-    let holdings = Holdings::at(&redis.url());
+    let witness = Witness::of(&redis.url());
     let (mut slowest, mut callers) = (Duration::ZERO, Vec::new());
     for turn in 0..scale(12, 200) {
         let caller = cluster.limited(Whose::User, "total", LEASE + 0.03).await;
         let keeper = turn % 4;
         cluster.nodes[keeper].spends(&caller, MODEL, 1).await;
-        let kept = holdings.kept(holdings::user(&caller)).await;
+        let kept = witness.kept(of_user(&caller)).await;
         assert!(kept as f64 > LEASE * 0.9e9, "{kept}");
         // Each is more than is free, and all of them less than is left.
         let others = cluster.but(keeper);

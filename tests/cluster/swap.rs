@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{Cluster, MODEL, OTHER_MODEL, Plan};
-use crate::holdings::{self, Holdings};
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
 use crate::support::scale;
+use crate::witness::{Witness, of_key, of_user};
 
 /// Of the user, and of his key.
 const CAP: f64 = 0.25;
@@ -38,7 +38,7 @@ async fn whoever_holds_the_last_of_a_user_and_whoever_holds_the_last_of_his_key_
     let redis = Redis::start();
     let lease = json!({"min": LEASE, "idle_return": "2s"});
     let cluster = Plan::new(2, &redis.url()).budgets("lease", lease).start().await;
-    let holdings = Holdings::at(&redis.url());
+    let witness = Witness::of(&redis.url());
     let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
     let (mut times, mut exchanges) = (Vec::new(), 0.0);
     let mut callers = Vec::new();
@@ -46,12 +46,12 @@ async fn whoever_holds_the_last_of_a_user_and_whoever_holds_the_last_of_his_key_
         let [caller, spare] = poor(&cluster).await;
         a.spends(&spare, OTHER_MODEL, 1).await;
         b.spends(&caller, MODEL, 1).await;
-        let users = holdings.of(holdings::user(&caller)).await;
-        let keys = holdings.of(holdings::key(&caller)).await;
+        let users = witness.holders(of_user(&caller)).await;
+        let keys = witness.holders(of_key(&caller)).await;
         let ([of_user], [of_key]) = (users.as_slice(), keys.as_slice()) else { panic!("{users:?}, {keys:?}") };
         assert_ne!(of_user.inc, of_key.inc, "each has one of them");
         for has in [of_user, of_key] {
-            assert!(has.kept as f64 > LEASE * 0.9e9, "nearly all: {has:?}");
+            assert!(has.kept.nanos() as f64 > LEASE * 0.9e9, "nearly all: {has:?}");
         }
         let before = cluster.metric("lease_exchanges_total").await;
         let began = Instant::now();
