@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
 
 use crate::harness::{Cluster, MODEL, PATIENCE, Plan};
@@ -76,13 +76,6 @@ async fn a_node_that_stood_still_for_longer_than_it_may_live_goes_on_and_passes_
     paused(Plan::new(3, &redis.url()).short_lived(), Duration::from_secs(7), false).await;
 }
 
-/// Waits until a connection of a node is in this state, which PostgreSQL tells as a condition.
-async fn a_connection_is(db: &DatabaseConnection, condition: &str) {
-    let query = format!("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition} LIMIT 1");
-    let query = sea_orm::Statement::from_string(db.get_database_backend(), query);
-    eventually(condition, async || db.query_one_raw(query.clone()).await.unwrap().map(drop)).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stands_still_in_the_middle_of_a_write_does_not_keep_the_others_from_writing() {
     let redis = Redis::start();
@@ -94,10 +87,11 @@ async fn a_node_that_stands_still_in_the_middle_of_a_write_does_not_keep_the_oth
     let lock = db.begin().await.unwrap();
     lock.execute_unprepared(&format!("SELECT FROM gateway_nodes WHERE inc = {inc} FOR UPDATE")).await.unwrap();
     cluster.nodes[1].spends(&caller, MODEL, 50).await;
-    a_connection_is(&db, "wait_event_type = 'Lock' AND query LIKE '%applied_lsn%'").await;
+    let waits = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%applied_lsn%'";
+    let waits = sea_orm::Statement::from_string(db.get_database_backend(), waits);
+    eventually("it waits", async || db.query_one_raw(waits.clone()).await.unwrap().map(drop)).await;
     cluster.nodes[1].signal("STOP");
     lock.rollback().await.unwrap();
-    a_connection_is(&db, "state = 'idle in transaction'").await;
     // The sums that it has locked are those of the same user.
     let stopped = Instant::now();
     cluster.nodes[0].spends(&caller, MODEL, 50).await;
