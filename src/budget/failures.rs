@@ -11,11 +11,16 @@ use crate::limit::BudgetId;
 /// After a failure a budget is not asked for again for so long (milliseconds).
 const AWAY: i64 = 250;
 
+/// Whoever reads the log learns of one in so long (milliseconds), however many there are.
+const SAY_EVERY: i64 = 1_000;
+
 /// Each budget by itself: what Redis or the ledger cannot say of one, it may well say of another.
 #[derive(Default)]
 pub(super) struct Failures {
     /// Nothing is failing after that. Nearly always nothing is.
     until: AtomicI64,
+    /// When one was last said.
+    said_at: AtomicI64,
     of: Mutex<HashMap<BudgetId, i64, BudgetHasher>>,
 }
 
@@ -31,6 +36,13 @@ impl Failures {
         if of.len() > 2 * of.values().filter(|until| now < **until).count().max(16) {
             of.retain(|_, until| now < *until);
         }
+    }
+
+    /// Whether one is to be said at `now`.
+    pub fn is_news(&self, now: i64) -> bool {
+        let said_at = self.said_at.load(Ordering::Relaxed);
+        now - said_at >= SAY_EVERY
+            && self.said_at.compare_exchange(said_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Whether it failed just before `now`.
@@ -55,6 +67,13 @@ mod tests {
         assert!(failures.is_failing(budget(1), 1_249));
         assert!(!failures.is_failing(budget(1), 1_250));
         assert!(!failures.is_failing(budget(2), 1_000));
+    }
+
+    #[test]
+    fn of_many_failures_one_a_second_is_news() {
+        let failures = Failures::default();
+        let said = (10_000..20_000).filter(|now| failures.is_news(*now)).count();
+        assert_eq!(said, 10);
     }
 
     #[test]

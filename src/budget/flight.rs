@@ -160,7 +160,9 @@ impl Budgets {
     fn failed(&self, entry: &Entry, error: &dyn std::error::Error, now: i64) {
         self.stats.count(ExchangeResult::Lost);
         self.failures.note(entry.id, now);
-        tracing::warn!(budget = ?entry.id, %error, "a budget could not be asked for");
+        if self.failures.is_news(now) {
+            tracing::warn!(budget = ?entry.id, %error, "a budget could not be asked for; told once a second");
+        }
     }
 }
 
