@@ -12,7 +12,7 @@ use crate::budget::{Answer, Incarnation, LeaseSettings, Lsn, Statement};
 use crate::limit::Policy;
 use crate::money::Usd;
 
-/// A request waits no longer.
+/// A request waits no longer, nor for more answers than two.
 const PATIENCE: i64 = 1_000;
 
 /// What a node knows of one budget.
@@ -121,7 +121,12 @@ impl Node {
             [Some(one), Some(other)] => Some([one, other]),
             _ => None,
         };
-        if admitted.is_none() && now < waiting.until && !calm {
+        let has_heard = waiting
+            .budgets
+            .iter()
+            .zip(waiting.tickets)
+            .any(|(&budget, ticket)| ticket.is_some_and(|(_, since)| self.seats[budget].lease.heard() > since + 2));
+        if admitted.is_none() && now < waiting.until && !has_heard && !calm {
             self.waiting = Some(waiting);
             return Ok(false);
         }
