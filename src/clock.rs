@@ -78,15 +78,17 @@ impl SharedClock {
         }
         let half_way = sent_boot_ms + (received_boot_ms - sent_boot_ms) / 2;
         let offset = authority_now_ms - half_way;
-        let course = **self.course.load();
-        if course.offset == offset {
+        if self.course.load().offset == offset {
             return;
         }
-        let corrected_at = (self.boot)();
-        // What nobody was told may be wrong by any amount.
-        let untold = self.told.load(Ordering::Acquire) == i64::MIN;
-        let from = if untold { i64::MIN } else { course.at(corrected_at) };
-        self.course.store(Arc::new(Course { offset, corrected_at, from }));
+        // Answers that come at the same time must not undo each other.
+        self.course.rcu(|course| {
+            let corrected_at = (self.boot)();
+            // What nobody was told may be wrong by any amount.
+            let untold = self.told.load(Ordering::Acquire) == i64::MIN;
+            let from = if untold { i64::MIN } else { course.at(corrected_at) };
+            Course { offset, corrected_at, from }
+        });
     }
 }
 

@@ -1,18 +1,12 @@
 //! Keeps what this node remembers in step with what was changed elsewhere.
 
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::{Lifecycle, PriceKeeper, StartError, budgets};
-use crate::clock::now_ms;
 use crate::directory::{Announcer, Change, PubSub};
 use crate::gateway::App;
-
-/// A database that takes longer to say the limits does not keep everything else from being taken over.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// So many changes are taken over with one reading of the limits.
 const AT_ONCE: usize = 1_000;
@@ -51,16 +45,7 @@ async fn follow(mut heard: mpsc::UnboundedReceiver<Change>, node: Arc<App>, pric
     while heard.recv_many(&mut changes, AT_ONCE).await > 0 {
         let of_limits = changes.iter().any(|change| matches!(change, Change::Limits | Change::All));
         if of_limits {
-            let failed: Option<Box<dyn Error + Send + Sync>> =
-                match tokio::time::timeout(PATIENCE, node.limits.read(now_ms())).await {
-                    Ok(Ok(_)) => None,
-                    Ok(Err(error)) => Some(error.into()),
-                    Err(late) => Some(late.into()),
-                };
-            if let Some(error) = failed {
-                tracing::warn!(%error, "limits that were changed elsewhere cannot be read; the old ones go on being used");
-                node.limits.doubt();
-            }
+            node.limits.refresh().await;
         }
         for change in changes.drain(..) {
             node.directory.apply(&change);
