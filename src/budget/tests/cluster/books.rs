@@ -37,8 +37,6 @@ pub struct Books {
     open: Mutex<BTreeMap<u64, Open>>,
     starts: Mutex<BTreeMap<BudgetId, i64>>,
     limits: Mutex<BTreeMap<BudgetId, Limit>>,
-    /// What was cut of what nodes kept, because a cap was lowered, and they have not heard of: they may spend it.
-    cut: Mutex<BTreeMap<(BudgetId, Incarnation), Usd>>,
 }
 
 /// The caps that the authority has heard of, and what each window may have come to.
@@ -129,34 +127,18 @@ impl Books {
     }
 
     /// The authority has heard of these caps. What is spent and held may be more than a cap that was lowered, but then it
-    /// only shrinks, or becomes by what a node may spend that was cut; and that is known once all nodes have said what they
-    /// hold.
-    pub fn heard(&self, budget: BudgetId, inc: Incarnation, policy: &Arc<Policy>, known: Option<&Audit>, now: i64) {
+    /// only shrinks; and that is known once all nodes have said what they hold.
+    pub fn heard(&self, budget: BudgetId, policy: &Arc<Policy>, known: Option<&Audit>, now: i64) {
         let mut limits = self.limits.lock();
         let none = || Limit { policy: Arc::clone(policy), most: caps(policy, now) };
         let limit = limits.entry(budget).or_insert_with(none);
         if policy.version > limit.policy.version {
             limit.policy = Arc::clone(policy);
         }
-        let cut = self.cut.lock().get(&(budget, inc)).copied().unwrap_or_default();
         for (at, (cap, most)) in caps(&limit.policy, now).into_iter().zip(&mut limit.most).enumerate() {
             let exposed = known.map_or(*most, |audit| audit.windows[at].spent + held(audit));
-            *most = cap.max(exposed.min(*most + cut));
+            *most = cap.max(exposed.min(*most));
         }
-    }
-
-    /// The authority has left so much less to a node than the node has said to keep. That is stated where a cap was lowered:
-    /// then the budget is at a cap or over it with what is left.
-    pub fn cut(&self, budget: BudgetId, inc: Incarnation, lost: Usd, audit: &Audit, now: i64) {
-        let limits = self.limits.lock();
-        let windows = audit.windows.iter().zip(caps(&limits[&budget].policy, now));
-        let lowered = { windows }.any(|(window, cap)| window.spent + held(audit) >= cap);
-        self.cut.lock().insert((budget, inc), if lowered { lost.max(Usd::ZERO) } else { Usd::ZERO });
-    }
-
-    /// A node has heard what it may keep.
-    pub fn told(&self, budget: BudgetId, inc: Incarnation) {
-        self.cut.lock().remove(&(budget, inc));
     }
 
     /// What the authority has granted it could grant.
@@ -176,13 +158,9 @@ impl Books {
         let Some(limit) = limits.get(&budget) else { return Ok(()) };
         let open = self.open.lock();
         let running: Usd = open.values().filter(|open| open.budgets.contains(&budget)).map(|open| open.amount).sum();
-        let unheard: Usd = self.cut.lock().iter().filter(|((of, _), _)| *of == budget).map(|(_, cut)| *cut).sum();
         for ((window, spent), &most) in self.spent(budget, &limit.policy, now).into_iter().zip(&limit.most) {
-            if spent + running > most + unheard {
-                return Err(format!(
-                    "{budget:?} {}: {spent} spent and {running} running of {most} and {unheard}",
-                    window.window
-                ));
+            if spent + running > most {
+                return Err(format!("{budget:?} {}: {spent} spent and {running} running of {most}", window.window));
             }
         }
         Ok(())

@@ -110,10 +110,7 @@ impl Net {
         self.heard_of.lock().insert(said.inc, self.now());
         if let (Answer::Ok(_) | Answer::Resend(_), Some(audit)) = (&answer, authority.audit_now(budget)) {
             let settled = matches!(&answer, Answer::Ok(taken) if !taken.settling && !taken.unknown);
-            self.books.heard(budget, said.inc, &said.terms.policy, settled.then_some(&audit), self.now());
-            if let Answer::Ok(taken) = &answer {
-                self.books.cut(budget, said.inc, said.kept - (taken.kept - taken.granted), &audit, self.now());
-            }
+            self.books.heard(budget, &said.terms.policy, settled.then_some(&audit), self.now());
             // A seed may count what a node has not told yet and still holds; nothing is granted for that.
             let granted = matches!(&answer, Answer::Ok(taken) if taken.granted > Usd::ZERO);
             if granted && !self.faults.overruns {
@@ -130,7 +127,7 @@ impl Net {
     fn seed(&self, budget: BudgetId, said: &SeedStatement) -> Seeded {
         let seeded = self.authority().seed_now(budget, said);
         if seeded == Seeded::Taken {
-            self.books.heard(budget, 0, &said.terms.policy, None, self.now());
+            self.books.heard(budget, &said.terms.policy, None, self.now());
         }
         seeded
     }
@@ -206,11 +203,7 @@ impl FaultyAuthority {
 impl Authority for FaultyAuthority {
     async fn exchange(&self, budget: BudgetId, statement: &Statement) -> Result<Answer, AuthorityError> {
         let statement = statement.clone();
-        let answer = self.send(move |net| net.exchange(budget, &statement)).await;
-        if matches!(&answer, Ok(Answer::Ok(_))) {
-            self.net.books.told(budget, self.inc);
-        }
-        answer
+        self.send(move |net| net.exchange(budget, &statement)).await
     }
 
     async fn seed(&self, budget: BudgetId, seed: &SeedStatement) -> Result<Seeded, AuthorityError> {
