@@ -258,7 +258,8 @@ impl Budgets {
             Verdict::Denied(_) if heard && !late && lease.is_outdated(now) => Step::Ask(Occasion::default()),
             Verdict::Denied(denials) if heard => Step::Deny(denials),
             _ if away || (late && (unheard || lease.is_count())) => Step::Away,
-            // Others may just have asked for what is left here: that is heard of in a moment.
+            // Nothing is granted to anybody yet. Where it is, others may just have asked for what is left: that is heard of
+            // in a moment.
             Verdict::Unknown if late && lease.is_blocked() => Step::Away,
             Verdict::Unknown if heard => {
                 // Whoever sleeps lets the next one ask.

@@ -39,7 +39,8 @@ pub struct Drift {
 }
 
 impl Budgets {
-    /// Compares one budget after the other with the ledger, and seeds those anew that differ, until it is stopped.
+    /// Compares one budget after the other with the ledger, and seeds those anew that differ; after the authority was away
+    /// all of them. Until it is stopped.
     pub async fn reconcile(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let anew = self.distrusted.swap(false, Ordering::AcqRel);
@@ -47,8 +48,11 @@ impl Budgets {
                 if stop.is_cancelled() {
                     return;
                 }
+                if !anew && self.distrusted.load(Ordering::Acquire) {
+                    break;
+                }
                 if anew {
-                    self.count_anew(&entry).await;
+                    self.seed_if_known(&entry).await;
                 } else {
                     self.reconcile_one(&entry).await;
                 }
@@ -92,7 +96,7 @@ impl Budgets {
         }
     }
 
-    async fn count_anew(&self, entry: &Arc<Entry>) {
+    async fn seed_if_known(&self, entry: &Arc<Entry>) {
         if matches!(entry.id.scope, Scope::Count(_)) || entry.lease.lock().is_stranger() {
             return;
         }

@@ -34,9 +34,7 @@ pub trait Authority: Send + Sync {
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError>;
 
     /// The ledger says something else about these budgets than was told: they are to be seeded anew.
-    async fn count_anew(&self, _budgets: &[BudgetId]) -> Result<(), AuthorityError> {
-        Ok(())
-    }
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError>;
 
     /// Asks the other nodes to give back what they do not use of a budget, and waits a moment. False when there is
     /// nobody to ask.

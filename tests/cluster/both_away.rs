@@ -52,8 +52,9 @@ async fn away(on_failure: &str, first: First) {
     redis.stop();
     traffic.advances(10).await;
     asked.extend(traffic.stop().await);
+    let before = tally(&asked);
     let during = ask(&cluster, &mut asked, &caller).await;
-    println!("{on_failure}: before {:?}, away {during:?}", tally(&asked[..asked.len() - 280]));
+    println!("{on_failure}: before {before:?}, away {during:?}");
     match first {
         First::Redis => redis.restart(),
         First::Postgres => cluster.postgres.restart(),

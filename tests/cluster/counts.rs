@@ -106,7 +106,7 @@ async fn turns(cluster: &Cluster, caller: &Caller) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn places_for_three_nodes_are_never_taken_twice_and_free_when_they_were_given_back() {
+async fn soak_places_for_three_nodes_are_never_taken_twice_and_free_when_they_were_given_back() {
     let redis = Redis::start();
     let cluster = Plan::new(3, &redis.url()).start().await;
     for (places, of_key) in [(1, false), (1, true), (2, false), (5, true)] {

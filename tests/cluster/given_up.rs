@@ -169,12 +169,12 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_would_be_given_up_after_a_moment_says_often_enough_that_it_lives() {
     let redis = Redis::start();
-    let lease = json!({"life": "500ms", "dead_after": "3s", "write_off": "1s"});
+    let lease = json!({"life": "500ms", "dead_after": "5s", "write_off": "3s"});
     let cluster = Plan::new(2, &redis.url()).budgets("lease", lease).start().await;
     let caller = cluster.limited(Whose::User, "total", 10.0).await;
     for _ in 0..4 {
         // For longer than anybody may be silent, it has nothing to say about budgets.
-        tokio::time::sleep(Duration::from_millis(1_300)).await;
+        tokio::time::sleep(Duration::from_millis(3_500)).await;
         for node in cluster.all() {
             node.spends(&caller, MODEL, 50).await;
         }

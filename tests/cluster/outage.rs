@@ -69,8 +69,9 @@ impl Found {
     /// Compares them around each death. What is wrong shows most times, and what others do to the machine some times.
     fn judge(&self, deaths: &[Away]) {
         let quick = deaths.iter().filter(|death| {
-            let at_once = self.is_quick_at(death);
-            self.is_quick_after(death) && at_once
+            // Both are told, whatever the first one says.
+            let (at, after) = (self.is_quick_at(death), self.is_quick_after(death));
+            at && after
         });
         let quick = quick.count();
         assert!(quick * 2 > deaths.len(), "budgets slowed requests down at all but {quick} of {} deaths", deaths.len());

@@ -79,9 +79,10 @@ async fn many_refusals_at_a_cap_of_which_a_node_that_stands_still_has_a_part_cos
         );
         assert_eq!((ended.passed, ended.unavailable), (0, 0), "{ended:?}");
         assert!(ended.refused > 100, "this is about many refusals: {ended:?}");
-        // Once per quarter of a second in the whole cluster, as long as there is something to be had.
+        // Once per quarter of a second in the whole cluster, as long as there is something to be had;
+        // one may still be of the pass before.
         assert!(recalls >= 4, "{recalls}");
-        assert!(recalls as u128 <= took.as_millis() / 250 + 1, "{recalls} in {took:?}");
+        assert!(recalls as u128 <= took.as_millis() / 250 + 2, "{recalls} in {took:?}");
     }
     println!("{} other messages", heard.others.load(Ordering::Relaxed));
     assert_eq!(witness.kept(budget).await, kept, "time never moves money");

@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::harness::{Cluster, MODEL, Plan};
 use crate::redis_cluster::RedisCluster;
 use crate::support::admin::Caller;
 use crate::support::capped::Whose;
-use crate::support::{eventually, scale};
+use crate::support::{Gateway, eventually, scale};
 use crate::traffic::{Order, Tally, Times, Traffic, tally};
+
+/// Owners are spread over so many hash tags.
+const PARTITIONS: i64 = 64;
 
 /// Every budget can be asked for again so soon after its master is back.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
@@ -130,4 +135,48 @@ async fn soak_a_master_that_dies_and_comes_back_with_what_it_knew_is_asked_again
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_a_master_that_dies_and_comes_back_empty_is_told_again() {
     a_master_dies(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_is_dead_blocks_no_budget_but_its_own() {
+    let mut redis = RedisCluster::start(true).await;
+    // Each request asks: what is held would be spent first.
+    let lease = json!({"min": 0.000_001, "fraction": 0.000_001});
+    let cluster = Plan::new(2, &redis.url()).budgets("lease", lease).start().await;
+    let mut callers = Vec::new();
+    for _ in 0..9 {
+        let caller = cluster.limited(Whose::User, "total", 1_000.0).await;
+        let slot = redis.slot_of(&format!("{{tg:{}}}", caller.user_id % PARTITIONS)).await;
+        callers.push((redis.owner_of(slot).await, caller));
+    }
+    let victim = callers[0].0;
+    let (its, others): (Vec<_>, Vec<_>) = callers.iter().partition(|(home, _)| *home == victim);
+    assert!(!others.is_empty(), "all are at one master");
+    let status = async |node: &Gateway, caller| node.spend(caller, MODEL, 50).await.head.status;
+    for node in cluster.all() {
+        for (_, caller) in &callers {
+            assert_eq!(status(node, caller).await, 200);
+        }
+    }
+    redis.masters[victim].stop();
+    for node in cluster.all() {
+        for (_, caller) in &its {
+            eventually("it cannot be asked", async || (status(node, caller).await == 503).then_some(())).await;
+        }
+    }
+    for turn in 0..20 {
+        for node in cluster.all() {
+            for (_, caller) in &others {
+                assert_eq!(status(node, caller).await, 200, "turn {turn}: another master is dead");
+            }
+            assert_eq!(status(node, &its[turn % its.len()].1).await, 503, "turn {turn}");
+        }
+    }
+    redis.masters[victim].restart();
+    redis.is_well().await;
+    for node in cluster.all() {
+        for (_, caller) in &its {
+            eventually("it can be asked again", async || (status(node, caller).await == 200).then_some(())).await;
+        }
+    }
 }

@@ -77,7 +77,7 @@ const WAITERS: usize = 150;
 const IN_TIME: Duration = Duration::from_millis(600);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_who_have_come_while_an_answer_is_under_way_are_served_by_the_next_one() {
+async fn soak_all_who_have_come_while_an_answer_is_under_way_are_served_by_the_next_one() {
     let redis = Redis::start();
     let way = Proxy::to(redis.port(), Duration::from_secs(2), 0).await;
     // A lease is not more than what is asked for.

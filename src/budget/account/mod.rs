@@ -153,7 +153,7 @@ impl Account {
             return Seeded::Refused;
         }
         let old = clock - seed.query_started > SEED_LIFE || seed.query_started < self.seeded_at;
-        // For so long nothing would be later.
+        // Of a clock that is far ahead nobody knows when it began, and for so long nothing would be later.
         let ahead = seed.query_started - clock > AHEAD;
         if old || ahead || policy.version < self.policy.version || policy.windows.len() != said.terms.bounds.len() {
             return Seeded::Refused;
@@ -340,8 +340,8 @@ impl Account {
         self.join.retain(|&inc| inc != said.inc);
         let Some(holder) = self.holders.get_mut(index) else { return };
         // What was told before a seed and is told again was held meanwhile beside the rest.
-        let anew = if sum > Usd::ZERO { (sum - holder.pending).max(Usd::ZERO) } else { sum };
-        let mut before = (holder.reserved + holder.kept).min(EXACT) - anew;
+        let first_told = if sum > Usd::ZERO { (sum - holder.pending).max(Usd::ZERO) } else { sum };
+        let mut before = (holder.reserved + holder.kept).min(EXACT) - first_told;
         if joins {
             before = before.max((said.reserved + said.kept).min(EXACT));
         }

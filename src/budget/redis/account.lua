@@ -8,6 +8,7 @@
 
 local key = KEYS[1]
 local EXACT = 9007199254740991
+local FORGOTTEN_AFTER = 600000
 local MINUTE, SECOND, FIVE_HOURS, DAY = 60000, 1000, 18000000, 86400000
 
 -- The state. INCS, JOIN and TERMS are lists, or such texts.
@@ -105,7 +106,7 @@ end
 -- What nobody holds anything of is forgotten after ten minutes: the ledger knows it.
 local function store(account)
   redis.call('HSET', key, 'a', packed(account))
-  if account[BUSY] == 0 then redis.call('PEXPIRE', key, 600000) else redis.call('PERSIST', key) end
+  if account[BUSY] == 0 then redis.call('PEXPIRE', key, FORGOTTEN_AFTER) else redis.call('PERSIST', key) end
 end
 
 local function is_calendar(mode) return mode >= 0 end

@@ -2,6 +2,10 @@
 
 local STALE_AFTER, RECALL_EVERY, STATED_FOR = 2000, 250, 60000
 
+-- What is said, by its place (see Arguments::statement): 1 the time of a test, 2 inc, 3 seq, 4 sent, 5 from, 6 to,
+-- 7 written, 8 reserved, 9 kept, 10 unwritten, 11 need_min, 12 need_sum, 13 slice, 14 slice_min, 15 ends_after, 16 last,
+-- 17 report, 18 version, 19 body, 20 how many windows; of each window kind, mode, since, how many steps, the steps
+-- (from, cap), start, end, next end; how many items; of each item minute, era, amount.
 local ARGS, num = ARGV, tonumber
 local time = clock()
 local inc, seq, from, to = num(ARGS[2]), num(ARGS[3]), ARGS[5], ARGS[6]
@@ -64,7 +68,7 @@ local function keep()
   redis.call('HSET', key, 'a', packed(account), own_field, cmsgpack.pack(unpack(holder)))
   -- What is in use does not expire already.
   if account[BUSY] == 0 then
-    redis.call('PEXPIRE', key, 600000)
+    redis.call('PEXPIRE', key, FORGOTTEN_AFTER)
   elseif not was_busy then
     redis.call('PERSIST', key)
   end
@@ -168,8 +172,8 @@ end
 
 -- What is reserved is honoured, also as a debt; what is kept is never more than what was granted.
 -- What was told before a seed and is told again was held meanwhile beside the rest.
-local anew = sum > 0 and max(sum - holder[PENDING], 0) or sum
-local before = min(holder[RESERVED] + holder[KEPT], EXACT) - anew
+local first_told = sum > 0 and max(sum - holder[PENDING], 0) or sum
+local before = min(holder[RESERVED] + holder[KEPT], EXACT) - first_told
 if account[JOIN] ~= NOBODY and has(list(account, JOIN), inc) then
   before = max(before, min(said_reserved + said_kept, EXACT))
   account[JOIN] = retain(account[JOIN], function(joins) return joins ~= inc end)

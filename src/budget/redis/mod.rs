@@ -333,9 +333,12 @@ impl RedisAuthority {
         }
         let answered = self.link.run(&SEED, partition, &key, &arguments).await?;
         let reply = reply(answered)?.ok_or(RedisError::Garbled("an answer"))?;
-        let (seeded, missing) = wire::seeded(reply)?;
+        let (seeded, missing, pending) = wire::seeded(reply)?;
         if missing > 0 {
             self.publish(messages::Kind::Join, budget).await?;
+        } else if pending > 0 {
+            // What they told before is held beside what the ledger says until they have told it again.
+            self.publish(messages::Kind::Recall, budget).await?;
         }
         Ok(seeded)
     }

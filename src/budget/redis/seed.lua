@@ -84,13 +84,15 @@ for _, inc in ipairs(marks) do
 end
 -- A snapshot from before a node was closed may miss the end of its journal.
 account[RESEED] = false
+local pending = 0
 for _, holder in ipairs(holders) do
   account[RESEED] = account[RESEED] or holder[CLOSED]
   holder[PLACE] = listed[holder[INC]] or 'M0'
   holder[PENDING] = holder[UNWRITTEN]
+  if holder[PENDING] ~= 0 then pending = pending + 1 end
 end
 put_holders(account, holders)
 if new and now < account[SETTLES] then account[JOIN] = marks end
 redis.call('HDEL', key, 'gap')
 store(account)
-return { 'taken', time, #account[JOIN] }
+return { 'taken', time, #account[JOIN], pending }

@@ -336,13 +336,13 @@ fn report(reply: &mut Reply) -> Result<WindowReport, RedisError> {
     })
 }
 
-/// What became of a seed, and how many have yet to say what they hold.
-pub fn seeded(mut reply: Reply) -> Result<(Seeded, i64), RedisError> {
+/// What became of a seed, how many have yet to say what they hold, and of how many something is held until they do.
+pub fn seeded(mut reply: Reply) -> Result<(Seeded, i64, i64), RedisError> {
     let kind = reply.text()?;
     let _now = reply.number()?;
     match kind.as_str() {
-        "taken" => Ok((Seeded::Taken, reply.number()?)),
-        _ => Ok((Seeded::Refused, 0)),
+        "taken" => Ok((Seeded::Taken, reply.number()?, reply.number()?)),
+        _ => Ok((Seeded::Refused, 0, 0)),
     }
 }
 

@@ -56,6 +56,10 @@ impl Authority for Fickle {
         Ok(())
     }
 
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.memory.count_anew(budgets).await
+    }
+
     fn is_away(&self, _: BudgetId) -> bool {
         self.away.load(Ordering::SeqCst)
     }

@@ -130,7 +130,7 @@ async fn what_cost_something_unexpectedly_is_charged_to_a_budget_that_nobody_had
 }
 
 #[tokio::test]
-async fn l25_a_cap_that_is_set_while_requests_run_counts_them() {
+async fn a_cap_that_is_set_while_requests_run_counts_them() {
     let world = World::new(worst_case());
     let early = world.budgets.reserve(&uncapped(), usd("0.3"), NOON).await.unwrap();
     let late = world.budgets.reserve(&uncapped(), usd("0.4"), NOON).await.unwrap();
@@ -142,7 +142,7 @@ async fn l25_a_cap_that_is_set_while_requests_run_counts_them() {
 }
 
 #[tokio::test]
-async fn l16_the_last_of_two_budgets_is_not_swapped_between_two_requests() {
+async fn the_last_of_two_budgets_is_not_swapped_between_two_requests() {
     // Both can pay for one of them.
     let world = World::new(worst_case());
     let one = only(Window::Daily, usd("1"));

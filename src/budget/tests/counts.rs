@@ -41,6 +41,10 @@ impl Authority for Reached {
         Ok(())
     }
 
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.memory.count_anew(budgets).await
+    }
+
     async fn recall(&self, budget: BudgetId) -> bool {
         let nodes = self.nodes.lock().clone();
         for node in nodes {

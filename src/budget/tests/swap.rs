@@ -43,6 +43,10 @@ impl Authority for Slow {
         self.inner.close(inc, budgets).await
     }
 
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.inner.count_anew(budgets).await
+    }
+
     async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError> {
         self.inner.audit(budget).await
     }

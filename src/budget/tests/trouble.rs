@@ -137,7 +137,7 @@ async fn a_reservation_that_is_raised_beyond_the_cap_is_a_debt_that_others_see_a
 }
 
 #[tokio::test]
-async fn l28_an_estimate_above_the_cap_reserves_all_that_is_left_when_nothing_is_held() {
+async fn an_estimate_above_the_cap_reserves_all_that_is_left_when_nothing_is_held() {
     let world = World::new(BudgetSettings::default());
     let plan = user_capped(&only(Window::Daily, usd("1")));
     world.spend(&plan, usd("0.3")).await.unwrap();
@@ -150,7 +150,7 @@ async fn l28_an_estimate_above_the_cap_reserves_all_that_is_left_when_nothing_is
 }
 
 #[tokio::test]
-async fn l24_none_sets_a_nano_dollar_aside_and_keeps_the_lease_under_running_requests() {
+async fn none_sets_a_nano_dollar_aside_and_keeps_the_lease_under_running_requests() {
     let world = World::new(BudgetSettings { reservation: ReservationMode::None, ..BudgetSettings::default() });
     let plan = user_capped(&only(Window::Daily, usd("1")));
     let running = world.budgets.reserve(&plan, usd("5"), NOON).await.unwrap();

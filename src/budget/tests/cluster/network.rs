@@ -215,6 +215,10 @@ impl Authority for FaultyAuthority {
         self.net.authority().close(inc, budgets).await
     }
 
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.net.authority().count_anew(budgets).await
+    }
+
     async fn recall(&self, budget: BudgetId) -> bool {
         for (inc, budgets) in self.net.listening.lock().iter() {
             if *inc != self.inc && !self.net.happens(10) {

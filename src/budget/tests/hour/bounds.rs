@@ -53,8 +53,8 @@ impl Known {
 }
 
 impl Told {
-    /// A statement was taken, when the node made which it owed so much. `over`: by how much the budget is over a cap, before anything was granted. Returns what was
-    /// cut of what the node kept, and by how much that was more than the budget was over.
+    /// A statement was taken; `owed` is what the node owed when it made it. `over`: by how much the budget is over a cap
+    /// before the grant. Returns what was cut of what the node kept, and by how much that was more than the budget was over.
     pub fn take(
         &mut self,
         budget: usize,

@@ -3,7 +3,7 @@
 use super::books::Books;
 use super::bounds::Told;
 use super::network::LATEST;
-use super::{BUDGETS, Sim, of_both};
+use super::{BUDGETS, Sim, budget_at};
 use crate::budget::{Answer, Audit, Holding, Incarnation, SeedStatement, Seeded, Statement};
 use crate::money::Usd;
 
@@ -28,7 +28,7 @@ fn held(audit: &Audit) -> Usd {
 
 impl Sim {
     pub fn look(&self, budget: usize) -> Option<Seen> {
-        let account = self.authority.copy_of(of_both(budget))?;
+        let account = self.authority.copy_of(budget_at(budget))?;
         Some(Seen { audit: account.audit(), now: account.last_contact() })
     }
 

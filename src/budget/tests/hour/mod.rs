@@ -41,7 +41,7 @@ const FIVE_HOURS: i64 = cluster::FIVE_HOURS;
 const MIDNIGHT: i64 = 1_764_547_200_000;
 
 /// The budget of this place in the lists.
-const fn of_both(budget: usize) -> BudgetId {
+const fn budget_at(budget: usize) -> BudgetId {
     cluster::BUDGETS[budget]
 }
 
@@ -81,7 +81,7 @@ struct Figures {
     flushes: u64,
     rollbacks: u64,
     edits: u64,
-    /// What was cut because caps were lowered, and of that what was cut for no such reason.
+    /// What was cut of what nodes kept, and of that what no window was over its cap by.
     cut: Usd,
     cut_early: Usd,
     /// What rollbacks made possible to spend twice.
@@ -253,10 +253,6 @@ impl Sim {
     /// A node and its place, if it lives.
     fn node(&self, inc: Incarnation) -> Option<usize> {
         self.nodes.iter().position(|node| node.inc == inc && node.crashed_at.is_none())
-    }
-
-    fn zone() -> &'static TimeZone {
-        const { &TimeZone::UTC }
     }
 
     /// The time of the authority.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::Rng;
 
 use super::node::Running;
-use super::{BUDGETS, Sim, TIMEOUT, of_both};
+use super::{BUDGETS, Sim, TIMEOUT, budget_at};
 use crate::budget::lease::Heard;
 use crate::budget::{Answer, Incarnation, SeedStatement, Statement};
 use crate::money::Usd;
@@ -121,7 +121,7 @@ impl Sim {
         if self.happens(20) || self.calm {
             for budget in 0..BUDGETS {
                 let latest = Arc::clone(self.caps(budget));
-                self.nodes[at].seats[budget].lease.adopt(&latest, Self::zone(), now);
+                self.nodes[at].seats[budget].lease.adopt(&latest, &TimeZone::UTC, now);
             }
         }
         let writes = self.calm || self.happens(5);
@@ -176,7 +176,7 @@ impl Sim {
     }
 
     fn seed(&mut self, at: usize, budget: usize, now: i64) {
-        let terms = Arc::clone(self.nodes[at].seats[budget].lease.terms(Self::zone(), now));
+        let terms = Arc::clone(self.nodes[at].seats[budget].lease.terms(&TimeZone::UTC, now));
         let (seed, closed) = (self.books.seed(budget, &terms, now), self.books.closed());
         self.nodes[at].seats[budget].seeding_until = now + TIMEOUT;
         let inc = self.nodes[at].inc;
@@ -198,7 +198,7 @@ impl Sim {
     }
 
     fn take(&mut self, budget: usize, said: &Statement, owed: Usd, now: i64) -> Result<(), String> {
-        let answer = self.authority.exchange_now(of_both(budget), said);
+        let answer = self.authority.exchange_now(budget_at(budget), said);
         self.heard_of.insert(said.inc, now);
         self.taken(budget, said, owed, &answer, now)?;
         let copies = 1 + u32::from(self.happens(20));
@@ -215,10 +215,10 @@ impl Sim {
         now: i64,
     ) -> Result<(), String> {
         // What was asked before a flush seeds nothing after it, as a Redis sees to.
-        let is_new = self.authority.audit_now(of_both(budget)).is_none();
+        let is_new = self.authority.audit_now(budget_at(budget)).is_none();
         if !(is_new && seed.seed.query_started < self.flushed_at) {
             self.close()?;
-            let seeded = self.authority.seed_now(of_both(budget), seed);
+            let seeded = self.authority.seed_now(budget_at(budget), seed);
             self.seeded(budget, seed, seeded, closed)?;
         }
         self.send(1, LATE, &Event::Seeded(budget, inc), now);

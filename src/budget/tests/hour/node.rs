@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::{BUDGETS, DEAD_AFTER, TIMEOUT, of_both};
+use super::{BUDGETS, DEAD_AFTER, TIMEOUT, budget_at};
 use crate::budget::denial::Need;
 use crate::budget::lease::{Context, Heard, Lease, Occasion};
 use crate::budget::rules::Rules;
@@ -60,7 +60,7 @@ pub struct Node {
 impl Node {
     pub fn start(inc: Incarnation, policies: &[Arc<Policy>], now: i64, rules: Rules) -> Self {
         let seat = |(budget, policy): (usize, &Arc<Policy>)| {
-            let mut lease = Lease::new(of_both(budget), Arc::clone(policy), &TimeZone::UTC, now, rules);
+            let mut lease = Lease::new(budget_at(budget), Arc::clone(policy), &TimeZone::UTC, now, rules);
             lease.watched_from(0);
             Seat { lease, asked: None, contact: i64::MIN, told_tight: false, seeding_until: i64::MIN, tell_at: now }
         };

@@ -8,7 +8,7 @@ use rand::Rng;
 use super::bounds::Bounds;
 use super::checks::By;
 use super::network::{Event, LATEST};
-use super::{BUDGETS, DEAD_AFTER, Sim, of_both};
+use super::{BUDGETS, DEAD_AFTER, Sim, budget_at};
 use crate::budget::account::Account;
 use crate::budget::{Incarnation, MemoryAuthority};
 use crate::limit::{CapStep, Policy};
@@ -137,7 +137,7 @@ impl Sim {
     fn roll_back(&mut self, now: i64) -> Result<(), String> {
         self.older = self.older.take().filter(|older| now - older.at < BACK);
         if self.older.is_none() {
-            let accounts: Option<Vec<_>> = (0..BUDGETS).map(|at| self.authority.copy_of(of_both(at))).collect();
+            let accounts: Option<Vec<_>> = (0..BUDGETS).map(|at| self.authority.copy_of(budget_at(at))).collect();
             self.older = accounts.map(|accounts| Older { at: now, accounts, bounds: self.bounds.clone() });
         } else if self.happens(300)
             && let Some(mut older) = self.older.take()
@@ -145,7 +145,7 @@ impl Sim {
             self.figures.rollbacks += 1;
             self.back_at = now;
             for (budget, account) in older.accounts.into_iter().enumerate() {
-                self.authority.put(of_both(budget), account);
+                self.authority.put(budget_at(budget), account);
                 let told = &mut older.bounds.0[budget];
                 told.of.retain(|inc, _| self.books.journals.contains_key(inc));
                 for (&inc, journal) in &self.books.journals {
@@ -186,11 +186,11 @@ impl Sim {
     fn expire(&mut self, now: i64) {
         let Some(life) = self.faults.expiry else { return };
         for budget in 0..BUDGETS {
-            let Some(mut account) = self.authority.copy_of(of_both(budget)) else { continue };
+            let Some(mut account) = self.authority.copy_of(budget_at(budget)) else { continue };
             for (&inc, _) in self.heard_of.iter().filter(|(_, at)| now - **at > life) {
                 account.expire(inc);
             }
-            self.authority.put(of_both(budget), account);
+            self.authority.put(budget_at(budget), account);
             self.seen[budget] = self.look(budget);
         }
     }
