@@ -21,20 +21,28 @@ pub(super) struct Failures {
     until: AtomicI64,
     /// When one was last said.
     said_at: AtomicI64,
-    of: Mutex<HashMap<BudgetId, i64, BudgetHasher>>,
+    of: Mutex<Failing>,
+}
+
+#[derive(Default)]
+struct Failing {
+    until: HashMap<BudgetId, i64, BudgetHasher>,
+    /// So many and those that are over are forgotten.
+    most: usize,
 }
 
 impl Failures {
     /// It could not be asked for at `now`.
     pub fn note(&self, budget: BudgetId, now: i64) {
         let until = now.saturating_add(AWAY);
-        let mut of = self.of.lock();
+        let Failing { until: of, most } = &mut *self.of.lock();
         if now >= self.until.fetch_max(until, Ordering::Relaxed) {
             of.clear();
         }
         of.insert(budget, until);
-        if of.len() > 2 * of.values().filter(|until| now < **until).count().max(16) {
+        if of.len() > *most {
             of.retain(|_, until| now < *until);
+            *most = 2 * of.len().max(16);
         }
     }
 
@@ -47,7 +55,7 @@ impl Failures {
 
     /// Whether it failed just before `now`.
     pub fn is_failing(&self, budget: BudgetId, now: i64) -> bool {
-        now < self.until.load(Ordering::Relaxed) && self.of.lock().get(&budget).is_some_and(|until| now < *until)
+        now < self.until.load(Ordering::Relaxed) && self.of.lock().until.get(&budget).is_some_and(|until| now < *until)
     }
 }
 
@@ -82,7 +90,8 @@ mod tests {
         for owner in 0..100_000 {
             failures.note(budget(owner), owner);
         }
-        assert!(failures.of.lock().len() <= 502, "{}", failures.of.lock().len());
+        let kept = failures.of.lock().until.len();
+        assert!(kept <= 502, "{kept}");
         assert!(failures.is_failing(budget(99_999), 99_999));
     }
 }

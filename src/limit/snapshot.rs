@@ -116,7 +116,7 @@ impl Snapshot {
         let rows: Vec<Row<'_>> = own.into_iter().chain(of_groups).collect();
         // All of the user's groups, with or without a row: a row that was deleted left its trace in the group's stamp.
         let group_stamps = memberships.iter().filter_map(|id| self.user_groups.get(id)).map(|group| group.stamp);
-        let stamp = group_stamps.fold(user.stamp.max(group.stamp), i64::max);
+        let stamp = group_stamps.fold(self.known(user.stamp).max(group.stamp), i64::max);
         let boosts = self.boosts.get(&(user.id, group.id)).map_or(&[][..], Vec::as_slice);
         merge::policy(Facts { stamp, ..Facts::of(user) }, &rows, boosts)
     }
@@ -124,7 +124,13 @@ impl Snapshot {
     /// What a key may spend on the models of a group.
     pub(super) fn key_policy(&self, key: &Owner, group: &ModelGroup) -> Option<Policy> {
         let row = self.row(Subject::Key(key.id), group.id, Source::Key(key.id))?;
-        merge::policy(Facts { stamp: key.stamp.max(group.stamp), ..Facts::of(key) }, &[row], &[])
+        merge::policy(Facts { stamp: self.known(key.stamp).max(group.stamp), ..Facts::of(key) }, &[row], &[])
+    }
+
+    /// The stamp of an owner's row, or the last one that is contained here: caps that do not know what was changed with a
+    /// later one must not pass for the latest.
+    fn known(&self, stamp: i64) -> i64 {
+        stamp.min(self.as_of)
     }
 
     fn row(&self, subject: Subject, model_group: i64, source: Source) -> Option<Row<'_>> {

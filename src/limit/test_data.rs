@@ -15,7 +15,7 @@ impl Data {
     pub fn new() -> Self {
         let models = vec!["model".to_owned()];
         let group = ModelGroupRow { id: GROUP, name: format!("group-{GROUP}"), models, stamp: 1 };
-        Self(LimitData { model_groups: vec![group], ..LimitData::default() })
+        Self(LimitData { as_of: i64::MAX, model_groups: vec![group], ..LimitData::default() })
     }
 
     pub fn user_group(mut self, id: i64, name: &str, members: &[i64]) -> Self {

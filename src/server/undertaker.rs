@@ -10,7 +10,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::{Authority, AuthorityError, Clock, close_life};
+use crate::budget::{Audit, Authority, AuthorityError, Clock, close_life};
 use crate::ledger::{self, Ended, LedgerSeeds, Loss, Pulse, Silent};
 use crate::limit::{Axis, BudgetId, Scope};
 use crate::money::Usd;
@@ -179,7 +179,7 @@ impl Undertaker {
         let budgets = self.authority.held_by(life.inc).await?;
         let mut losses = Vec::new();
         for &budget in &budgets {
-            let audit = match self.authority.audit(budget).await {
+            let audit = match self.audit(budget).await {
                 Ok(Some(audit)) => audit,
                 Ok(None) => continue,
                 Err(error @ AuthorityError::Garbled(_)) => {
@@ -212,6 +212,14 @@ impl Undertaker {
         // If that fails, the next round tells it.
         close_life(self.authority.as_ref(), life.inc, budgets).await?;
         Ok(())
+    }
+
+    /// One late answer does not have all budgets of a life asked for again.
+    async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError> {
+        match self.authority.audit(budget).await {
+            Err(AuthorityError::Late) => self.authority.audit(budget).await,
+            answered => answered,
+        }
     }
 
     fn loss(&self, budget: BudgetId, amount: Usd, at: i64) -> Option<Loss> {

@@ -14,14 +14,15 @@ pub use resting::{Resting, policy_bytes, policy_of_bytes};
 pub use window::{MINUTE, SECOND, WindowState, query};
 
 use super::protocol::{
-    Answer, Audit, Holding, Incarnation, Lsn, Position, SeedStatement, Seeded, Statement, Taken, Terms, WindowReport,
+    Answer, Audit, Holding, Incarnation, Item, Lsn, Position, SeedStatement, Seeded, Statement, Taken, Terms,
+    WindowReport,
 };
 use super::rules::{Rule, Rules};
 use crate::limit::{Policy, UNORDERED, WindowPolicy};
 use crate::money::Usd;
 
 /// A statement that is older is not trusted: the node has given it up and sent another.
-const STALE_AFTER: i64 = 2_000;
+pub const STALE_AFTER: i64 = 2_000;
 
 /// A seed whose query is older may miss charges that nodes no longer remember.
 const SEED_LIFE: i64 = 5_000;
@@ -136,7 +137,7 @@ impl Account {
         if position != said.from && self.rules.hold(Rule::Addressed) {
             return Answer::Resend(position);
         }
-        self.take_items(said, now);
+        self.take_items(said, clock, now);
         self.take_holdings(index, said, clock);
         let taken = self.grant(index, said, newer, now);
         self.forget(index, said);
@@ -293,12 +294,13 @@ impl Account {
             return (theirs.windows != ours.windows || theirs.era != ours.era).then(|| Arc::clone(ours));
         }
         if !identical && theirs.version == ours.version {
-            // What has been over since one of them was read is all that can be different.
-            if theirs.version != UNORDERED {
+            // What has been over since one of them was read is all that can be different; or one was made with an owner as he
+            // was before a reset.
+            if theirs.version != UNORDERED && !counts_from_later(theirs, ours) {
                 return None;
             }
             let others = self.stated.0 != inc && self.now - self.stated.1 < STATED_FOR;
-            if others && !allows_no_more(theirs, ours, self.now) {
+            if theirs.version == UNORDERED && others && !allows_no_more(theirs, ours, self.now) {
                 return Some(Arc::clone(ours));
             }
         }
@@ -325,10 +327,14 @@ impl Account {
         }
     }
 
-    fn take_items(&mut self, said: &Statement, now: i64) {
+    fn take_items(&mut self, said: &Statement, clock: i64, now: i64) {
+        let slot = if self.is_count() { SECOND } else { MINUTE };
+        // Nothing is charged in a time that is still to come, whatever a node's clock says.
+        let latest = (clock + STALE_AFTER).div_euclid(slot) * slot;
         for item in &said.items {
+            let item = Item { minute: item.minute.min(latest), ..*item };
             for window in &mut self.windows {
-                window.add(item, now);
+                window.add(&item, now);
             }
         }
     }
@@ -484,6 +490,14 @@ impl Account {
 }
 
 /// Whether one policy allows no more than another at `now`, in all windows of that one.
+/// Whether a window counts from a later reset than its like.
+fn counts_from_later(one: &Policy, other: &Policy) -> bool {
+    let same = |one: &WindowPolicy, other: &WindowPolicy| one.window == other.window && one.mode == other.mode;
+    let later =
+        |one: &WindowPolicy| other.windows.iter().any(|other| same(one, other) && one.since_era > other.since_era);
+    one.windows.iter().any(later)
+}
+
 fn allows_no_more(one: &Policy, other: &Policy, now: i64) -> bool {
     other.windows.iter().all(|theirs| {
         let same = |ours: &&WindowPolicy| ours.window == theirs.window && ours.mode == theirs.mode;

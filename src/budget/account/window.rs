@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::super::protocol::{Bounds, Counted, Item, WindowQuery, WindowReport, WindowSeed};
-use super::EXACT;
 use super::bytes::{Reader, Writer};
+use super::{EXACT, STALE_AFTER};
 use crate::limit::{Mode, Window, WindowPolicy};
 use crate::money::Usd;
 
@@ -102,21 +102,24 @@ impl WindowState {
         now: i64,
     ) -> Self {
         let mut state = Self { known: true, ..Self::unknown(policy, bounds) };
+        // Nothing was charged in a time that is still to come, whatever a node's clock said.
+        let latest = (now + STALE_AFTER).div_euclid(MINUTE) * MINUTE;
+        let minutes = seed.minutes.iter().map(|&(minute, amount)| (minute.min(latest), amount));
         match state.mode {
             Mode::Forever | Mode::Calendar { .. } => state.spent = seed.sum.min(EXACT),
             Mode::Rolling => {
-                for &(minute, amount) in &seed.minutes {
+                for (minute, amount) in minutes {
                     state.add_to_slot(minute, amount);
                 }
             }
             Mode::FromFirstCharge => {
-                if let Some(start) = first_charge {
+                if let Some(start) = first_charge.map(|start| start.min(latest)) {
                     // Those before ended right there, if they can have: the minute before may be theirs.
                     let adjoins = seed.minutes.iter().any(|&(minute, _)| minute + FIVE_HOURS == start);
                     state.after = if adjoins { start } else { i64::MIN };
                     state.begin(start);
                 }
-                for &(minute, amount) in &seed.minutes {
+                for (minute, amount) in minutes {
                     state.add_from_first(minute, amount);
                 }
             }

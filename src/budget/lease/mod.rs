@@ -388,6 +388,9 @@ impl Lease {
         self.seq += 1;
         self.unsure = true;
         let (items, to) = self.charges.untold_items();
+        // Of counts nothing is ever written.
+        let (written, unwritten) =
+            if self.is_count() { (0, Usd::ZERO) } else { (with.written, self.charges.after(with.written)) };
         self.outstanding =
             Some(Sent { seq: self.seq, at: now, to, told: self.charges.untold(), reserved: self.reserved });
         Statement {
@@ -399,15 +402,15 @@ impl Lease {
             items,
             reserved: self.reserved,
             kept,
-            // Of counts nothing is ever written.
-            written: if self.is_count() { 0 } else { with.written },
-            unwritten: if self.is_count() { Usd::ZERO } else { self.charges.after(with.written) },
+            written,
+            unwritten,
             need_min,
             need_sum,
             slice: with.settings.slice(self.policy(), now),
             slice_min: if self.is_count() { Usd::from_nanos(1) } else { with.settings.min },
             ends_after: self.ends_after(with.settings.dead_after),
-            last: occasion.last,
+            // It may have been charged since that was decided.
+            last: occasion.last && unwritten == Usd::ZERO,
             report: occasion.report,
             terms,
         }

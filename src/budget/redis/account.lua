@@ -8,7 +8,7 @@
 
 local key = KEYS[1]
 local EXACT = 9007199254740991
-local FORGOTTEN_AFTER = 600000
+local FORGOTTEN_AFTER, STALE_AFTER = 600000, 2000
 local MINUTE, SECOND, FIVE_HOURS, DAY = 60000, 1000, 18000000, 86400000
 
 -- The state. INCS, JOIN and TERMS are lists, or such texts.
@@ -314,7 +314,7 @@ local function roll(window, bounds, now)
     if not window[FIRST] then window[LAST] = false end
   elseif mode == FROM_FIRST then
     if window[START] and now >= window[END] then window[START], window[SPENT] = false, 0 end
-  elseif bounds then
+  elseif bounds and window[END] then
     while now >= window[END] do
       local start, stop = bounds[1], bounds[2]
       if start < window[END] then start, stop = bounds[2], bounds[3] end
@@ -334,7 +334,7 @@ local function add(window, minute, era, amount, now)
   elseif mode == FROM_FIRST then
     add_from_first(window, minute, amount)
     roll(window, false, now)
-  elseif minute >= window[START] then
+  elseif not window[START] or minute >= window[START] then
     spend(window, amount)
   end
 end

@@ -1,6 +1,6 @@
 -- Takes a node's statement about a budget. See Account::exchange.
 
-local STALE_AFTER, RECALL_EVERY, STATED_FOR = 2000, 250, 60000
+local RECALL_EVERY, STATED_FOR = 250, 60000
 
 -- What is said, by its place (see Arguments::statement): 1 the time of a test, 2 inc, 3 seq, 4 sent, 5 from, 6 to,
 -- 7 written, 8 reserved, 9 kept, 10 unwritten, 11 need_min, 12 need_sum, 13 slice, 14 slice_min, 15 ends_after, 16 last,
@@ -94,6 +94,14 @@ local function take_terms(terms)
     end
     return true
   end
+  local function counts_from_later()
+    for _, ours in ipairs(account[WINDOWS]) do
+      for _, theirs in ipairs(terms.windows) do
+        if same(ours, theirs) and theirs[SINCE] > ours[SINCE] then return true end
+      end
+    end
+    return false
+  end
   -- The bounds come from the node, whose caps may be older ones.
   local function roll_all()
     for _, window in ipairs(account[WINDOWS]) do
@@ -107,10 +115,11 @@ local function take_terms(terms)
   local function take()
     if terms.version < account[VERSION] then return terms.body ~= account[BODY] end
     if terms.version == account[VERSION] then
-      -- What has been over since one of them was read is all that can be different.
-      if terms.version ~= 0 then return false end
+      -- What has been over since one of them was read is all that can be different; or one was made with an owner as he was
+      -- before a reset.
+      if terms.version ~= 0 and not counts_from_later() then return false end
       local others = account[STATED_BY] ~= inc and now - account[STATED_AT] < STATED_FOR
-      if others and not no_more_than_ours() then return true end
+      if terms.version == 0 and others and not no_more_than_ours() then return true end
     end
     account[STATED_BY], account[STATED_AT] = inc, now
     local windows = {}
@@ -146,7 +155,7 @@ if num(ARGS[VERSION_AT]) == account[VERSION] and ARGS[BODY_AT] == account[BODY] 
     local mode = window[MODE]
     if mode == ROLLING or mode == FROM_FIRST then
       roll(window, false, now)
-    elseif mode ~= FOREVER and now >= window[END] then
+    elseif mode ~= FOREVER and window[END] and now >= window[END] then
       local bounds = bounds_at[index]
       local start = num(ARGS[bounds])
       roll(window, start and { start, num(ARGS[bounds + 1]), num(ARGS[bounds + 2]) }, now)
@@ -163,9 +172,13 @@ if holder[PLACE] ~= from then
 end
 
 local windows = account[WINDOWS]
+local counts = is_count(account)
+-- Nothing is charged in a time that is still to come, whatever a node's clock says.
+local slot = counts and SECOND or MINUTE
+local latest = floor((time + STALE_AFTER) / slot) * slot
 local sum = 0
 for index = 1, #items do
-  local minute, era, amount = items[index][1], items[index][2], items[index][3]
+  local minute, era, amount = min(items[index][1], latest), items[index][2], items[index][3]
   sum = min(sum + amount, EXACT)
   for at_window = 1, #windows do add(windows[at_window], minute, era, amount, now) end
 end
@@ -185,7 +198,7 @@ local ends_after = num(ARGS[15])
 holder[ENDS] = ends_after and time + ends_after or false
 
 local held = min(held_by_others + said_reserved + kept, EXACT)
-local counts, free, smallest, known = is_count(account), false, false, true
+local free, smallest, known = false, false, true
 -- When a cap next falls, when time alone next changes what is free, and since when the fixed five hours run.
 local caps, falls, changes, started = {}, false, false, false
 for index = 1, #windows do

@@ -105,8 +105,10 @@ fn positive_settings(config: &Config, problems: &mut Problems) {
         ("routing.gate.max_time", config.routing.gate.enabled.then_some(config.routing.gate.max_time)),
         ("budgets.lease.life", Some(lease.life)),
         ("budgets.lease.dead_after", Some(lease.dead_after)),
+        ("budgets.lease.write_off", Some(lease.write_off)),
         ("budgets.model_group_lease.life", own.life),
         ("budgets.model_group_lease.dead_after", own.dead_after),
+        ("budgets.model_group_lease.write_off", own.write_off),
     ];
     for (place, value) in durations {
         positive(value.unwrap_or(Duration::MAX), Path::from(place), problems);
