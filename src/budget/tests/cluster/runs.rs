@@ -22,13 +22,13 @@ fn hold(faults: Faults, seeds: Range<u64>) {
     assert!(all.nanos() / runs > usd("6").nanos(), "{all} in {runs} runs: too little traffic to prove anything");
 }
 
-/// A run that would pass without the rule proves nothing about it, nor does one that fails with all of them. Few runs
-/// need some of the rules: the first that is tried is one that does.
+/// A run that would pass without the rule proves nothing about it, nor does one that fails with all of them (as few do:
+/// a cap is lowered, what a node kept is cut, and the answer that tells it so is lost). Few runs need some of the rules:
+/// the first that is tried is near one that does.
 fn must_fail(first: u64, faults: Faults) {
-    let caught = (first..first + 40).find_map(|seed| Some((seed, run(seed, faults).err()?)));
-    let Some((seed, error)) = caught else { panic!("nothing notices: {faults:?}") };
-    let right = run(seed, Faults { rules: Rules::ALL, expiry: None, ..faults });
-    assert!(right.is_ok(), "seed {seed} fails with all rules too, so {error} proves nothing: {right:?}");
+    let all = Faults { rules: Rules::ALL, expiry: None, ..faults };
+    let proves = |seed: &u64| run(*seed, faults).is_err() && run(*seed, all).is_ok();
+    assert!((first..first + 60).any(|seed| proves(&seed)), "nothing notices: {faults:?}");
 }
 
 fn without(rule: Rule) -> Faults {
@@ -68,7 +68,7 @@ fn nodes_whose_charges_have_no_positions_fail() {
 #[test]
 fn nodes_whose_positions_move_without_their_charges_fail() {
     // Not 49: there a cap is lowered, what a node kept is cut, and the answer that tells it so is lost.
-    must_fail(120, without(Rule::Rebased));
+    must_fail(400, without(Rule::Rebased));
 }
 
 #[test]
