@@ -107,13 +107,13 @@ impl Node {
     pub fn admit(&mut self, calm: bool, now: i64) -> Result<bool, String> {
         let Some(mut waiting) = self.waiting.take() else { return Ok(false) };
         let mut amounts = [None; 2];
-        for at in 0..2 {
+        for (at, amount) in amounts.iter_mut().enumerate() {
             let (lease, need) = (&mut self.seats[waiting.budgets[at]].lease, waiting.needs[at]);
-            amounts[at] = match waiting.tickets[at] {
+            *amount = match waiting.tickets[at] {
                 Some((_, since)) => lease.fits_after(need, since, now),
                 None => lease.fits(need, now),
             };
-            if amounts[at].is_none() && waiting.tickets[at].is_none() {
+            if amount.is_none() && waiting.tickets[at].is_none() {
                 waiting.tickets[at] = Some((lease.wait(need), lease.heard()));
             }
         }
@@ -136,7 +136,7 @@ impl Node {
             }
         }
         let Some(amounts) = admitted else { return Ok(false) };
-        for at in 0..2 {
+        for (at, &amount) in amounts.iter().enumerate() {
             let seat = &mut self.seats[waiting.budgets[at]];
             let asked = waiting.tickets[at].is_some_and(|(_, since)| seat.lease.heard() > since);
             if now >= seat.contact.saturating_add(DEAD_AFTER) {
@@ -145,7 +145,7 @@ impl Node {
             if seat.told_tight && !asked {
                 return Err(format!("{} knows that little is left, and does not ask", self.inc));
             }
-            seat.lease.take(amounts[at], now);
+            seat.lease.take(amount, now);
         }
         let Waiting { budgets, estimate, lasts, .. } = waiting;
         self.running.push(Running { budgets, amounts, estimate, until: now + lasts });

@@ -1,6 +1,6 @@
 //! What many budgets with a request a minute each cost: commands and bytes per request, and memory per budget.
 
-#![allow(clippy::print_stdout, reason = "what is measured is the result")]
+#![allow(clippy::print_stdout, clippy::float_arithmetic, reason = "what is measured is the result")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
