@@ -84,7 +84,9 @@ async fn away(on_failure: &str, first: First) {
     let ended = tally(&asked);
     let sums = cluster.balance(&caller[0]).await;
     println!("{on_failure}, {first:?} first: {ended:?}, {passed} in the end; {sums:?} of {CAP}");
-    assert!(sums.nanos <= CAP, "no node uses more than its part of what was free: {sums:?}");
+    // With `open` what another was granted since a node was last told is in that one's part too: a lease at the most.
+    let most = if on_failure == "open" { CAP + CAP / 20 } else { CAP };
+    assert!(sums.nanos <= most, "no node uses more than its part of what was free: {sums:?}");
     assert!(sums.nanos >= CAP * 98 / 100, "nothing stays blocked: {sums:?}");
     assert_eq!((sums.rows, ended.lost), (ended.passed + passed, 0), "each is charged once");
     assert_eq!(cluster.summed(&caller[0]).await, sums.nanos);
@@ -113,12 +115,12 @@ async fn away(on_failure: &str, first: First) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_open_redis_comes_back_before_the_database_and_no_cap_was_passed() {
+async fn with_open_redis_comes_back_before_the_database_and_no_cap_was_passed_by_more_than_a_lease() {
     away("open", First::Redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_open_the_database_comes_back_before_redis_and_no_cap_was_passed() {
+async fn with_open_the_database_comes_back_before_redis_and_no_cap_was_passed_by_more_than_a_lease() {
     away("open", First::Postgres).await;
 }
 

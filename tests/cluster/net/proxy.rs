@@ -119,12 +119,6 @@ impl Proxy {
         self.way.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Leads to the Redis at this port from now on.
-    pub fn lead_to(&self, redis: u16) {
-        self.way.redis.store(redis, Ordering::Release);
-        self.cut();
-    }
-
     /// Whether connections are broken and refused from now on.
     pub fn close(&self, closed: bool) {
         self.way.closed.send_replace(closed);
