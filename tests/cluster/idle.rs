@@ -2,22 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate::limit::{BudgetId, Scope};
-
 use crate::harness::{Cluster, MODEL, Plan};
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
 use crate::support::capped::{self, Whose};
 use crate::support::spending;
 use crate::traffic::{Order, Traffic, tally};
-use crate::witness::{Witness, of_user};
+use crate::witness::{self, Witness};
 
 const CAP: f64 = 10.0;
 
 /// What was granted of a budget and not spent by so many requests, in nano-dollars.
 async fn granted_to_nobody(redis: &Redis, cluster: &Cluster, whose: Whose, caller: &Caller, passed: usize) -> i64 {
-    let scope = if whose == Whose::User { Scope::Mainline } else { Scope::ModelGroup(cluster.group) };
-    let budget = BudgetId { scope, ..of_user(caller) };
+    let budget = witness::budget(whose, caller, cluster.group);
     Witness::of(&redis.url()).granted(budget).await - passed as i64 * spending::cost_nanos(990)
 }
 

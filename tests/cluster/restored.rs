@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use tollgate::limit::{Axis, BudgetId, Scope};
-
 use crate::harness::{MODEL, Plan};
 use crate::servers::redis::Redis;
 use crate::support::capped::Whose;
 use crate::support::{eventually, scale};
 use crate::traffic::{Order, Traffic, tally};
-use crate::witness::Witness;
+use crate::witness::{self, Witness};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_an_old_dump_of_redis_is_restored_and_nothing_is_lost_or_charged_twice() {
@@ -21,7 +19,7 @@ async fn soak_an_old_dump_of_redis_is_restored_and_nothing_is_lost_or_charged_tw
         cluster.limited(Whose::KeyForGroup, "5h", 1_000.0).await,
         cluster.limited(Whose::UserForGroup, "daily", 6.0).await,
     ];
-    let capped = BudgetId { axis: Axis::User, owner: callers[2].user_id, scope: Scope::ModelGroup(cluster.group) };
+    let capped = witness::budget(Whose::UserForGroup, &callers[2], cluster.group);
     let witness = Witness::of(&redis.url());
     let pace = Order { pause: Duration::from_millis(5), ..Order::default() };
     let traffic = Traffic::start(&cluster.all(), &callers, 3, pace);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub use bytes::Bytes;
 pub use resting::{Resting, policy_bytes, policy_of_bytes};
+use window::latest_slot;
 pub use window::{MINUTE, SECOND, WindowState, query};
 
 use super::protocol::{
@@ -329,8 +330,7 @@ impl Account {
 
     fn take_items(&mut self, said: &Statement, clock: i64, now: i64) {
         let slot = if self.is_count() { SECOND } else { MINUTE };
-        // Nothing is charged in a time that is still to come, whatever a node's clock says.
-        let latest = (clock + STALE_AFTER).div_euclid(slot) * slot;
+        let latest = latest_slot(clock, slot);
         for item in &said.items {
             let item = Item { minute: item.minute.min(latest), ..*item };
             for window in &mut self.windows {
@@ -489,18 +489,24 @@ impl Account {
     }
 }
 
-/// Whether one policy allows no more than another at `now`, in all windows of that one.
 /// Whether a window counts from a later reset than its like.
 fn counts_from_later(one: &Policy, other: &Policy) -> bool {
-    let same = |one: &WindowPolicy, other: &WindowPolicy| one.window == other.window && one.mode == other.mode;
-    let later =
-        |one: &WindowPolicy| other.windows.iter().any(|other| same(one, other) && one.since_era > other.since_era);
+    let later = |ours: &WindowPolicy| {
+        let like = other.windows.iter().filter(|theirs| is_like(ours, theirs));
+        { like }.any(|theirs| ours.since_era > theirs.since_era)
+    };
     one.windows.iter().any(later)
 }
 
+/// Whether one policy allows no more than another at `now`, in all windows of that one.
 fn allows_no_more(one: &Policy, other: &Policy, now: i64) -> bool {
     other.windows.iter().all(|theirs| {
-        let same = |ours: &&WindowPolicy| ours.window == theirs.window && ours.mode == theirs.mode;
-        one.windows.iter().filter(same).any(|ours| ours.cap_at(now) <= theirs.cap_at(now))
+        let like = one.windows.iter().filter(|ours| is_like(ours, theirs));
+        { like }.any(|ours| ours.cap_at(now) <= theirs.cap_at(now))
     })
+}
+
+/// Whether they are the same window and start anew in the same way.
+fn is_like(one: &WindowPolicy, other: &WindowPolicy) -> bool {
+    one.window == other.window && one.mode == other.mode
 }

@@ -70,6 +70,12 @@ pub fn query(policy: &WindowPolicy, bounds: Option<Bounds>, now: i64) -> WindowQ
     WindowQuery { window: policy.window, since_era: policy.since_era, from, by_minute, first_charge }
 }
 
+/// The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever
+/// a node's clock says.
+pub const fn latest_slot(now: i64, width: i64) -> i64 {
+    (now + STALE_AFTER).div_euclid(width) * width
+}
+
 impl WindowState {
     /// A window of which nothing is known.
     #[must_use]
@@ -102,8 +108,7 @@ impl WindowState {
         now: i64,
     ) -> Self {
         let mut state = Self { known: true, ..Self::unknown(policy, bounds) };
-        // Nothing was charged in a time that is still to come, whatever a node's clock said.
-        let latest = (now + STALE_AFTER).div_euclid(MINUTE) * MINUTE;
+        let latest = latest_slot(now, MINUTE);
         let minutes = seed.minutes.iter().map(|&(minute, amount)| (minute.min(latest), amount));
         match state.mode {
             Mode::Forever | Mode::Calendar { .. } => state.spent = seed.sum.min(EXACT),

@@ -209,6 +209,10 @@ local function end_silent(account, now)
   end
 end
 
+-- The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever a
+-- node's clock says.
+local function latest_slot(now, width) return floor((now + STALE_AFTER) / width) * width end
+
 -- How long a rolling window is, and its slots.
 local function rolling(kind)
   if kind == FIVE then return FIVE_HOURS, MINUTE end

@@ -173,9 +173,7 @@ end
 
 local windows = account[WINDOWS]
 local counts = is_count(account)
--- Nothing is charged in a time that is still to come, whatever a node's clock says.
-local slot = counts and SECOND or MINUTE
-local latest = floor((time + STALE_AFTER) / slot) * slot
+local latest = latest_slot(time, counts and SECOND or MINUTE)
 local sum = 0
 for index = 1, #items do
   local minute, era, amount = min(items[index][1], latest), items[index][2], items[index][3]

@@ -374,6 +374,15 @@ impl RedisAuthority {
     }
 }
 
+/// Does this for all of them, some at once. One that fails does not keep the others from being done.
+async fn each<F: Future<Output = Result<(), RedisError>>>(
+    budgets: &[BudgetId],
+    work: impl Fn(BudgetId) -> F,
+) -> Result<(), RedisError> {
+    let done: Vec<_> = stream::iter(budgets.to_vec()).map(work).buffer_unordered(AT_ONCE).collect().await;
+    done.into_iter().collect()
+}
+
 fn reply(answered: Answered) -> Result<Option<Reply>, RedisError> {
     Reply::of(answered.value)
 }
@@ -389,15 +398,11 @@ impl Authority for RedisAuthority {
     }
 
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
-        let closing = stream::iter(budgets.to_vec()).map(|budget| self.close_one(inc, budget));
-        // One that cannot be closed does not keep the others open.
-        let closed: Vec<_> = closing.buffer_unordered(AT_ONCE).collect().await;
-        Ok(closed.into_iter().collect::<Result<(), _>>()?)
+        Ok(each(budgets, |budget| self.close_one(inc, budget)).await?)
     }
 
     async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
-        let counting = stream::iter(budgets.to_vec()).map(|budget| self.count_one_anew(budget));
-        Ok(counting.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
+        Ok(each(budgets, |budget| self.count_one_anew(budget)).await?)
     }
 
     async fn recall(&self, budget: BudgetId) -> bool {

@@ -46,8 +46,7 @@ for index, policy in ipairs(terms.windows) do
   if is_calendar(policy[MODE]) and (not bounds or bounds[2] <= now) then return { 'refused', time } end
 end
 
--- Nothing was charged in a time that is still to come, whatever a node's clock said.
-local latest = floor((now + STALE_AFTER) / MINUTE) * MINUTE
+local latest = latest_slot(now, MINUTE)
 first_charge = first_charge and min(first_charge, latest)
 for _, seed in ipairs(seeds) do
   for _, minute in ipairs(seed[2]) do minute[1] = min(minute[1], latest) end

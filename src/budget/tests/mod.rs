@@ -16,6 +16,7 @@ mod protocol;
 mod race;
 mod redis;
 mod rest;
+mod simulated;
 mod suite;
 mod suite_counts;
 mod swap;

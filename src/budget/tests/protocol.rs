@@ -9,14 +9,14 @@ use jiff::tz::TimeZone;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::simulated::{By, Seen, held};
 use super::world::*;
 use crate::budget::account::Account;
 use crate::budget::denial::Need;
 use crate::budget::lease::{Context, Heard, Lease, Occasion};
 use crate::budget::rules::{Rule, Rules};
 use crate::budget::{
-    Answer, Audit, Clock, Incarnation, LeaseSettings, Lsn, MemoryAuthority, Position, Seed, SeedStatement, Statement,
-    WindowSeed,
+    Answer, Incarnation, LeaseSettings, Lsn, MemoryAuthority, Position, Seed, SeedStatement, Statement, WindowSeed,
 };
 use crate::limit::{BudgetId, Policy, Window};
 use crate::money::Usd;
@@ -109,21 +109,6 @@ impl Node {
     }
 }
 
-/// Who may have changed what is held.
-#[derive(Clone, Copy, Debug)]
-enum By {
-    /// Time has passed, and journals were closed.
-    Nobody,
-    Node(Incarnation),
-    Seed,
-}
-
-/// What the authority counts, and how late it knows it is.
-struct Seen {
-    audit: Audit,
-    now: i64,
-}
-
 /// So many charges are counted.
 const fn counted(position: Position) -> Lsn {
     match position {
@@ -186,7 +171,7 @@ const BUDGET: fn() -> BudgetId = || user(1);
 impl Sim {
     fn new(seed: u64, faults: Faults) -> Self {
         let (time, behind) = (Time::at(NOON), Arc::<AtomicI64>::default());
-        let authority = MemoryAuthority::with_rules(slow_clock(&time, &behind), DEAD_AFTER, faults.rules);
+        let authority = MemoryAuthority::with_rules(time.clock_behind(&behind), DEAD_AFTER, faults.rules);
         let mut sim = Self {
             rng: StdRng::seed_from_u64(seed),
             faults,
@@ -302,7 +287,7 @@ impl Sim {
         }
         self.changed_only(By::Nobody)?;
         if self.faults.flushes && self.happens(1_000) {
-            let clock = slow_clock(&self.time, &self.behind);
+            let clock = self.time.clock_behind(&self.behind);
             self.authority = MemoryAuthority::with_rules(clock, DEAD_AFTER, self.faults.rules);
         }
         if self.faults.rollbacks {
@@ -606,7 +591,7 @@ impl Sim {
             self.step()?;
         }
         let audit = self.authority.audit_now(BUDGET()).ok_or("nothing is known")?;
-        let held: Usd = audit.holders.iter().map(|holder| holder.reserved + holder.kept + holder.pending).sum();
+        let held = held(&audit);
         if held != Usd::ZERO {
             return Err(format!("{held} is held for ever: {audit:?}"));
         }
@@ -615,12 +600,6 @@ impl Sim {
         }
         Ok((self.spent(), self.policy.windows[0].base))
     }
-}
-
-/// The authority's clock may be behind, and go back.
-fn slow_clock(time: &Time, behind: &Arc<AtomicI64>) -> Clock {
-    let (time, behind) = (time.clone(), Arc::clone(behind));
-    Arc::new(move || time.now() - behind.load(Ordering::SeqCst))
 }
 
 fn hold(faults: Faults, seeds: std::ops::Range<u64>) -> (Usd, Usd) {

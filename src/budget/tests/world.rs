@@ -40,6 +40,12 @@ impl Time {
         let time = self.clone();
         Arc::new(move || time.now())
     }
+
+    /// The same by a clock that may be behind, and go back.
+    pub fn clock_behind(&self, behind: &Arc<AtomicI64>) -> Clock {
+        let (time, behind) = (self.clone(), Arc::clone(behind));
+        Arc::new(move || time.now() - behind.load(Ordering::SeqCst))
+    }
 }
 
 /// One charge of a budget.

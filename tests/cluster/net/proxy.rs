@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::faults::{Fate, Faults};
 use super::{answers, commands};
 
-/// A way to one Redis at a time; its connections end with it.
+/// A way to one Redis; its connections end with it.
 pub struct Proxy {
     way: Arc<Way>,
     port: u16,
@@ -34,8 +33,7 @@ pub struct Figures {
 }
 
 pub(super) struct Way {
-    /// Its port.
-    redis: AtomicU16,
+    pub redis: u16,
     /// Whoever is not answered within this time has given up, and some more.
     pub given_up: Duration,
     faults: Mutex<(Faults, StdRng)>,
@@ -87,7 +85,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let way = Arc::new(Way {
-            redis: AtomicU16::new(redis),
+            redis,
             given_up: patience + patience / 2,
             faults: Mutex::new((Faults::default(), StdRng::seed_from_u64(seed))),
             figures: Mutex::default(),
@@ -137,10 +135,6 @@ impl Drop for Proxy {
 }
 
 impl Way {
-    pub fn redis(&self) -> u16 {
-        self.redis.load(Ordering::Acquire)
-    }
-
     /// What becomes of this command.
     pub fn fate(&self, words: &[&[u8]], bytes: usize) -> Fate {
         let name = words.first().map(|word| String::from_utf8_lossy(word).to_ascii_uppercase()).unwrap_or_default();
@@ -171,7 +165,7 @@ async fn accept(listener: TcpListener, way: Arc<Way>) {
 }
 
 async fn pass(client: TcpStream, way: Arc<Way>) {
-    let Ok(redis) = TcpStream::connect(("127.0.0.1", way.redis())).await else { return };
+    let Ok(redis) = TcpStream::connect(("127.0.0.1", way.redis)).await else { return };
     for stream in [&client, &redis] {
         stream.set_nodelay(true).unwrap();
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
+use super::super::simulated::held;
 use super::super::world::{Row, sum};
 use super::FIVE_HOURS;
 use crate::budget::account::{MINUTE, query};
@@ -191,10 +192,6 @@ pub fn first_charge(minutes: impl Iterator<Item = i64>, now: i64) -> i64 {
         }
     }
     if now < start.saturating_add(FIVE_HOURS) { start } else { i64::MAX }
-}
-
-pub fn held(audit: &Audit) -> Usd {
-    audit.holders.iter().map(|held| held.reserved + held.kept + held.pending).sum()
 }
 
 fn caps(policy: &Policy, now: i64) -> Vec<Usd> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::simulated::held;
 use super::world::{cap, edited, key, mode, policy, usd, user};
 use crate::budget::ReserveError;
 use crate::budget::rules::Rules;
@@ -217,7 +218,7 @@ impl Cluster {
 
     fn check_at_rest(&self, budget: BudgetId, policy: &Policy) -> Result<(), String> {
         let audit = self.net.authority().audit_now(budget).ok_or("nothing is known")?;
-        if books::held(&audit) != Usd::ZERO {
+        if held(&audit) != Usd::ZERO {
             return Err(format!("{budget:?} is held for ever: {audit:?}"));
         }
         let spent = self.net.books.spent(budget, policy, self.net.now());

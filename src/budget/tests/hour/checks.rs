@@ -1,30 +1,12 @@
 //! What must be so after every step.
 
+use super::super::simulated::{By, Seen, held};
 use super::books::Books;
 use super::bounds::Told;
 use super::network::LATEST;
 use super::{BUDGETS, Sim, budget_at};
-use crate::budget::{Answer, Audit, Holding, Incarnation, SeedStatement, Seeded, Statement};
+use crate::budget::{Answer, Holding, Incarnation, SeedStatement, Seeded, Statement};
 use crate::money::Usd;
-
-/// Who may have changed what is held.
-#[derive(Clone, Copy, Debug)]
-pub enum By {
-    /// Time has passed, and journals were closed.
-    Nobody,
-    Node(Incarnation),
-    Seed,
-}
-
-/// What the authority counts of a budget, and how late it knows it is.
-pub struct Seen {
-    pub audit: Audit,
-    pub now: i64,
-}
-
-fn held(audit: &Audit) -> Usd {
-    audit.holders.iter().map(|holder| holder.reserved + holder.kept + holder.pending).sum()
-}
 
 impl Sim {
     pub fn look(&self, budget: usize) -> Option<Seen> {

@@ -12,12 +12,13 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::cluster;
+use super::simulated::Seen;
 use super::world::{Time, cap, policy, usd};
 use crate::budget::rules::Rules;
 use crate::budget::{Clock, Incarnation, LeaseSettings, MemoryAuthority};
@@ -25,7 +26,6 @@ use crate::limit::{BudgetId, Mode, Policy, Window};
 use crate::money::Usd;
 use books::Books;
 use bounds::Bounds;
-use checks::Seen;
 use network::Event;
 use node::Node;
 use trouble::Older;
@@ -138,7 +138,7 @@ impl Sim {
     fn new(nodes: usize, length: i64, seed: u64, faults: Faults) -> Self {
         let start = MIDNIGHT - length / 2;
         let (time, behind) = (Time::at(start), Arc::<AtomicI64>::default());
-        let authority = MemoryAuthority::with_rules(slow_clock(&time, &behind), DEAD_AFTER, faults.rules);
+        let authority = MemoryAuthority::with_rules(time.clock_behind(&behind), DEAD_AFTER, faults.rules);
         let policies = first_caps();
         let mut sim = Self {
             ends: start + length,
@@ -256,12 +256,6 @@ impl Sim {
 
     /// The time of the authority.
     fn clock(&self) -> Clock {
-        slow_clock(&self.time, &self.behind)
+        self.time.clock_behind(&self.behind)
     }
-}
-
-/// The authority's clock may be behind, and go back.
-fn slow_clock(time: &Time, behind: &Arc<AtomicI64>) -> Clock {
-    let (time, behind) = (time.clone(), Arc::clone(behind));
-    Arc::new(move || time.now() - behind.load(Ordering::SeqCst))
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use rand::Rng;
 
+use super::super::simulated::By;
 use super::bounds::Bounds;
-use super::checks::By;
 use super::network::{Event, LATEST};
 use super::{BUDGETS, DEAD_AFTER, Sim, budget_at};
 use crate::budget::account::Account;
