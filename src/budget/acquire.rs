@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::denial::Need;
 use super::lease::{Alone, Lease, Occasion, Verdict};
+use super::pins::Pins;
 use super::table::Entry;
 use super::{Budgets, Denial, Denied, ReserveError};
 use crate::limit::{BudgetId, Policy};
@@ -72,18 +73,26 @@ pub(super) struct Took {
 }
 
 /// A request that waits. Its needs are part of what is asked for until it is dropped.
-#[derive(Default)]
-pub(super) struct Waiter {
-    tickets: Each<Option<Ticket>>,
+///
+/// At first it asks all its budgets at once. If that was not enough, others want the same: then it asks one after the other,
+/// in the order that is everybody's, and holds on to what it has got of those before. So whoever has got the last of one
+/// budget gets what it needs of the next, and nobody keeps it from those who have that.
+pub(super) struct Waiter<'a> {
+    tickets: Each<Option<Ticket<'a>>>,
     /// Budgets that this node decides about alone.
     alone: Each<bool>,
     /// Budgets that give whatever they have.
     forced: Each<bool>,
+    in_turn: bool,
+    pins: Pins<'a>,
 }
 
-struct Ticket {
+/// A place in the queue of a budget.
+struct Ticket<'a> {
+    budgets: &'a Budgets,
     entry: Arc<Entry>,
-    number: u64,
+    /// None while others of its budgets come first.
+    number: Option<u64>,
     /// How many answers there had been when it began to wait.
     began: u64,
     /// Answers up to here do not count any more.
@@ -132,24 +141,29 @@ impl Budgets {
         let deadline = Instant::now() + PATIENCE;
         let end = deadline + PATIENCE;
         let mut entries = self.entries(claim, now);
-        let mut waiter = Waiter::default();
+        let mut waiter = Waiter::new(self);
         loop {
             now = now.max((self.clock)());
-            let short = match self.take(claim, &entries, Some(&waiter), now) {
+            if waiter.pins.are_old() {
+                waiter.pins.release();
+                tokio::time::sleep(SETTLING).await;
+            }
+            let short = match self.take(claim, &entries, Some(&mut waiter), now) {
                 Taking::Took(amounts) => {
                     let blindly = waiter.forced.contains(&true);
                     return Ok(Took { entries, amounts, at: now, blindly });
                 }
                 Taking::Gone => {
-                    waiter = Waiter { alone: waiter.alone, forced: waiter.forced, ..Waiter::default() };
+                    waiter.tickets = Each::default();
                     entries = self.entries(claim, now);
                     continue;
                 }
                 Taking::Short(short) => short,
             };
             let late = Instant::now() >= deadline;
+            let next = waiter.next(short);
             let mut steps: Each<Option<Step>> = [const { None }; 4];
-            for at in (0..4).filter(|&at| short[at]) {
+            for at in (0..4).filter(|&at| next[at]) {
                 let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
                 steps[at] = Some(if waiter.alone[at] {
                     self.step_alone(entry, missing, now)
@@ -212,11 +226,12 @@ impl Budgets {
                     // Whoever fails at once would be asked again at once.
                     tokio::time::sleep(SETTLING).await;
                 }
+                waiter.in_turn = true;
                 continue;
             }
             let settles = steps.iter().flatten().any(|step| matches!(step, Step::Settle));
             let denials = |step| if let Step::Deny(denials) = step { denials } else { Vec::new() };
-            let denials: Vec<_> = steps.into_iter().flatten().flat_map(denials).collect();
+            let mut denials: Vec<_> = steps.into_iter().flatten().flat_map(denials).collect();
             // What other nodes may use does not come back here.
             let may_pass =
                 !late && !waiter.alone.contains(&true) && !denials.is_empty() && denials.iter().all(Denial::may_pass);
@@ -224,12 +239,32 @@ impl Budgets {
                 tokio::time::sleep(SETTLING).await;
                 continue;
             }
+            for at in (0..4).filter(|&at| short[at] && !next[at]) {
+                let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
+                denials.extend(self.known_denials(entry, missing, now));
+            }
             return Err(Denied::of(denials).map_or(ReserveError::Unavailable, ReserveError::Denied));
         }
     }
 
+    /// What was last heard of a budget that was not asked any more, if that was a refusal.
+    fn known_denials(&self, entry: &Entry, missing: Usd, now: i64) -> Vec<Denial> {
+        let lease = entry.lease.lock();
+        match lease.verdict(lease.need(missing, self.takes_all_that_is_left(), now), now) {
+            Verdict::Denied(denials) => denials,
+            Verdict::Payable | Verdict::AskWhy | Verdict::Unknown => Vec::new(),
+        }
+    }
+
     /// What to do about a budget that has too little.
-    fn step(&self, entry: &Arc<Entry>, ticket: &mut Option<Ticket>, missing: Usd, late: bool, now: i64) -> Step {
+    fn step<'a>(
+        &'a self,
+        entry: &Arc<Entry>,
+        ticket: &mut Option<Ticket<'a>>,
+        missing: Usd,
+        late: bool,
+        now: i64,
+    ) -> Step {
         let mut lease = entry.lease.lock();
         let need = lease.need(missing, self.takes_all_that_is_left(), now);
         // What was heard of money holds until all of it is spent; of requests each answer is of its moment.
@@ -247,9 +282,10 @@ impl Budgets {
             if away {
                 return Step::Away;
             }
-            *ticket = Some(Ticket::new(entry, &mut lease, need));
+            *ticket = Some(Ticket::new(self, entry, &mut lease, need));
             return Step::Ask(Occasion::default());
         };
+        ticket.wait(&mut lease, need);
         let heard = lease.heard() > ticket.since;
         // Whoever has waited for others is late, and knows all the same that the authority is there.
         let unheard = lease.heard() == ticket.began;
@@ -298,12 +334,21 @@ impl Budgets {
     }
 
     /// Takes from all or from none. Without a waiter: only what is there at once.
-    pub(super) fn take(&self, claim: &impl Claim, entries: &Entries, waiter: Option<&Waiter>, now: i64) -> Taking {
+    pub(super) fn take(
+        &self,
+        claim: &impl Claim,
+        entries: &Entries,
+        mut waiter: Option<&mut Waiter<'_>>,
+        now: i64,
+    ) -> Taking {
         let mut leases: Each<Option<MutexGuard<'_, Lease>>> = [const { None }; 4];
         let mut took = [Usd::ZERO; 4];
         let mut short = [false; 4];
         for at in 0..4 {
             let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
+            if waiter.as_ref().is_some_and(|waiter| waiter.pins.has(at)) {
+                continue;
+            }
             let mut lease = entry.lease.lock();
             if lease.gone {
                 return Taking::Gone;
@@ -311,7 +356,7 @@ impl Budgets {
             if let Some(policy) = claim.news(at, Some(lease.policy())) {
                 self.adopt(&mut lease, &policy, now);
             }
-            let fits = match waiter {
+            let fits = match &waiter {
                 _ if missing <= Usd::ZERO => Some(Usd::ZERO),
                 None => lease.fits(Need { amount: missing, least: missing }, now),
                 Some(waiter) if waiter.forced[at] => Some(missing),
@@ -331,28 +376,90 @@ impl Budgets {
             }
             leases[at] = Some(lease);
         }
-        if short.contains(&true) {
-            return Taking::Short(short);
-        }
-        for (lease, took) in leases.iter_mut().zip(took) {
-            if let Some(lease) = lease {
-                lease.take(took, now);
+        let enough = short.iter().take_while(|short| !**short).count();
+        let takes = match &waiter {
+            _ if enough == short.len() => enough,
+            Some(waiter) if waiter.in_turn => enough,
+            _ => 0,
+        };
+        for at in 0..takes {
+            let Some(lease) = &mut leases[at] else { continue };
+            lease.take(took[at], now);
+            if let (Some(waiter), Some(entry)) = (&mut waiter, &entries[at]) {
+                if let Some(ticket) = &mut waiter.tickets[at] {
+                    ticket.wait_no_longer(lease);
+                }
+                waiter.pins.add(at, entry, took[at]);
             }
         }
-        Taking::Took(took)
+        if takes < short.len() {
+            return Taking::Short(short);
+        }
+        Taking::Took(waiter.map_or(took, |waiter| waiter.pins.take()))
     }
 }
 
-impl Ticket {
-    fn new(entry: &Arc<Entry>, lease: &mut Lease, need: Need) -> Self {
+impl<'a> Waiter<'a> {
+    fn new(budgets: &'a Budgets) -> Self {
+        Self {
+            tickets: Each::default(),
+            alone: Each::default(),
+            forced: Each::default(),
+            in_turn: false,
+            pins: Pins::new(budgets),
+        }
+    }
+
+    /// Which of those that have too little are asked now. For the others it does not wait meanwhile.
+    fn next(&mut self, short: Each<bool>) -> Each<bool> {
+        if !self.in_turn {
+            return short;
+        }
+        let first = short.iter().position(|short| *short);
+        for (at, ticket) in self.tickets.iter_mut().enumerate() {
+            if let Some(ticket) = ticket.as_mut().filter(|_| first != Some(at)) {
+                ticket.leave();
+            }
+        }
+        std::array::from_fn(|at| first == Some(at))
+    }
+}
+
+impl<'a> Ticket<'a> {
+    fn new(budgets: &'a Budgets, entry: &Arc<Entry>, lease: &mut Lease, need: Need) -> Self {
         let heard = lease.heard();
-        Self { entry: Arc::clone(entry), number: lease.wait(need), began: heard, since: heard }
+        Self { budgets, entry: Arc::clone(entry), number: Some(lease.wait(need)), began: heard, since: heard }
+    }
+
+    /// Waits, if it did not.
+    fn wait(&mut self, lease: &mut Lease, need: Need) {
+        if self.number.is_none() {
+            self.number = Some(lease.wait(need));
+            self.since = lease.heard();
+        }
+    }
+
+    fn wait_no_longer(&mut self, lease: &mut Lease) {
+        if let Some(number) = self.number.take() {
+            lease.wait_no_longer(number);
+        }
+    }
+
+    /// Waits no longer, and lets others have what was granted for it.
+    fn leave(&mut self) {
+        if self.number.is_some() {
+            let entry = Arc::clone(&self.entry);
+            let mut lease = entry.lease.lock();
+            self.wait_no_longer(&mut lease);
+            self.budgets.tell_later(&entry, &mut lease, (self.budgets.clock)());
+        }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.entry.lease.lock().wait_no_longer(self.number);
+        let entry = Arc::clone(&self.entry);
+        self.wait_no_longer(&mut entry.lease.lock());
     }
 }
 

@@ -20,6 +20,7 @@ mod flight;
 mod lease;
 mod life;
 mod memory;
+mod pins;
 mod plan;
 mod protocol;
 mod redis;

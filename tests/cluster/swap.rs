@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{Cluster, MODEL, OTHER_MODEL, Plan};
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
-use crate::support::scale;
+use crate::support::{capped, scale};
 use crate::witness::{Witness, of_key, of_user};
 
 /// Of the user, and of his key.
@@ -78,4 +78,20 @@ async fn whoever_holds_the_last_of_a_user_and_whoever_holds_the_last_of_his_key_
     assert!(most < Duration::from_secs(3), "{most:?}");
     // They do not take it from each other for ever: four are the least.
     assert!(exchanges <= 30.0, "{exchanges}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crowds_on_three_nodes_spend_what_a_user_and_his_key_have_in_common() {
+    let redis = Redis::start();
+    let cluster = Plan::new(3, &redis.url()).start().await;
+    for turn in 0..scale(5, 50) {
+        let limits = json!({"limits": {"total": {"usd": 1}}});
+        let caller = cluster.admin().caller(limits.clone(), limits).await;
+        cluster.agree(&cluster.all(), ("user", caller.user_id)).await;
+        let passed = capped::ask(&cluster.all(), &caller, MODEL, Some(1_000), 40).await;
+        let sums = cluster.balance(&caller).await;
+        println!("turn {turn}: {passed} passed, {sums:?}");
+        assert!(sums.nanos <= 1_000_000_000 && sums.nanos >= 900_000_000, "turn {turn}: {sums:?}");
+    }
+    cluster.audit();
 }

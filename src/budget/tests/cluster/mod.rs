@@ -2,6 +2,7 @@
 //! caps are edited and windows end. Everything but the ledger and the network is the real thing.
 
 pub mod books;
+mod crowds;
 mod network;
 mod node;
 mod runs;
