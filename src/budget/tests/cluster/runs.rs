@@ -67,8 +67,7 @@ fn nodes_whose_charges_have_no_positions_fail() {
 
 #[test]
 fn nodes_whose_positions_move_without_their_charges_fail() {
-    // Not 49: there a cap is lowered, what a node kept is cut, and the answer that tells it so is lost.
-    must_fail(400, without(Rule::Rebased));
+    must_fail(2_050, without(Rule::Rebased));
 }
 
 #[test]
