@@ -1,6 +1,8 @@
 //! The providers: which there are, and which of them may serve a request, in what order.
 
 mod catalogue;
+pub mod circuit;
+pub mod failure;
 mod recent;
 mod selection;
 
