@@ -55,11 +55,9 @@ pub struct App {
     pub provider_events: Arc<ProviderEvents>,
     /// Names of providers to addresses.
     pub resolver: Resolver,
-    /// Requests at each provider, from this node. Few names: the sketch below is exact enough to spread load.
-    pub provider_load: Inflight,
     /// Who may read a large body now: as many at once as there are cores.
     pub large_bodies: Semaphore,
-    /// Answers that are read on after their clients have left, by key.
+    /// Answers that are read on after their clients have left, by key. The sketch below is exact enough.
     pub drain_load: Inflight,
     /// Attempts in progress, drains included.
     pub open_tabs: OpenTabs,

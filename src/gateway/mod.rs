@@ -15,6 +15,7 @@ mod admit;
 mod app;
 mod bill;
 mod body;
+mod choice;
 mod client;
 mod close;
 mod context;

@@ -95,6 +95,20 @@ pub struct Ticket {
     trial: bool,
 }
 
+impl Ticket {
+    /// One that belongs to no era.
+    #[must_use]
+    pub const fn stale() -> Self {
+        Self { era: u64::MAX, trial: false }
+    }
+
+    /// Whether it is a trial of which nothing has been heard.
+    #[must_use]
+    pub const fn is_trial(&self) -> bool {
+        self.trial
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -117,6 +131,12 @@ impl Circuit {
         }
     }
 
+    /// Whether it lets everybody through.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
     /// Whether a request would be let through.
     #[must_use]
     pub fn admits(&self, settings: &Settings, now: i64) -> bool {
@@ -136,7 +156,7 @@ impl Circuit {
         }
     }
 
-    /// Whether it is in the state that it began in, and nothing counts.
+    /// Whether it is closed, and nothing counts.
     #[must_use]
     pub fn is_blank(&mut self, settings: &Settings, now: i64) -> bool {
         self.state == State::Closed && self.window.sums(settings.window, now) == (0, 0)

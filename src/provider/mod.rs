@@ -1,11 +1,19 @@
-//! The providers: which there are, and which of them may serve a request, in what order.
+//! The providers: which there are, which of them may serve a request, who is chosen, and who is left alone for a while.
 
+mod bits;
 mod catalogue;
 pub mod circuit;
+mod circuits;
 pub mod failure;
+mod index;
+mod load;
 mod recent;
 mod selection;
 
+pub use bits::Bits;
 pub use catalogue::{Catalogue, CatalogueError, Exclusion, Provider};
+pub use circuits::{CircuitView, Circuits, CircuitsView, Pass, Shut};
+pub use index::NoCandidate;
+pub use load::{InFlightAt, Load};
 pub use recent::{ProviderEvents, RecentError};
-pub use selection::{Candidate, NoCandidate};
+pub use selection::{AtPresent, Candidate, LeftOut, Standing};

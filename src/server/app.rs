@@ -95,7 +95,6 @@ impl App {
             pulse,
             provider_events: Arc::default(),
             resolver: Resolver::default(),
-            provider_load: Inflight::new(),
             large_bodies: Semaphore::new(cores()),
             drain_load: Inflight::new(),
             in_flight: InFlightCount::default(),

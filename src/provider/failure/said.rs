@@ -122,6 +122,18 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Reads the piece of an answer in which an error has come: an event of a stream, or a document. What was cut by the
+    /// network says nothing.
+    #[must_use]
+    pub fn within(piece: &[u8], model: &str) -> Self {
+        let lines = piece.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+        let of_stream = lines.rev().map(|data| Self::read(200, data, model));
+        let said = of_stream.chain([Self::read(200, piece, model)]).find(|said| *said != Self::default());
+        said.unwrap_or_default()
+    }
+}
+
 fn meaning(status: u16, error: &Value, details: &[Value], message: &str, model: &str) -> Meaning {
     let lower = message.to_lowercase();
     let begins = BEGINNINGS.iter().find(|(words, _)| lower.starts_with(words)).map(|(_, meaning)| *meaning);
