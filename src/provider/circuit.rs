@@ -245,6 +245,11 @@ impl Circuit {
 
     /// Opens it by hand; `until` none: until it is reset.
     pub fn open_by_hand(&mut self, until: Option<i64>, now: i64) {
+        // It is heard of twice where it was asked for: there, and from the nodes that were told.
+        let is_done = self.history.back().is_some_and(|last| last.reason == BY_HAND && last.to == Mode::Open);
+        if is_done && self.state == (State::Open { until }) {
+            return;
+        }
         self.state = State::Open { until };
         self.era += 1;
         self.note(now, Mode::Open, BY_HAND, until);

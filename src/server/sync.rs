@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Lifecycle, PriceKeeper, StartError, budgets};
+use super::{Lifecycle, PriceKeeper, StartError, budgets, circuits};
 use crate::directory::{Announcer, Change, PubSub};
 use crate::gateway::App;
 
@@ -27,6 +27,7 @@ pub(super) fn start(
         let changed = move |change: Change| {
             directory.apply(&change);
             budgets::changed(&node, &change);
+            circuits::changed(&node, &change);
             if matches!(change, Change::Limits | Change::All) {
                 limits.doubt();
             }

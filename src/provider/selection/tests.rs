@@ -2,6 +2,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::strategy::Strategy as _;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
