@@ -1,37 +1,55 @@
 //! How busy a provider is, as far as this node can tell: requests in flight, and how long it lets them wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+/// What was measured so long ago counts a third of what is measured now, in ticks.
+const FADING: f32 = 100.0;
 
-/// What was measured so long ago counts a third of what is measured now.
-const FADING_MS: f64 = 10_000.0;
+/// Milliseconds of a tick.
+const TICK_MS: i64 = 100;
 
 /// A provider of which nothing is known is taken to answer after this time.
-const UNKNOWN_MS: f64 = 200.0;
+const UNKNOWN_MS: f32 = 200.0;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Load {
     in_flight: AtomicU32,
-    waiting: Mutex<Option<Waiting>>,
+    /// [`Waiting`] in one word, so that nobody waits for those who measure; 0: nothing is known.
+    waiting: AtomicU64,
 }
 
 /// The peak of the time to the first byte: it rises at once, and falls slowly. A provider that gets slow is left at the
 /// first slow answer, not when an average has noticed.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    ms: f64,
-    at: i64,
+    ms: f32,
+    /// When it was measured, in ticks since some time; they wrap.
+    at: u32,
 }
 
 impl Waiting {
-    /// What is left of it: without requests it fades, so that a provider that was slow is tried again.
-    fn faded(self, now: i64) -> f64 {
-        #[allow(clippy::cast_precision_loss, reason = "a difference of times")]
-        let age = (now - self.at).max(0) as f64;
-        self.ms * (-age / FADING_MS).exp()
+    fn unpack(word: u64) -> Option<Self> {
+        #[allow(clippy::cast_possible_truncation, reason = "the two halves of it")]
+        let (ms, at) = ((word >> 32) as u32, word as u32);
+        (word != 0).then(|| Self { ms: f32::from_bits(ms), at })
+    }
+
+    fn pack(self) -> u64 {
+        (u64::from(self.ms.to_bits()) << 32) | u64::from(self.at)
+    }
+
+    /// What share of it is left: without requests it fades, so that a provider that was slow is tried again.
+    fn share(self, now: u32) -> f32 {
+        #[allow(clippy::cast_precision_loss, reason = "what is so old is forgotten")]
+        let age = now.wrapping_sub(self.at) as f32;
+        (-age / FADING).exp()
+    }
+
+    fn joined(self, ms: f32, now: u32) -> f32 {
+        let share = self.share(now);
+        if ms > self.ms { ms } else { self.ms * share + ms * (1.0 - share) }
     }
 }
 
@@ -51,22 +69,29 @@ impl Load {
     /// A good answer has begun after so many milliseconds.
     pub fn waited(&self, ms: i64, now: i64) {
         #[allow(clippy::cast_precision_loss, reason = "a difference of times")]
-        let ms = ms.max(0) as f64;
-        let mut waiting = self.waiting.lock();
-        let next = waiting.map_or(ms, |before| {
-            let share = before.faded(now) / before.ms.max(f64::MIN_POSITIVE);
-            if ms > before.ms { ms } else { before.ms * share + ms * (1.0 - share) }
-        });
-        *waiting = Some(Waiting { ms: next, at: now });
+        let ms = ms.max(0) as f32;
+        let now = ticks(now);
+        let join = |word| {
+            let ms = Waiting::unpack(word).map_or(ms, |before| before.joined(ms, now));
+            Some(Waiting { ms, at: now }.pack())
+        };
+        let _ = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, join);
     }
 
     /// How long one more request would wait, about: more is worse.
     #[must_use]
     pub fn score(&self, now: i64) -> f64 {
-        let waiting = self.waiting.lock().map_or(UNKNOWN_MS, |waiting| waiting.faded(now));
+        let waiting = Waiting::unpack(self.waiting.load(Ordering::Acquire));
+        let ms = waiting.map_or(UNKNOWN_MS, |waiting| waiting.ms * waiting.share(ticks(now)));
         // One millisecond more, so that requests in flight count also where answers come at once.
-        (waiting + 1.0) * f64::from(self.in_flight().saturating_add(1))
+        f64::from(ms + 1.0) * f64::from(self.in_flight().saturating_add(1))
     }
+}
+
+fn ticks(now: i64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ticks wrap")]
+    let ticks = (now / TICK_MS) as u32;
+    ticks
 }
 
 /// A request in flight at a provider.

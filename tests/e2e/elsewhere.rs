@@ -57,7 +57,7 @@ async fn a_provider_with_no_place_left_is_passed_over_until_there_is_one() {
     for _ in 0..3 {
         let reply = gateway.ask(Api::Chat, false).await;
         assert_eq!((reply.head.status, served_by(reply.head.request_id()).await), (200, json!("good")));
-        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["ok"], "passing over is no attempt");
+        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["busy", "ok"], "it says why it was passed over");
     }
     assert_eq!(small.requests().len(), 1);
     gate.open_wide();

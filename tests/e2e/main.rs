@@ -12,6 +12,7 @@ mod auth;
 mod authority_away;
 mod bad_input;
 mod bodies;
+mod circuits;
 mod cli;
 mod crash;
 mod db_outage;
