@@ -9,12 +9,11 @@
 
 #[cfg(test)]
 mod tests;
-mod window;
 
 use std::collections::VecDeque;
 
-use self::window::Window;
 use super::failure::Effect;
+use super::window::Window;
 use crate::config::Circuit as Settings;
 
 /// Changes that are remembered.

@@ -8,7 +8,9 @@ pub mod failure;
 mod index;
 mod load;
 mod recent;
+pub mod retry;
 mod selection;
+mod window;
 
 pub use bits::Bits;
 pub use catalogue::{Catalogue, CatalogueError, Exclusion, Provider};
