@@ -425,16 +425,17 @@ impl Tab {
 
     /// What the answer says about the provider while it comes.
     fn watch(&self, meter: &Meter, piece: &[u8]) {
-        if self.status().is_none_or(|status| status >= 400) {
-            return;
+        let is_error = meter.saw_error();
+        {
+            let mut pass = self.pass.lock();
+            let Some(pass) = pass.as_mut().filter(|_| self.status().is_some_and(|status| status < 400)) else { return };
+            if !is_error && pass.is_trial() && meter.content_bytes() > 0 {
+                pass.answered(self.app.budgets.now());
+            }
         }
-        if meter.saw_error() {
+        if is_error {
             let model = &self.priced.candidate.served_model;
             self.blame(Failure::Inside(Said::within(piece, model)));
-        } else if meter.content_bytes() > 0
-            && let Some(pass) = self.pass.lock().as_mut()
-        {
-            pass.answered(self.app.budgets.now());
         }
     }
 

@@ -138,7 +138,9 @@ impl Choice {
 
     /// What a client is told when nobody is left and nobody has answered.
     pub(super) fn nobody(&self, now: i64) -> GatewayError {
-        if self.left_out.is_empty()
+        let was_anybody = self.present.is_some() || self.before.is_some();
+        if !was_anybody
+            && self.left_out.is_empty()
             && let Some(candidate) = self.unpriced.first()
         {
             return GatewayError::new(

@@ -192,12 +192,19 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// Whether it is a trial of which nothing has been heard.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        let of = |ticket: &Option<Ticket>| ticket.as_ref().is_some_and(Ticket::is_trial);
+        self.tickets.as_ref().is_some_and(|(whole, of_model)| whole.is_trial() || of(of_model))
+    }
+
     /// The answer has begun.
     pub fn answered(&mut self, now: i64) {
-        let Some((whole, of_model)) = &mut self.tickets else { return };
-        if !whole.is_trial() && !of_model.as_ref().is_some_and(Ticket::is_trial) {
+        if !self.is_trial() {
             return;
         }
+        let Some((whole, of_model)) = &mut self.tickets else { return };
         let model = &self.model;
         self.circuits.change(|inner| {
             inner.whole.answered(whole, &inner.settings, now);

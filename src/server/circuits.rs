@@ -5,6 +5,7 @@ use crate::directory::Change;
 use crate::gateway::App;
 use crate::provider::circuit::{self, Mode};
 use crate::provider::{CircuitView, Provider};
+use crate::telemetry::Metrics;
 
 /// Does what was asked for on another node.
 pub(super) fn changed(app: &App, change: &Change) {
@@ -49,6 +50,20 @@ pub(super) fn status(app: &App, provider: &Provider) -> CircuitStatus {
         })
         .collect();
     status
+}
+
+/// For the metrics; a provider that is gone has none.
+pub(super) fn read_gauges(app: &App, metrics: &Metrics) {
+    metrics.circuit_state.reset();
+    let now = app.budgets.now();
+    for provider in app.live.load().catalogue.iter() {
+        let state = match provider.circuits.view(now).whole.mode {
+            Mode::Closed => 0,
+            Mode::HalfOpen => 1,
+            Mode::Open => 2,
+        };
+        metrics.circuit_state.with_label_values(&[&*provider.name]).set(state);
+    }
 }
 
 fn shown(circuit: CircuitView) -> CircuitStatus {

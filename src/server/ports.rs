@@ -97,6 +97,7 @@ fn read_gauges(app: &App, metrics: &Metrics) {
     metrics.budget_drift.set(leases.drift().to_f64_for_display());
     let violations = &metrics.unenforced_violations;
     violations.inc_by(leases.unenforced_violations().saturating_sub(violations.get()));
+    circuits::read_gauges(app, metrics);
     let now = now_ms();
     metrics.snapshot_age.set(app.directory.snapshot_age(now).max(app.limits.age(now)).as_secs_f64());
 }

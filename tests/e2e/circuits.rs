@@ -85,6 +85,7 @@ async fn a_provider_that_keeps_failing_is_left_alone_until_a_trial_succeeds() {
     }
     let circuit = pair.circuit().await;
     assert_eq!((&circuit["state"], &circuit["reason"]), (&json!("open"), &json!("upstream_status")), "{circuit}");
+    pair.gateway.metric_is(r#"circuit_state{provider="first"}"#, 2.0).await;
     let asked = pair.first.requests().len();
     assert_eq!(pair.ask(MODEL).await, ["circuit_open", "ok"]);
     assert_eq!(pair.explained().await, "circuit_open");

@@ -82,6 +82,8 @@ async fn the_last_answer_is_passed_on_byte_for_byte_however_it_was_framed() {
         let whole = Answer::bytes(429, "application/json", body).header("retry-after", "17");
         for (framing, answer) in [("length", whole.clone()), ("chunks", whole.pieces(7).chunked())] {
             first.then(answer.header("x-ratelimit-reset-requests", "1s"));
+            // It has said when to come back.
+            gateway.admin().ok(reqwest::Method::POST, "/providers/first:resetCircuit", None).await;
             let reply = gateway.ask(api, false).await;
             assert_eq!((reply.head.status, &reply.body[..]), (429, body.as_bytes()), "{api:?}, {framing}");
             assert_eq!(reply.head.get("retry-after"), Some("17"), "{api:?}, {framing}");
