@@ -148,7 +148,8 @@ impl Choice {
                 format!("the model {:?} has no price; the gateway's administrator can add one", candidate.served_model),
             );
         }
-        let soonest = self.left_out.iter().filter_map(|(_, why)| why.until()).min();
+        let is_busy = self.left_out.iter().any(|(_, why)| *why == Exclusion::Busy);
+        let soonest = self.left_out.iter().filter_map(|(_, why)| why.until()).min().filter(|_| !is_busy);
         let wait = soonest.map_or(1, |at| u64::try_from((at - now).max(1)).unwrap_or(1).div_ceil(1_000));
         GatewayError::new(
             ErrorCode::NoProviderAvailable,
