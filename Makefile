@@ -51,7 +51,8 @@ cargo:
 	@scripts/need cmake:cmake cc:build-essential
 
 test-tools:
-	@scripts/need redis-server:redis-server initdb:postgresql python3:python3 node:nodejs npm:npm
+	@scripts/need redis-server:redis-server initdb:postgresql python3:python3 node:nodejs npm:npm \
+		faketime:faketime
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need no-venv:python3-venv
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --version $(NEXTEST) --locked
 

@@ -91,6 +91,7 @@ fn data() -> LimitData {
         stamp: id,
     });
     LimitData {
+        as_of: i64::MAX,
         model_groups: model_groups.collect(),
         user_groups: user_groups.collect(),
         limits: limits.collect(),

@@ -78,12 +78,17 @@ impl SharedClock {
         }
         let half_way = sent_boot_ms + (received_boot_ms - sent_boot_ms) / 2;
         let offset = authority_now_ms - half_way;
-        let course = **self.course.load();
-        if course.offset == offset {
+        if self.course.load().offset == offset {
             return;
         }
-        let corrected_at = (self.boot)();
-        self.course.store(Arc::new(Course { offset, corrected_at, from: course.at(corrected_at) }));
+        // Answers that come at the same time must not undo each other.
+        self.course.rcu(|course| {
+            let corrected_at = (self.boot)();
+            // What nobody was told may be wrong by any amount.
+            let untold = self.told.load(Ordering::Acquire) == i64::MIN;
+            let from = if untold { i64::MIN } else { course.at(corrected_at) };
+            Course { offset, corrected_at, from }
+        });
     }
 }
 
@@ -125,6 +130,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_ahead_goes_on_at_half_speed_until_the_others_have_caught_up() {
         let (boot, clock) = machine();
+        assert_eq!(clock.now(), WALL);
         clock.learn(WALL - 10_000, 1_000, 1_000);
         let mut last = clock.now();
         assert_eq!(last, WALL);
@@ -136,6 +142,15 @@ mod tests {
         assert_eq!(last, WALL + 10_000, "caught up");
         pass(&boot, 1_000);
         assert_eq!(clock.now(), WALL + 11_000);
+    }
+
+    #[test]
+    fn a_clock_that_nobody_has_asked_yet_is_put_right_at_once() {
+        let (_, clock) = machine();
+        clock.learn(WALL - 3_600_000, 1_000, 1_000);
+        assert_eq!(clock.now(), WALL - 3_600_000);
+        clock.learn(WALL - 3_700_000, 1_000, 1_000);
+        assert_eq!(clock.now(), WALL - 3_600_000, "from then on it does not go back");
     }
 
     #[test]

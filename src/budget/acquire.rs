@@ -1,7 +1,6 @@
 //! Taking from all budgets of a request, or from none; asking for what this node does not hold.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::{OptionFuture, join4};
@@ -178,7 +177,7 @@ impl Budgets {
                         Without::Another => {}
                         Without::Alone => {
                             waiter.alone[at] = true;
-                            learns[at] = entries[at].as_ref().is_some_and(|entry| self.authority.is_away(entry.id));
+                            learns[at] = true;
                         }
                         Without::Blindly => {
                             self.stats.violation();
@@ -240,7 +239,7 @@ impl Budgets {
         if self.authority.is_away(entry.id) {
             return Step::Away;
         }
-        let away = now < self.away_until.load(Ordering::Relaxed) && in_doubt(&lease);
+        let away = self.failures.is_failing(entry.id, now) && in_doubt(&lease);
         let Some(ticket) = ticket else {
             if let Some(denials) = lease.fresh_denial(need, now) {
                 return Step::Deny(denials);
@@ -255,9 +254,12 @@ impl Budgets {
         // Whoever has waited for others is late, and knows all the same that the authority is there.
         let unheard = lease.heard() == ticket.began;
         match lease.verdict(need, now) {
+            // Whoever waits for what others have is told of it only when he asks.
+            Verdict::Denied(_) if heard && !late && lease.is_outdated(now) => Step::Ask(Occasion::default()),
             Verdict::Denied(denials) if heard => Step::Deny(denials),
             _ if away || (late && (unheard || lease.is_count())) => Step::Away,
-            Verdict::Unknown if late => Step::Away,
+            // Others may just have asked for what is left here: that is heard of in a moment.
+            Verdict::Unknown if late && lease.is_blocked() => Step::Away,
             Verdict::Unknown if heard => {
                 // Whoever sleeps lets the next one ask.
                 ticket.since = lease.heard();

@@ -5,18 +5,22 @@
 //! error and not a delay.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::account::WindowState;
-use super::protocol::{Audit, Incarnation, Item, Position, SeedStatement};
+use super::protocol::{Audit, Holding, Incarnation, Item, Position, SeedStatement};
 use super::seeds::SeedError;
 use super::shards::SHARDS;
 use super::table::Entry;
 use super::{Budgets, authority};
 use crate::limit::{BudgetId, Mode, Scope, Window};
 use crate::money::Usd;
+
+/// A living node has told everything that it charged before (milliseconds): it reports far more often.
+const QUIET: i64 = 30_000;
 
 /// Each comparison asks the database; there is no hurry.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -37,17 +41,27 @@ pub struct Drift {
 impl Budgets {
     /// Compares one budget after the other with the ledger, and seeds those anew that differ, until it is stopped.
     pub async fn reconcile(self: Arc<Self>, stop: CancellationToken) {
-        let mut turn = 0_usize;
         while !stop.is_cancelled() {
-            for entry in self.table.part(turn) {
-                self.reconcile_one(&entry).await;
+            let anew = self.distrusted.swap(false, Ordering::AcqRel);
+            for entry in (0..SHARDS).flat_map(|turn| self.table.part(turn)) {
+                if stop.is_cancelled() {
+                    return;
+                }
+                if anew {
+                    self.count_anew(&entry).await;
+                } else {
+                    self.reconcile_one(&entry).await;
+                }
                 pause(&stop).await;
             }
-            turn = turn.wrapping_add(1);
-            if turn.is_multiple_of(SHARDS) {
-                pause(&stop).await;
-            }
+            pause(&stop).await;
         }
+    }
+
+    /// The authority was away. Somebody may have spent of a budget who has died before he could tell it: only the ledger
+    /// knows.
+    pub(super) fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Release);
     }
 
     /// Compares a budget that this node knows with the ledger. None: that cannot be told at the moment.
@@ -73,9 +87,23 @@ impl Budgets {
             );
             self.stats.drifted(*counted - *expected);
         }
-        if !drifts.is_empty()
-            && let Err(error) = self.seed(entry).await
-        {
+        if !drifts.is_empty() {
+            self.seed_if_possible(entry).await;
+        }
+    }
+
+    async fn count_anew(&self, entry: &Arc<Entry>) {
+        if matches!(entry.id.scope, Scope::Count(_)) || entry.lease.lock().is_stranger() {
+            return;
+        }
+        // One that the authority does not know is seeded when it is used.
+        if let Ok(Some(_)) = self.authority.audit(entry.id).await {
+            self.seed_if_possible(entry).await;
+        }
+    }
+
+    async fn seed_if_possible(&self, entry: &Arc<Entry>) {
+        if let Err(error) = self.seed(entry).await {
             tracing::warn!(budget = ?entry.id, %error, "a budget could not be counted anew");
         }
     }
@@ -112,9 +140,13 @@ fn drifts(
         return None;
     }
     let mark = |inc| ledger.seed.marks.iter().find(|(marked, _)| *marked == inc).map(|(_, lsn)| *lsn);
-    // What other nodes have told beyond their marks, they alone know.
-    let others = audit.holders.iter().filter(|holder| holder.inc != inc);
-    if others.into_iter().any(|holder| Some(holder.position) != mark(holder.inc).map(Position::Mark)) {
+    // What other nodes have told beyond their marks, they alone know; unless all that they have ever charged was told and
+    // written long ago.
+    let is_known = |holder: &Holding| {
+        let is_quiet = holder.reserved == Usd::ZERO && holder.unwritten == Usd::ZERO && now - holder.seen > QUIET;
+        is_quiet || Some(holder.position) == mark(holder.inc).map(Position::Mark)
+    };
+    if !audit.holders.iter().filter(|holder| holder.inc != inc).all(is_known) {
         return None;
     }
     let own = audit.holders.iter().find(|holder| holder.inc == inc).map_or(Position::Start, |holder| holder.position);

@@ -15,6 +15,9 @@ pub enum AuthorityError {
     /// It was not told, or nobody knows.
     #[error("the budget authority cannot be asked: {0}")]
     Away(String),
+    /// It answers, but what it keeps of this budget makes no sense.
+    #[error("the budget authority cannot say: {0}")]
+    Garbled(String),
 }
 
 /// The one place that knows how much of each budget is spent and how much is leased.
@@ -29,6 +32,11 @@ pub trait Authority: Send + Sync {
     /// An incarnation is gone and its journal is in the database: what it held of these budgets ends with the next
     /// seeding.
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError>;
+
+    /// The ledger says something else about these budgets than was told: they are to be seeded anew.
+    async fn count_anew(&self, _budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        Ok(())
+    }
 
     /// Asks the other nodes to give back what they do not use of a budget, and waits a moment. False when there is
     /// nobody to ask.

@@ -124,13 +124,16 @@ impl Budgets {
                 return;
             }
             lease.due = i64::MAX;
-            lease.trim(settled);
+            // What is about to be forgotten can be told once more: others may have seeded the budget with less since.
+            let last = lease.is_spent_up_to(settled);
+            if !last {
+                lease.trim(settled);
+            }
             if away {
                 // What is known here is all that is known.
                 self.queue.schedule(entry.id, &mut lease, now.saturating_add(LOOK_FOR_IT));
                 return;
             }
-            let last = lease.is_spent();
             let speak = (lease.has_news(now) || last) && !std::mem::replace(&mut lease.flying, true);
             (speak, last)
         };
@@ -141,6 +144,11 @@ impl Budgets {
             let _ = tokio::time::timeout(PATIENCE, self.fly(entry, occasion)).await;
         }
         if last {
+            let mut lease = entry.lease.lock();
+            if !lease.is_unsure() {
+                lease.trim(settled);
+            }
+            drop(lease);
             self.table.remove_spent(entry);
         }
         let settings = self.settings.load();

@@ -35,7 +35,10 @@ impl Budgets {
             Event::Recalled(budget) => self.policies_changed(&[budget]),
             Event::Joins(budget) => self.join(budget),
             Event::Flushed(partition) => self.changed_where(|budget| partition.holds(budget)),
-            Event::Returned => self.changed_where(|_| true),
+            Event::Returned => {
+                self.distrust();
+                self.changed_where(|_| true);
+            }
         }
     }
 

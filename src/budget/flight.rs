@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Budgets;
 use super::account;
@@ -16,9 +15,6 @@ use crate::money::Usd;
 
 /// A statement, a seed, the statement again, from where the seed ends, a seed for changed caps, and once more.
 const LEGS: usize = 8;
-
-/// After a failure nobody asks again for so long.
-const AWAY: i64 = 250;
 
 /// Whatever becomes of a flight, the next one may start, and those who wait for it go on.
 struct Landing<'a> {
@@ -118,7 +114,7 @@ impl Budgets {
                 Heard::Seed => true,
                 Heard::Ignored => return,
             };
-            if seed && entry.lease.lock().is_stranger() {
+            if seed && entry.lease.lock().leave_as_stranger() {
                 // Whoever has caps of it will seed it.
                 return;
             }
@@ -163,8 +159,10 @@ impl Budgets {
 
     fn failed(&self, entry: &Entry, error: &dyn std::error::Error, now: i64) {
         self.stats.count(ExchangeResult::Lost);
-        self.away_until.fetch_max(now.saturating_add(AWAY), Ordering::Relaxed);
-        tracing::warn!(budget = ?entry.id, %error, "a budget could not be asked for");
+        self.failures.note(entry.id, now);
+        if self.failures.is_news(now) {
+            tracing::warn!(budget = ?entry.id, %error, "a budget could not be asked for; told once a second");
+        }
     }
 }
 

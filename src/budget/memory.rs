@@ -172,6 +172,15 @@ impl Authority for MemoryAuthority {
         Ok(())
     }
 
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        for &budget in budgets {
+            if let Some(slot) = self.shard(budget).lock().get_mut(&budget) {
+                slot.wake(self.rules).count_anew();
+            }
+        }
+        Ok(())
+    }
+
     async fn held_by(&self, inc: Incarnation) -> Result<Vec<BudgetId>, AuthorityError> {
         Ok(self.known_by(inc))
     }

@@ -15,6 +15,7 @@ mod driver;
 mod elsewhere;
 mod eras;
 pub mod estimate;
+mod failures;
 mod flight;
 mod lease;
 mod life;
@@ -37,7 +38,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -53,7 +54,7 @@ pub use protocol::{
     Answer, Audit, Bounds, Counted, Holding, Incarnation, Item, Lsn, Position, Seed, SeedQuery, SeedStatement, Seeded,
     Statement, Taken, Terms, WindowQuery, WindowReport, WindowSeed,
 };
-pub use redis::{Event, Events, OnTime, PartitionOf, RedisAuthority, RedisError};
+pub use redis::{Asker, Event, Events, OnTime, PartitionOf, RedisAuthority, RedisError};
 pub use reservation::{Reservation, Settled};
 pub use seeds::{SeedError, Seeds};
 pub use settings::{BudgetSettings, LeaseSettings};
@@ -63,6 +64,7 @@ pub use view::{BudgetView, Explained, WindowView};
 
 use driver::Queue;
 use eras::Eras;
+use failures::Failures;
 use rules::Rules;
 use solo::Solitude;
 use table::Table;
@@ -79,9 +81,11 @@ pub struct Budgets {
     clock: Clock,
     table: Table,
     queue: Queue,
-    /// Budgets that nothing is known about are not asked for before then: asking failed a moment ago.
-    away_until: AtomicI64,
+    /// When nothing is known about these they are not asked for.
+    failures: Failures,
     solitude: Solitude,
+    /// All budgets are to be counted anew, one by one.
+    distrusted: AtomicBool,
     stats: LeaseStats,
     eras: Eras,
     rules: Rules,
@@ -118,8 +122,9 @@ impl Budgets {
             clock,
             table: Table::new(),
             queue: Queue::default(),
-            away_until: AtomicI64::new(i64::MIN),
+            failures: Failures::default(),
             solitude: Solitude::default(),
+            distrusted: AtomicBool::new(false),
             stats: LeaseStats::default(),
             eras: Eras::default(),
             rules,

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use entity::{
-    model_group_limits, model_group_members, model_groups, quota_boost_grants, user_group_members, user_groups,
+    limit_stamps, model_group_limits, model_group_members, model_groups, quota_boost_grants, user_group_members,
+    user_groups,
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{boot_ms, now_ms};
 use crate::limit::{BoostRow, LimitData, LimitRow, Mode, ModelGroupRow, Snapshot, Subject, UserGroupRow};
 use crate::limit::{Window, WindowCap};
 use crate::money::Usd;
@@ -28,6 +30,12 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// A reading that takes longer counts as failed.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A state that is known to exist is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// After it has waited in vain nobody waits for so long (milliseconds).
+const BEHIND: i64 = 1_000;
+
 /// Keeps the newest state that could be read.
 #[derive(Debug)]
 pub struct LimitKeeper {
@@ -36,6 +44,8 @@ pub struct LimitKeeper {
     known: AtomicBool,
     /// Unix milliseconds at which the state was true.
     fresh_at: AtomicI64,
+    /// Until then (milliseconds since the machine was started) nobody waits for a newer state.
+    behind_until: AtomicI64,
     /// Wakes the refresh.
     doubt: Notify,
     /// One reader at a time: an older state must not be stored after a newer one.
@@ -50,6 +60,7 @@ impl LimitKeeper {
             snapshot: ArcSwap::default(),
             known: AtomicBool::new(false),
             fresh_at: AtomicI64::new(now),
+            behind_until: AtomicI64::new(0),
             doubt: Notify::new(),
             reading: tokio::sync::Mutex::default(),
         });
@@ -89,7 +100,11 @@ impl LimitKeeper {
     ///
     /// What the database says. The old state stays in force.
     pub async fn read(&self, now: i64) -> Result<(), DbErr> {
-        let _alone = self.reading.lock().await;
+        let reading = self.reading.lock().await;
+        self.read_alone(&reading, now).await
+    }
+
+    async fn read_alone(&self, _: &tokio::sync::MutexGuard<'_, ()>, now: i64) -> Result<(), DbErr> {
         let data = match tokio::time::timeout(TIMEOUT, read(&self.db, now)).await {
             Ok(data) => data?,
             Err(_) => return Err(DbErr::Custom(format!("no answer within {TIMEOUT:?}"))),
@@ -98,6 +113,38 @@ impl LimitKeeper {
         self.fresh_at.fetch_max(now, Ordering::Relaxed);
         self.known.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Somebody has met a row of this stamp: when this returns, the state contains whatever was changed with it, unless
+    /// the database does not say so in time.
+    pub async fn catch_up(&self, stamp: i64) {
+        if self.snapshot().contains(stamp) || boot_ms() < self.behind_until.load(Ordering::Relaxed) {
+            return;
+        }
+        // Whoever was first has read it for all.
+        self.read_unless(|known| known.contains(stamp)).await;
+        if !self.snapshot().contains(stamp) {
+            self.behind_until.store(boot_ms().saturating_add(BEHIND), Ordering::Relaxed);
+        }
+    }
+
+    /// Something was changed elsewhere: when this returns, it is in force, unless the database does not say so in time.
+    pub async fn refresh(&self) {
+        self.read_unless(|_| false).await;
+    }
+
+    async fn read_unless(&self, enough: impl Fn(&Snapshot) -> bool) {
+        let read = async {
+            let reading = self.reading.lock().await;
+            if enough(&self.snapshot()) { Ok(()) } else { self.read_alone(&reading, now_ms()).await }
+        };
+        let problem = match tokio::time::timeout(PATIENCE, read).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(late) => late.to_string(),
+        };
+        tracing::warn!(problem, "limits that were changed elsewhere cannot be read; the old ones go on being used");
+        self.doubt();
     }
 
     /// Reads the state again and again until `stop`.
@@ -109,7 +156,7 @@ impl LimitKeeper {
                 () = tokio::time::sleep(wait) => {}
                 () = self.doubt.notified() => {}
             }
-            let now = crate::clock::now_ms();
+            let now = now_ms();
             wait = match self.read(now).await {
                 Ok(()) => EVERY,
                 Err(error) => {
@@ -126,6 +173,7 @@ impl LimitKeeper {
 async fn read(db: &DatabaseConnection, now: i64) -> Result<LimitData, DbErr> {
     use {model_group_members as models, quota_boost_grants as boosts, user_group_members as members};
     let snapshot = store::begin_snapshot(db).await?;
+    let stamp = limit_stamps::Entity::find().one(&snapshot).await?;
     let mut models_of: HashMap<i64, Vec<String>> = HashMap::new();
     for row in models::Entity::find().order_by_asc(models::Column::Model).all(&snapshot).await? {
         models_of.entry(row.model_group_id).or_default().push(row.model);
@@ -152,6 +200,7 @@ async fn read(db: &DatabaseConnection, now: i64) -> Result<LimitData, DbErr> {
         stamp: row.stamp,
     };
     Ok(LimitData {
+        as_of: stamp.map_or(0, |stamp| stamp.value),
         model_groups: model_groups.into_iter().map(model_group).collect(),
         user_groups: user_groups.into_iter().map(user_group).collect(),
         limits: limits.iter().filter_map(limit).collect(),

@@ -67,6 +67,12 @@ impl Principal {
         Self { user, key, provider_groups }
     }
 
+    /// The stamp of the later one of the user's and the key's last change of limits.
+    #[must_use]
+    pub fn limits_stamp(&self) -> i64 {
+        self.user.owner.stamp.max(self.key.owner.stamp)
+    }
+
     /// Whether the key may be used at all at `now` (Unix milliseconds).
     ///
     /// # Errors

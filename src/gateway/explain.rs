@@ -78,7 +78,7 @@ impl Gateway {
         let Question { user, key, model, dialect } = question;
         let principal = principal_of(key.unwrap_or_else(|| unlimited_key(user.id)), user);
         let dialect = dialect.unwrap_or_else(|| first_dialect(&live, &model));
-        let groups = app.groups(&live);
+        let groups = app.groups(&live, principal.limits_stamp()).await;
         let allowed = principal.check(now_ms()).map_err(|refusal| admit::explain(refusal, None));
         let outcome = allowed.and_then(|()| imagined(dialect, &model)).and_then(|(route, inspected)| {
             let choice = Choice::new(app, &live, &route, &inspected, &principal)?;

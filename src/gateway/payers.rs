@@ -55,11 +55,12 @@ pub(super) struct Need {
 }
 
 impl App {
-    /// The groups and limits in force: none when limits on model groups are switched off.
+    /// The groups and limits in force, with whatever was changed up to this stamp: none when limits on model groups are
+    /// switched off.
     ///
     /// # Errors
     /// When they have never been read, and the configuration says to refuse then.
-    pub fn groups(&self, live: &Live) -> Result<Arc<Snapshot>, ReserveError> {
+    pub async fn groups(&self, live: &Live, stamp: i64) -> Result<Arc<Snapshot>, ReserveError> {
         let budgets = &live.config.budgets;
         if !budgets.model_group_limits {
             return Ok(Arc::clone(&self.no_groups));
@@ -67,6 +68,7 @@ impl App {
         if !self.limits.is_known() && budgets.on_authority_failure == OnAuthorityFailure::Closed {
             return Err(ReserveError::Unavailable);
         }
+        self.limits.catch_up(stamp).await;
         Ok(Arc::clone(&self.limits.snapshot()))
     }
 }
@@ -124,7 +126,7 @@ impl Gateway {
     ) -> Result<Reserved, Skipped> {
         let app = &self.app;
         let live = app.live.load_full();
-        let groups = app.groups(&live).map_err(|_| Skipped::Refused(unavailable()))?;
+        let groups = app.groups(&live, principal.limits_stamp()).await.map_err(|_| Skipped::Refused(unavailable()))?;
         let Priced { candidate, .. } = priced;
         let Need { amount, estimate, most_output } = self.need(&live, principal, inspected, priced)?;
         let payers = Payers::of(&groups, &principal.user.owner, &principal.key.owner, candidate);

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::node::{self, Fate};
 use crate::budget::{Clock, Incarnation, Lifeline, Living};
 
-/// How often it says that it lives.
+/// How often it says that it lives, unless it would be given up too soon for that.
 const EVERY: Duration = Duration::from_secs(5);
+const EVERY_AT_LEAST: Duration = Duration::from_millis(100);
 
 /// A database that takes longer has not heard it, as far as anybody knows.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -129,6 +130,12 @@ impl Pulse {
         Ok(fate)
     }
 
+    /// Nothing is said to the authority when the last beat is `write_off` ago: one may fail, and one be late.
+    fn every(&self) -> Duration {
+        let write_off = Duration::from_millis(u64::try_from(self.silence().write_off).unwrap_or_default());
+        (write_off / 3).clamp(EVERY_AT_LEAST, EVERY)
+    }
+
     /// Beats until it is stopped, or until the database says that this life is over: then it says how.
     pub async fn run(&self, stop: CancellationToken) -> Option<Fate> {
         let mut failing = false;
@@ -142,7 +149,7 @@ impl Pulse {
                     }
                 }
             }
-            stop.run_until_cancelled(tokio::time::sleep(EVERY)).await?;
+            stop.run_until_cancelled(tokio::time::sleep(self.every())).await?;
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::money::Usd;
 /// states of a policy the later one is known.
 #[derive(Clone, Debug, Default)]
 pub struct LimitData {
+    /// The last number that had been taken: all changes up to it are contained.
+    pub as_of: i64,
     /// Model groups.
     pub model_groups: Vec<ModelGroupRow>,
     /// User groups.

@@ -13,6 +13,7 @@ use super::policy::{Policy, Source};
 /// The default, which knows no group, is that of a gateway whose model groups are switched off.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    as_of: i64,
     /// The lowest id first.
     model_groups: Vec<Arc<ModelGroup>>,
     groups_of_models: HashMap<String, Arc<ModelGroup>>,
@@ -53,6 +54,7 @@ impl Snapshot {
         let (model_groups, groups_of_models) = index_models(data.model_groups);
         let (user_groups, groups_of_users) = index_user_groups(data.user_groups);
         Self {
+            as_of: data.as_of,
             model_groups,
             groups_of_models,
             user_groups,
@@ -61,6 +63,13 @@ impl Snapshot {
             boosts: index_boosts(data.boosts),
             memo: Memo::default(),
         }
+    }
+
+    /// Whether it contains all changes up to this stamp. What an owner's row says of a later one, this does not know: together
+    /// they would make caps that nobody has set.
+    #[must_use]
+    pub const fn contains(&self, stamp: i64) -> bool {
+        stamp <= self.as_of
     }
 
     /// The group of a model, by the name that is sent upstream.

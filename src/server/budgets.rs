@@ -6,10 +6,10 @@ use std::time::Duration;
 use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, lives};
+use super::StartError;
 use crate::budget::{
-    Authority, BudgetSettings, Budgets, Clock, Counts, Event, Events, Incarnation, MemoryAuthority, RedisAuthority,
-    RedisError, Seeds,
+    Asker, Authority, BudgetSettings, Budgets, Clock, Counts, Event, Events, Incarnation, MemoryAuthority,
+    RedisAuthority, RedisError, Seeds,
 };
 use crate::clock::{SharedClock, boot_ms};
 use crate::config::{self, Config};
@@ -18,8 +18,9 @@ use crate::gateway::App;
 use crate::ledger::{Ledger, LedgerSeeds, Pulse};
 use crate::limit::{Axis, BudgetId, Scope};
 
-/// How often it is counted how many nodes there are.
-const COUNT_NODES: Duration = Duration::from_secs(5);
+/// How often it is counted how many nodes there are, as far as this one was told. One that has just begun is told at its
+/// first heartbeat, and must not take itself for the only one any longer.
+const COUNT_NODES: Duration = Duration::from_millis(500);
 
 /// One life among others, or alone.
 pub(super) struct Life {
@@ -61,9 +62,7 @@ pub(super) async fn start(
     seeds.set_providers(config.providers.iter().map(|provider| provider.name.as_str()));
     let settings = BudgetSettings::from(&config.budgets);
     let redis = match (&config.redis, shared) {
-        (Some(redis), Some(Shared { clock, pulse })) => {
-            Some((connect(redis, lives::silence(config).dead_after, inc, clock).await?, pulse))
-        }
+        (Some(redis), Some(Shared { clock, pulse })) => Some((connect(redis, inc, clock, &pulse).await?, pulse)),
         _ => None,
     };
     let authority: Arc<dyn Authority> = match &redis {
@@ -93,17 +92,18 @@ pub(super) async fn start(
 
 async fn connect(
     redis: &config::Redis,
-    dead_after: i64,
     inc: Incarnation,
     clock: Arc<SharedClock>,
+    pulse: &Arc<Pulse>,
 ) -> Result<(Arc<RedisAuthority>, Events), StartError> {
     let wrong = |error: RedisError| StartError::Environment(format!("redis.url: {error}"));
     let heard = Box::new(move |now: i64, took: Duration| {
         let received = boot_ms();
         clock.learn(now, received - i64::try_from(took.as_millis()).unwrap_or_default(), received);
     });
-    let (authority, events) =
-        RedisAuthority::new(redis.url.expose(), redis.timeout, inc, dead_after, heard).map_err(wrong)?;
+    let (living, pulse) = (pulse.living(), Arc::clone(pulse));
+    let asker = Asker { inc, living, dead_after: Box::new(move || pulse.silence().dead_after), heard };
+    let (authority, events) = RedisAuthority::new(redis.url.expose(), redis.timeout, asker).map_err(wrong)?;
     match authority.check().await {
         Ok(()) => {}
         Err(error @ RedisError::Evicts(_)) => return Err(wrong(error)),

@@ -38,16 +38,16 @@ impl BudgetDesk {
     }
 
     /// The groups and limits in force. While they have never been read, nothing true can be said about budgets.
-    fn groups(&self) -> Result<Arc<Snapshot>, BudgetsUnknown> {
-        let live = self.app.live.load();
+    async fn groups(&self, owner: &Owner) -> Result<Arc<Snapshot>, BudgetsUnknown> {
+        let live = self.app.live.load_full();
         if live.config.budgets.model_group_limits && !self.app.limits.is_known() {
             return Err(BudgetsUnknown);
         }
-        self.app.groups(&live).map_err(|_| BudgetsUnknown)
+        self.app.groups(&live, owner.stamp).await.map_err(|_| BudgetsUnknown)
     }
 
     async fn of_owner(&self, axis: Axis, owner: &Owner, names: Names) -> Result<Vec<BudgetStatus>, BudgetsUnknown> {
-        let groups = self.groups()?;
+        let groups = self.groups(owner).await?;
         self.states(&groups, groups.budgets_of(axis, owner), &names).await
     }
 

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::{Lifecycle, PriceKeeper, StartError, budgets, circuits};
 use crate::directory::{Announcer, Change, PubSub};
 use crate::gateway::App;
+
+/// So many changes are taken over with one reading of the limits.
+const AT_ONCE: usize = 1_000;
 
 /// Starts the periodic refresh and, when Redis is configured, listens to the other nodes. Returns where changes of
 /// this node are announced.
@@ -21,22 +26,35 @@ pub(super) fn start(
     let Some(redis) = &live.config.redis else { return Ok(None) };
     let (pubsub, announcer) =
         PubSub::new(redis.url.expose()).map_err(|error| StartError::Environment(format!("redis.url: {error}")))?;
-    let (node, directory, limits) = (Arc::clone(app), app.directory.clone(), Arc::clone(&app.limits));
-    let (prices, stop) = (Arc::clone(prices), life.stop.clone());
+    let (said, heard) = mpsc::unbounded_channel();
+    tokio::spawn(follow(heard, Arc::clone(app), Arc::clone(prices)));
+    let stop = life.stop.clone();
     tokio::spawn(async move {
-        let changed = move |change: Change| {
-            directory.apply(&change);
+        // Nobody follows any more when the process ends.
+        let changed = move |change: Change| drop(said.send(change));
+        pubsub.run(stop, changed).await;
+    });
+    Ok(Some(announcer))
+}
+
+/// Takes over what was changed elsewhere, in the order in which it was said. Limits are in force before anything that was
+/// said with them: an owner's row that carries the new number must not meet limits without it, or caps that are over
+/// would be taken for the later ones.
+async fn follow(mut heard: mpsc::UnboundedReceiver<Change>, node: Arc<App>, prices: Arc<PriceKeeper>) {
+    let mut changes = Vec::new();
+    while heard.recv_many(&mut changes, AT_ONCE).await > 0 {
+        let of_limits = changes.iter().any(|change| matches!(change, Change::Limits | Change::All));
+        if of_limits {
+            node.limits.refresh().await;
+        }
+        for change in changes.drain(..) {
+            node.directory.apply(&change);
             budgets::changed(&node, &change);
             circuits::changed(&node, &change);
-            if matches!(change, Change::Limits | Change::All) {
-                limits.doubt();
-            }
             if matches!(change, Change::Prices | Change::All) {
                 let prices = Arc::clone(&prices);
                 tokio::spawn(async move { prices.refresh().await });
             }
-        };
-        pubsub.run(stop, changed).await;
-    });
-    Ok(Some(announcer))
+        }
+    }
 }

@@ -22,9 +22,9 @@ const EVERY: std::ops::Range<u64> = 3_000..5_000;
 /// Lives that are looked at in one round.
 const AT_ONCE: u64 = 64;
 
-/// What a process said just before its end may reach the authority so much later (milliseconds): it is told once more
-/// after that.
-const LATE: i64 = 2_500;
+/// What a process said just before its end may reach the authority so much later (milliseconds), and so may a seed
+/// from before its journal was in the database: it is told once more after that.
+const LATE: i64 = 7_500;
 
 /// Whoever has not beaten for so long itself (milliseconds) does not judge others.
 const OWN_PULSE: i64 = 15_000;
@@ -92,7 +92,9 @@ impl Undertaker {
                     }
                 }
             }
-            let wait = Duration::from_millis(rand::rng().random_range(EVERY));
+            // Whoever did not look for `dead_after` has to begin watching anew.
+            let most = u64::try_from(self.pulse.silence().dead_after / 2).unwrap_or(u64::MAX);
+            let wait = Duration::from_millis(rand::rng().random_range(EVERY).min(most));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -127,9 +129,10 @@ impl Undertaker {
     }
 
     async fn tell_one(&mut self, life: Ended, now: i64) -> Result<(), UndertakerError> {
+        let budgets = close_life(self.authority.as_ref(), life.inc, []).await?;
         // What was written off is not held any more, but counted differently when the life has returned.
         let written_off = ledger::written_off_budgets(&self.db, life.inc).await?;
-        let budgets = close_life(self.authority.as_ref(), life.inc, written_off).await?;
+        self.authority.count_anew(&written_off).await?;
         let since = *self.ended.entry(life).or_insert(now);
         if now - since >= LATE {
             ledger::told(&self.db, life, now).await?;
@@ -156,23 +159,35 @@ impl Undertaker {
             }
         };
         self.silent.retain(|inc, _| silent.iter().any(|life| life.inc == *inc));
+        let mut failed = None;
         for life in silent.into_iter().filter(|life| life.inc != self.pulse.inc()) {
             let watched = self.silent.entry(life.inc).or_insert((life.seen_at, now));
             if watched.0 != life.seen_at {
                 *watched = (life.seen_at, now);
             }
-            if now - watched.1 >= silence.dead_after {
-                self.write_off(&life, until).await?;
+            if now - watched.1 >= silence.dead_after
+                && let Err(error) = self.write_off(&life, until).await
+            {
+                failed = Some(error);
             }
         }
-        Ok(())
+        // Those that fail do not keep the others waiting.
+        failed.map_or(Ok(()), Err)
     }
 
     async fn write_off(&self, life: &Silent, until: i64) -> Result<(), UndertakerError> {
         let budgets = self.authority.held_by(life.inc).await?;
         let mut losses = Vec::new();
         for &budget in &budgets {
-            let Some(audit) = self.authority.audit(budget).await? else { continue };
+            let audit = match self.authority.audit(budget).await {
+                Ok(Some(audit)) => audit,
+                Ok(None) => continue,
+                Err(error @ AuthorityError::Garbled(_)) => {
+                    tracing::error!(life = life.inc, ?budget, %error, "nothing is charged for a node that is given up");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let Some(held) = audit.holders.iter().find(|holder| holder.inc == life.inc) else { continue };
             if held.seen > until {
                 // It is the database that does not hear it.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
 use super::StoreError;
@@ -18,6 +18,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a write waits for another one to finish (SQLite has one writer at a time).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A process that stands still, or is cut off, in the middle of a write keeps all others from writing the same rows.
+/// PostgreSQL takes back what it has begun after so long.
+const STANDS_STILL: &str = "SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
 /// Opens a pool and makes sure that the database answers. A SQLite file and its folder are created.
 ///
@@ -72,7 +76,11 @@ pub async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction,
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
-    db.begin_with_options(options).await
+    let transaction = db.begin_with_options(options).await?;
+    if db.get_database_backend() == DbBackend::Postgres {
+        transaction.execute_unprepared(STANDS_STILL).await?;
+    }
+    Ok(transaction)
 }
 
 /// Begins a transaction that only reads, and sees one state of the database however long it takes.

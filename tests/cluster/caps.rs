@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::harness::{Cluster, MODEL, OTHER_MODEL, Plan};
 use crate::servers::redis::Redis;
-use crate::support::admin::Caller;
+use crate::streams::Streams;
 use crate::support::books::nanos;
 use crate::support::capped::{self, Whose};
-use crate::support::{Api, Gate, Gateway, Wire, eventually, spending};
+use crate::support::eventually;
 use crate::traffic::{Order, Traffic, tally};
 
 /// What is kept without a request to spend it is given back within this time after a cap was lowered.
@@ -48,7 +48,7 @@ async fn a_cap_that_falls_from_100_to_1_binds_three_nodes_that_hold_leases_of_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cap_that_falls_under_load_is_passed_by_no_more_than_was_held_for_a_second() {
+async fn a_cap_that_falls_under_load_lets_nobody_pass_a_second_later() {
     let redis = Redis::start();
     let cluster = Plan::new(3, &redis.url()).start().await;
     let caller = cluster.limited(Whose::User, "total", 100.0).await;
@@ -74,41 +74,21 @@ async fn a_cap_that_falls_under_load_is_passed_by_no_more_than_was_held_for_a_se
     assert!(late.is_empty(), "passed later than a second after the cap fell: {late:?}");
 }
 
-/// A stream that waits in its middle.
-async fn open(node: &Gateway, caller: &Caller, model: &str) -> Wire {
-    let mut body = spending::request(model, Some(1_000));
-    body["stream"] = json!(true);
-    let mut wire = node.connect().await;
-    wire.post(&Api::Chat.path(model, true), &caller.secret, &body).await;
-    let head = wire.head().await.unwrap();
-    assert_eq!(head.status, 200);
-    wire.piece().await.unwrap().unwrap();
-    wire
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_in_the_middle_of_a_minute_begins_anew_on_every_node_and_takes_open_streams_along() {
     let redis = Redis::start();
     let cluster = Plan::new(3, &redis.url()).start().await;
-    let gate = Gate::new();
-    let held = gate.clone();
-    cluster.provider.decide(move |request| match request.json()["stream"] == true {
-        true => spending::stream(request, 990).gated_after(2, &held),
-        false => spending::answer(request),
-    });
+    let mut streams = Streams::of(&cluster.provider, |answer| answer);
     for (whose, window, model) in
         [(Whose::User, "total", OTHER_MODEL), (Whose::UserForGroup, "5h", MODEL), (Whose::User, "daily", OTHER_MODEL)]
     {
-        reset(&cluster, &gate, whose, window, model).await;
+        reset(&cluster, &mut streams, whose, window, model).await;
     }
 }
 
-async fn reset(cluster: &Cluster, gate: &Gate, whose: Whose, window: &str, model: &str) {
+async fn reset(cluster: &Cluster, streams: &mut Streams, whose: Whose, window: &str, model: &str) {
     let caller = cluster.limited(whose, window, 1.0).await;
-    let mut streams = Vec::new();
-    for node in cluster.all() {
-        streams.push(open(node, &caller, model).await);
-    }
+    streams.open_on(&cluster.all(), &caller, model).await;
     // To the cap.
     let before = capped::ask(&cluster.all(), &caller, model, Some(1_000), 40).await;
     assert!((14..=16).contains(&before), "{before} beside three streams");
@@ -119,10 +99,7 @@ async fn reset(cluster: &Cluster, gate: &Gate, whose: Whose, window: &str, model
             .await;
     }
     let took = written.elapsed();
-    gate.open(3);
-    for mut stream in streams {
-        stream.body().await.unwrap();
-    }
+    streams.finish().await;
     let sums = cluster.balance(&caller).await;
     let scope = if whose == Whose::User { json!("mainline") } else { json!(cluster.group) };
     let used = nanos(&cluster.admin().window("user", caller.user_id, &scope, window).await["usedUsd"]);

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, OTHER_MODEL, Plan};
 use crate::servers::redis::Redis;
+use crate::streams::Streams;
 use crate::support::admin::Caller;
-use crate::support::{Api, Gate, Gateway, eventually, scale, spending};
+use crate::support::{Api, Gateway, eventually, scale, spending};
 use crate::traffic::{Order, Times, Traffic, tally};
 
 /// So long the provider takes.
@@ -18,8 +19,12 @@ const ANSWER: Duration = Duration::from_millis(30);
 /// A place that was given back must be free for others within this time on a machine that does nothing else.
 const FREE_AFTER: Duration = Duration::from_millis(10);
 
-/// The same on a machine that does.
+/// On a machine that does other things, once in so many times it may take some more, but never so much.
+const ONE_IN: usize = 50;
 const JITTER: Duration = Duration::from_millis(100);
+
+/// Of nodes that are short-lived.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
 
 const PLENTY: Order = Order { model: OTHER_MODEL, max_tokens: 100, pause: Duration::ZERO };
 
@@ -81,45 +86,66 @@ async fn requests_that_are_refused_for_money_do_not_count_for_the_minute_of_any_
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
 }
 
+/// How often a place that had been given back for so long was refused, of how many times.
+async fn turns(cluster: &Cluster, caller: &Caller) -> (usize, usize) {
+    let (mut late, mut slowest) = (0, Duration::ZERO);
+    let turns = scale(60, 1_000);
+    for turn in 0..turns {
+        let freed = Instant::now();
+        tokio::time::sleep(FREE_AFTER).await;
+        let mut refusals = 0;
+        while ask(&cluster.nodes[turn % 3], caller).await != 200 {
+            refusals += 1;
+            slowest = slowest.max(freed.elapsed());
+            assert!(freed.elapsed() < FREE_AFTER + JITTER, "turn {turn}: refused {:?} after", freed.elapsed());
+        }
+        late += usize::from(refusals > 0);
+    }
+    println!("{late} of {turns} were refused {FREE_AFTER:?} after the release, at most {slowest:?}");
+    (late, turns)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn one_place_for_three_nodes_is_taken_by_one_at_a_time_and_free_when_it_was_given_back() {
+async fn places_for_three_nodes_are_never_taken_twice_and_free_when_they_were_given_back() {
     let redis = Redis::start();
     let cluster = Plan::new(3, &redis.url()).start().await;
+    for (places, of_key) in [(1, false), (1, true), (2, false), (5, true)] {
+        println!("{places} places, of a key {of_key}");
+        let caller = caller(&cluster, of_key, &json!({"maxConcurrentRequests": places})).await;
+        // All but one are taken, on one node after the other.
+        let mut streams = Streams::of(&cluster.provider, |answer| answer);
+        for turn in 1..places {
+            streams.open(&cluster.nodes[turn % 3], &caller, OTHER_MODEL).await;
+        }
+        let (late, turns) = turns(&cluster, &caller).await;
+        assert!(late * ONE_IN <= turns, "{late} of {turns} were refused although there was a place");
+        streams.finish().await;
+        crowd(&cluster, caller, places).await;
+    }
+}
+
+/// All at once: no more of them are at the provider at the same moment than there are places, and not fewer.
+async fn crowd(cluster: &Cluster, caller: Caller, places: usize) {
     let arrivals: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let seen = Arc::clone(&arrivals);
     cluster.provider.decide(move |request| {
         seen.lock().push(Instant::now());
         spending::answer(request).after(ANSWER)
     });
-    for of_key in [false, true] {
-        let caller = caller(&cluster, of_key, &json!({"maxConcurrentRequests": 1})).await;
-        // One after the other: each is told that the one before is over.
-        let (mut late, mut slowest) = (0, Duration::ZERO);
-        let turns = scale(60, 1_000);
-        for turn in 0..turns {
-            let freed = Instant::now();
-            tokio::time::sleep(FREE_AFTER).await;
-            loop {
-                if ask(&cluster.nodes[turn % 3], &caller).await == 200 {
-                    break;
-                }
-                late += 1;
-                slowest = slowest.max(freed.elapsed());
-                assert!(freed.elapsed() < FREE_AFTER + JITTER, "turn {turn}: refused {:?} after", freed.elapsed());
-            }
-        }
-        println!(
-            "of a key {of_key}: {late} of {turns} were refused {FREE_AFTER:?} after the release, at most {slowest:?}"
-        );
-        // All at once: no two are at the provider at the same moment.
-        arrivals.lock().clear();
-        let crowd = Traffic::start(&cluster.all(), &[caller], 9, Order { pause: FREE_AFTER, ..PLENTY });
-        crowd.passes(scale(20, 500)).await;
-        let asked = crowd.stop().await;
-        let closest = arrivals.lock().windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
-        println!("of a key {of_key}: {:?}, {:?}, the closest arrivals {closest:?}", tally(&asked), Times::of(&asked));
-        assert!(closest >= ANSWER, "two at once: {closest:?}");
-    }
+    let crowd = Traffic::start(&cluster.all(), &[caller], 9, Order { pause: FREE_AFTER, ..PLENTY });
+    crowd.passes(scale(20, 500) * places).await;
+    let asked = crowd.stop().await;
+    let arrivals = arrivals.lock();
+    // So long after a request the one comes that has to wait for its place, and so long the last that has not.
+    let closest = |by: usize| arrivals.windows(by + 1).map(|among| among[by] - among[0]).min().unwrap();
+    println!(
+        "{places} places: {:?}, {:?}, the closest arrivals {:?}",
+        tally(&asked),
+        Times::of(&asked),
+        closest(places)
+    );
+    assert!(closest(places) >= ANSWER, "{} at once: {:?}", places + 1, closest(places));
+    assert!(places == 1 || closest(places - 1) < ANSWER, "never {places} at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,17 +153,8 @@ async fn the_place_of_a_node_that_was_killed_is_free_when_the_node_counts_as_dea
     let redis = Redis::start();
     let mut cluster = Plan::new(3, &redis.url()).short_lived().start().await;
     let caller = caller(&cluster, false, &json!({"maxConcurrentRequests": 1})).await;
-    let gate = Gate::new();
-    let held = gate.clone();
-    cluster.provider.decide(move |request| match request.json()["stream"] == true {
-        true => spending::stream(request, 90).gated_after(2, &held),
-        false => spending::answer(request),
-    });
-    let mut body = spending::request(OTHER_MODEL, Some(100));
-    body["stream"] = json!(true);
-    let mut open = cluster.nodes[0].connect().await;
-    open.post(&Api::Chat.path(OTHER_MODEL, true), &caller.secret, &body).await;
-    assert_eq!(open.head().await.unwrap().status, 200);
+    let mut streams = Streams::of(&cluster.provider, |answer| answer);
+    streams.open(&cluster.nodes[0], &caller, OTHER_MODEL).await;
     for node in cluster.but(0) {
         assert_eq!(ask(node, &caller).await, 429, "it is taken");
     }
@@ -149,7 +166,9 @@ async fn the_place_of_a_node_that_was_killed_is_free_when_the_node_counts_as_dea
         (ask(&cluster.nodes[1], &caller).await == 200).then_some(())
     })
     .await;
-    println!("free {:?} after the kill", killed.elapsed());
-    assert!(killed.elapsed() < Duration::from_secs(5 + 5), "{:?}", killed.elapsed());
+    let took = killed.elapsed();
+    println!("free {took:?} after the kill");
+    // It was last heard of at most a third of that time before it died.
+    assert!((DEAD_AFTER * 2 / 3..DEAD_AFTER + Duration::from_secs(1)).contains(&took), "{took:?}");
     eventually("on the other node too", async || (ask(&cluster.nodes[2], &caller).await == 200).then_some(())).await;
 }

@@ -1,5 +1,6 @@
 //! What is written on one node holds on the others within a second.
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -12,33 +13,57 @@ use crate::support::admin::Caller;
 
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Others know within a second; this is how long that took.
-struct Clock(Vec<(String, Duration)>);
+/// Others know within a second; this is how long that took, with the answer that shows it.
+#[derive(Default)]
+pub struct Clock(Vec<(String, Duration)>);
 
 impl Clock {
     /// Waits until every other node answers so.
     async fn holds(&mut self, what: &str, cluster: &Cluster, caller: &Caller, model: &str, status: u16) {
+        self.holds_on(what, &cluster.but(0), status, async |node: &Gateway| answer(node, caller, model).await).await;
+    }
+
+    /// Waits until each of these nodes is found so. Whatever was written has just been answered.
+    pub async fn holds_on<T: PartialEq + Debug>(
+        &mut self,
+        what: &str,
+        nodes: &[&Gateway],
+        expected: T,
+        probe: impl AsyncFn(&Gateway) -> T,
+    ) {
         let written = Instant::now();
-        for node in cluster.but(0) {
+        let holds = async |node: &Gateway| {
+            let mut story = Vec::new();
             loop {
                 let asked = Instant::now();
-                let found = answer(node, caller, model).await;
-                if found == status {
-                    break;
+                let found = probe(node).await;
+                if found == expected {
+                    return;
                 }
-                assert!(asked - written < WITHIN, "{what}: still {found} and not {status} {:?} after", asked - written);
+                let after = asked - written;
+                story.push((after, found));
+                assert!(after < WITHIN, "{what}: not {expected:?} {after:?} after: {story:?}");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-        }
+        };
+        // At the same time: whoever is asked last has had no more time than the others.
+        futures::future::join_all(nodes.iter().map(|node| holds(node))).await;
         self.0.push((what.to_owned(), written.elapsed()));
+    }
+
+    /// Prints how long everything took.
+    pub fn tell(self) {
+        for (what, took) in self.0 {
+            println!("{what}: {took:?}");
+        }
     }
 }
 
-async fn answer(node: &Gateway, caller: &Caller, model: &str) -> u16 {
+pub async fn answer(node: &Gateway, caller: &Caller, model: &str) -> u16 {
     node.spend(caller, model, 50).await.head.status
 }
 
-fn capped(usd: f64) -> Value {
+pub fn capped(usd: f64) -> Value {
     json!({"total": {"usd": usd}})
 }
 
@@ -47,7 +72,7 @@ async fn every_write_on_one_node_holds_on_the_others_within_a_second() {
     let redis = Redis::start();
     let cluster = Plan::new(3, &redis.url()).start().await;
     let admin = cluster.admin();
-    let mut clock = Clock(Vec::new());
+    let mut clock = Clock::default();
     let caller = cluster.limited(crate::support::capped::Whose::User, "total", 0.06).await;
     let user = format!("/users/{}", caller.user_id);
     assert_eq!(answer(&cluster.nodes[1], &caller, OTHER_MODEL).await, 200);
@@ -95,7 +120,5 @@ async fn every_write_on_one_node_holds_on_the_others_within_a_second() {
     clock.holds("the new secret", &cluster, &new, MODEL, 200).await;
     admin.delete(&key).await;
     clock.holds("a key that was deleted", &cluster, &new, MODEL, 401).await;
-    for (what, took) in clock.0 {
-        println!("{what}: {took:?}");
-    }
+    clock.tell();
 }

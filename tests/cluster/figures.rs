@@ -104,7 +104,8 @@ async fn soak_many_budgets_with_a_request_each_and_what_they_cost() {
     let cluster = Plan::over(ways.iter().map(Proxy::url).collect()).start().await;
     cluster.provider.decide(spending::answer);
     for (window, reset) in [("total", "fixed"), ("daily", "rolling")] {
-        let count = scale(250, 100_000);
+        // A hundred thousand are asked for without HTTP: budget::tests::redis::crowd.
+        let count = scale(250, 10_000);
         let limits = match window {
             "daily" => serde_json::json!({"daily": {"usd": 1_000, "reset": reset}}),
             _ => serde_json::json!({window: {"usd": 1_000}}),
@@ -144,5 +145,8 @@ async fn soak_many_budgets_with_a_request_each_and_what_they_cost() {
         let refused = statuses.iter().filter(|status| **status != 200).count();
         assert_eq!(refused, 0, "all are far from their caps");
         assert!(per(held as f64) < 8_192.0, "{held} bytes");
+        // Four or five on a machine that has time; one that has none repeats what was not answered.
+        assert!(per(exchanges) < 24.0, "{exchanges} exchanges");
+        assert!(per(sent.bytes_there as f64) < 16_384.0 && per(sent.bytes_back as f64) < 8_192.0, "{sent:?}");
     }
 }

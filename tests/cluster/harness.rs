@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::servers::faketime;
 use crate::servers::postgres::Postgres;
 use crate::support::admin::Caller;
 use crate::support::books::Sums;
-use crate::support::capped::{Whose, limited};
+use crate::support::capped::{Whose, limited_by};
 use crate::support::gateway::{Setup, run, set};
 use crate::support::{Admin, Books, Gateway, Provider, eventually, load, spending};
 
@@ -16,6 +17,8 @@ pub const MODEL: &str = "dear-model";
 
 /// One that is in no group.
 pub const OTHER_MODEL: &str = "cheap-model";
+
+const MODELS: [&str; 3] = [MODEL, load::MODEL, OTHER_MODEL];
 
 /// How long a node waits for an answer of Redis, unless a test says otherwise: a busy machine is not what is tested.
 pub const PATIENCE: Duration = Duration::from_millis(500);
@@ -30,6 +33,8 @@ pub struct Plan {
     settings: Vec<(String, Value)>,
     budgets: Value,
     loaded: bool,
+    limited: Vec<(String, Value)>,
+    clocks: Vec<i64>,
 }
 
 /// Running nodes, and what they share but Redis, which is the test's own: it may end before them.
@@ -51,7 +56,8 @@ impl Plan {
     /// A node for each of these ways to one Redis.
     pub fn over(redis: Vec<String>) -> Self {
         let budgets = json!({"reservation": "worst_case", "on_authority_failure": "closed"});
-        Self { redis, patience: PATIENCE, settings: Vec::new(), budgets, loaded: false }
+        let (settings, limited, clocks) = Default::default();
+        Self { redis, patience: PATIENCE, settings, budgets, loaded: false, limited, clocks }
     }
 
     /// What the budgets of all nodes are set to: `lease.dead_after`.
@@ -77,19 +83,49 @@ impl Plan {
         self
     }
 
+    /// Nodes whose wall clocks are ahead by so many milliseconds.
+    pub fn clocks(mut self, ahead_by: &[i64]) -> Self {
+        self.clocks = ahead_by.to_vec();
+        self
+    }
+
     /// With the answers of [`load`].
     pub fn loaded(mut self) -> Self {
         self.loaded = true;
         self
     }
 
+    /// With a provider of these limits alone for each of these models, which is called like its model.
+    pub fn limited(mut self, models: impl IntoIterator<Item = (String, Value)>) -> Self {
+        self.limited.extend(models);
+        self
+    }
+
+    fn providers(&self, provider: &Provider) -> Vec<Value> {
+        let entry = |name: &str, models: &[&str]| {
+            let mut entry = provider.entry(name, &["openai_chat"]);
+            entry["models"] = json!(models);
+            entry
+        };
+        let limited = self.limited.iter().map(|(model, limits)| {
+            let mut entry = entry(model, &[model.as_str()]);
+            entry["limits"] = limits.clone();
+            entry
+        });
+        std::iter::once(entry("upstream", &MODELS)).chain(limited).collect()
+    }
+
     /// What node number `n` is to be started with.
     pub fn setup(&self, n: usize, postgres: &Postgres, provider: &Provider) -> Setup {
-        let setup = Setup::new([provider.entry("upstream", &["openai_chat"])])
+        let setup = Setup::new(self.providers(provider))
             .set("database", json!({"url": postgres.url("postgres"), "max_connections": CONNECTIONS}))
             .set("redis", json!({"url": self.redis[n], "timeout": format!("{}ms", self.patience.as_millis())}))
             .set("node.name", format!("node {n}"))
             .set("budgets", self.budgets.clone());
+        let setup = match self.clocks.get(n) {
+            Some(&ms) => setup.environment(faketime::ahead_by(ms)),
+            None => setup,
+        };
         self.settings.iter().fold(setup, |setup, (path, value)| setup.set(path, value.clone()))
     }
 
@@ -105,7 +141,7 @@ impl Plan {
         let mut nodes = vec![self.setup(0, &postgres, &provider).spawn()];
         nodes[0].ready().await;
         let admin = nodes[0].admin();
-        for model in [MODEL, load::MODEL, OTHER_MODEL] {
+        for model in MODELS.into_iter().chain(self.limited.iter().map(|(model, _)| model.as_str())) {
             admin.put(&format!("/prices/{model}"), &spending::price()).await;
         }
         let group = admin.model_group("dear", &[MODEL]).await;
@@ -135,7 +171,12 @@ impl Cluster {
 
     /// Somebody new who may spend so much in one window, as every node knows.
     pub async fn limited(&self, whose: Whose, window: &str, usd: f64) -> Caller {
-        let caller = limited(self.admin(), whose, window, self.group, usd).await;
+        self.limited_by(whose, json!({window: {"usd": usd}})).await
+    }
+
+    /// Somebody new with these limits, as every node knows.
+    pub async fn limited_by(&self, whose: Whose, limits: Value) -> Caller {
+        let caller = limited_by(self.admin(), whose, limits, self.group).await;
         self.agree(&self.all(), axis(whose, &caller)).await;
         caller
     }
@@ -196,6 +237,14 @@ impl Cluster {
         let summary = self.admin().get(&format!("/usage/summary?userId={}", caller.user_id)).await;
         crate::support::books::nanos(&summary["totalUsd"])
     }
+}
+
+/// Waits until a node takes this caller's key, without a question about his budgets: it has no such model.
+pub async fn knows(node: &Gateway, caller: &Caller) {
+    eventually("the node knows the key", async || {
+        (node.spend(caller, "no-such-model", 1).await.head.status != 401).then_some(())
+    })
+    .await;
 }
 
 /// The axis whose budget pays, and its owner.

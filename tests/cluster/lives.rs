@@ -6,15 +6,18 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tollgate::config::Lease;
 
 use crate::harness::{Cluster, MODEL, Plan, axis};
+use crate::inside;
 use crate::servers::redis::Redis;
 use crate::support::accounts::{Accounts, Figures};
 use crate::support::admin::Caller;
+use crate::support::books::database;
 use crate::support::capped::Whose;
 use crate::support::gateway::upgrade;
 use crate::support::load::{self, Asked, CLIENTS, Load};
-use crate::support::{Api, Gate, SOON, eventually, scale, spending};
+use crate::support::{Api, Gate, Gateway, SOON, eventually, scale, spending};
 
 /// Nodes under the load whose every request can be told from all others.
 async fn loaded(nodes: usize, redis: &Redis, plan: impl FnOnce(Plan) -> Plan) -> (Cluster, Vec<Caller>) {
@@ -55,33 +58,45 @@ async fn nobody_is_blocked(cluster: &Cluster, callers: &[Caller], asked: &mut Ve
     asked.extend(more);
 }
 
+/// The number of the one life whose journal is in a node's folder.
+fn life(node: &Gateway) -> i64 {
+    let journals = node.journals();
+    let [journal] = &journals[..] else { panic!("one journal is there: {journals:?}") };
+    journal.file_name().unwrap().to_str().unwrap().split_once('-').unwrap().0.parse().unwrap()
+}
+
 async fn killed_and_started_at_once(plan: impl FnOnce(Plan) -> Plan) {
     let redis = Redis::start();
     let (mut cluster, callers) = loaded(3, &redis, plan).await;
+    let db = database(&cluster.nodes[0]).await;
     let load = Load::start_over(&cluster.nodes, &callers, &[]);
     let mut slowest = Duration::ZERO;
     let kills = scale(4, 40);
     for turn in 0..kills {
         load.advances(CLIENTS * 2).await;
         let node = &mut cluster.nodes[turn % 2];
+        let killed_life = life(node);
         node.kill();
         let killed = Instant::now();
         node.relaunch();
         node.ready().await;
         slowest = slowest.max(killed.elapsed());
+        assert_ne!(life(node), killed_life, "it has taken over the journal before it serves");
+        assert_eq!(inside::life_of(&db, killed_life).await.state, "closed");
     }
     load.advances(CLIENTS * 2).await;
     let mut asked = load.stop().await;
     let figures = accounts(&cluster, &callers, &asked).await;
     println!("{kills} kills, the slowest start {slowest:?}, {} requests: {figures:?}", asked.len());
     assert!(figures.interrupted > 0, "{figures:?}");
+    assert!(slowest < Lease::default().dead_after, "nobody can have taken it for dead: {slowest:?}");
     nobody_is_blocked(&cluster, &callers, &mut asked).await;
     let after = accounts(&cluster, &callers, &asked).await;
     assert_eq!((after.interrupted, after.not_sent), (figures.interrupted, figures.not_sent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn soak_a_node_that_is_killed_and_started_within_a_second_leaves_nothing_behind() {
+async fn soak_a_node_that_is_killed_and_started_at_once_takes_over_its_journal_before_anybody_takes_it_for_dead() {
     killed_and_started_at_once(|plan| plan).await;
 }
 

@@ -1,4 +1,4 @@
-//! A real Redis Cluster: three masters on loopback, whose slots can be moved, and which can die.
+//! A real Redis Cluster: three masters on loopback, whose slots can be moved, which can die, and can have replicas.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const PIECE: &str = "20";
 
 pub struct RedisCluster {
     pub masters: Vec<Redis>,
+    /// Each of a master.
+    pub replicas: Vec<Redis>,
     buses: Vec<Port>,
 }
 
@@ -25,25 +27,35 @@ impl RedisCluster {
     /// Three masters that share the slots; what they know survives a crash where `keeps` says so.
     pub async fn start(keeps: bool) -> Self {
         let buses: Vec<_> = (0..3).map(|_| Port::take()).collect();
-        let keep = if keeps { "yes" } else { "no" };
-        let masters: Vec<_> = buses
-            .iter()
-            .map(|bus| {
-                let bus = bus.number().to_string();
-                let settings = [
-                    ("--cluster-enabled", "yes"),
-                    ("--cluster-port", bus.as_str()),
-                    ("--cluster-node-timeout", NODE_TIMEOUT),
-                    ("--cluster-require-full-coverage", "no"),
-                    ("--appendonly", keep),
-                    ("--appendfsync", "always"),
-                ];
-                Redis::start_with(&settings.map(|(name, value)| [name, value]).concat())
-            })
-            .collect();
-        let cluster = Self { masters, buses };
+        let masters = buses.iter().map(|bus| server(bus, keeps)).collect();
+        let cluster = Self { masters, replicas: Vec::new(), buses };
         cluster.share_out().await;
         cluster
+    }
+
+    /// Gives a master a replica, which takes its place when it dies.
+    pub async fn add_replica(&mut self, of: usize) {
+        let bus = Port::take();
+        let replica = server(&bus, false);
+        self.meets(&replica, &bus).await;
+        self.replicas.push(replica);
+        self.buses.push(bus);
+        self.is_well().await;
+        let (replica, master) = (&self.replicas[self.replicas.len() - 1], id_of(&self.masters[of]).await);
+        eventually("it becomes a replica", async || {
+            replica.try_call::<()>(&["CLUSTER", "REPLICATE", &master]).await.ok()
+        })
+        .await;
+        eventually("it has all", async || {
+            let info: String = replica.call(&["INFO", "replication"]).await;
+            (info.contains("role:slave") && info.contains("master_link_status:up")).then_some(())
+        })
+        .await;
+    }
+
+    async fn meets(&self, server: &Redis, bus: &Port) {
+        let [port, bus] = [server.port(), bus.number()].map(|port| port.to_string());
+        self.masters[0].call::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
     }
 
     /// The URL for a node, which finds the others itself.
@@ -60,21 +72,21 @@ impl RedisCluster {
             master.call::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await;
         }
         for (master, bus) in self.masters.iter().zip(&self.buses).skip(1) {
-            let [port, bus] = [master.port(), bus.number()].map(|port| port.to_string());
-            self.masters[0].call::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
+            self.meets(master, bus).await;
         }
         self.is_well().await;
     }
 
     /// Waits until every master knows of every slot.
     pub async fn is_well(&self) {
+        let known = format!("cluster_known_nodes:{}", 3 + self.replicas.len());
         for master in &self.masters {
             eventually("the Redis Cluster is well", async || {
                 let info: String = master.try_call(&["CLUSTER", "INFO"]).await.ok()?;
                 let holds = |line: &str| info.lines().any(|found| found.trim() == line);
                 let well = holds("cluster_state:ok")
                     && holds("cluster_slots_ok:16384")
-                    && holds("cluster_known_nodes:3")
+                    && holds(&known)
                     && holds("cluster_size:3");
                 well.then_some(())
             })
@@ -127,6 +139,19 @@ impl RedisCluster {
         }
         moved
     }
+}
+
+fn server(bus: &Port, keeps: bool) -> Redis {
+    let bus = bus.number().to_string();
+    let settings = [
+        ("--cluster-enabled", "yes"),
+        ("--cluster-port", bus.as_str()),
+        ("--cluster-node-timeout", NODE_TIMEOUT),
+        ("--cluster-require-full-coverage", "no"),
+        ("--appendonly", if keeps { "yes" } else { "no" }),
+        ("--appendfsync", "always"),
+    ];
+    Redis::start_with(&settings.map(|(name, value)| [name, value]).concat())
 }
 
 /// First and last slot of each of its ranges.

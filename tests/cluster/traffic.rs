@@ -20,12 +20,25 @@ pub struct Asked {
     pub end: Option<(u16, String)>,
 }
 
+impl Asked {
+    pub fn passed(&self) -> bool {
+        matches!(self.end, Some((200, _)))
+    }
+}
+
 /// Running clients.
 pub struct Traffic {
     clients: Vec<JoinHandle<Vec<Asked>>>,
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    passed: Arc<AtomicUsize>,
+    told: Arc<Told>,
+}
+
+/// What clients and test tell each other.
+#[derive(Default)]
+struct Told {
+    stop: AtomicBool,
+    answered: AtomicUsize,
+    passed: AtomicUsize,
+    refused: AtomicUsize,
 }
 
 /// How requests ended.
@@ -59,33 +72,39 @@ impl Default for Order {
 impl Traffic {
     /// So many clients for each of the callers, each asking one node after the other.
     pub fn start(nodes: &[&Gateway], callers: &[Caller], clients: usize, order: Order) -> Self {
-        let (stop, answered, passed) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let told = Arc::<Told>::default();
         let urls: Arc<[String]> =
             nodes.iter().map(|node| format!("{}{}", node.url(), Api::Chat.path(order.model, false))).collect();
         let clients = callers.iter().flat_map(|caller| (0..clients).map(move |_| caller.secret.clone()));
-        let clients = clients.enumerate().map(|(turn, secret)| {
-            let told = (Arc::clone(&stop), Arc::clone(&answered), Arc::clone(&passed));
-            tokio::spawn(ask(Arc::clone(&urls), secret, turn, order, told))
-        });
-        Self { clients: clients.collect(), stop, answered, passed }
+        let clients = clients
+            .enumerate()
+            .map(|(turn, secret)| tokio::spawn(ask(Arc::clone(&urls), secret, turn, order, Arc::clone(&told))));
+        Self { clients: clients.collect(), told }
+    }
+
+    /// How many requests have passed.
+    pub fn passed_so_far(&self) -> usize {
+        self.told.passed.load(Ordering::Relaxed)
     }
 
     /// Waits until so many more requests have passed.
     pub async fn passes(&self, by: usize) {
-        let goal = self.passed.load(Ordering::Relaxed) + by;
-        eventually("requests pass", async || (self.passed.load(Ordering::Relaxed) >= goal).then_some(())).await;
+        reaches("requests pass", &self.told.passed, by).await;
+    }
+
+    /// Waits until budgets have refused so many more.
+    pub async fn is_refused(&self, by: usize) {
+        reaches("requests are refused", &self.told.refused, by).await;
     }
 
     /// Waits until so many more have been answered, whatever the answer.
     pub async fn advances(&self, by: usize) {
-        let goal = self.answered.load(Ordering::Relaxed) + by;
-        eventually("the traffic goes on", async || (self.answered.load(Ordering::Relaxed) >= goal).then_some(())).await;
+        reaches("the traffic goes on", &self.told.answered, by).await;
     }
 
     /// Lets everybody finish.
     pub async fn stop(self) -> Vec<Asked> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.told.stop.store(true, Ordering::Relaxed);
         let mut asked = Vec::new();
         for client in self.clients {
             asked.extend(client.await.unwrap());
@@ -95,38 +114,28 @@ impl Traffic {
     }
 }
 
-async fn ask(
-    urls: Arc<[String]>,
-    secret: String,
-    mut turn: usize,
-    order: Order,
-    (stop, answered, passed): (Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicUsize>),
-) -> Vec<Asked> {
+async fn reaches(what: &str, counter: &AtomicUsize, by: usize) {
+    let goal = counter.load(Ordering::Relaxed) + by;
+    eventually(what, async || (counter.load(Ordering::Relaxed) >= goal).then_some(())).await;
+}
+
+async fn ask(urls: Arc<[String]>, secret: String, mut turn: usize, order: Order, told: Arc<Told>) -> Vec<Asked> {
     let http = client();
     let body = spending::request(order.model, Some(order.max_tokens));
     let mut asked = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
+    while !told.stop.load(Ordering::Relaxed) {
         turn += 1;
-        let answer = http.post(&urls[turn % urls.len()]).bearer_auth(&secret).json(&body).send().await;
-        let end = match answer {
-            // Nobody has seen it.
-            Err(error) if error.is_connect() => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
-            }
-            Err(_) => None,
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let body = response.json::<Value>().await.ok();
-                body.map(|body| (status, body["error"]["code"].as_str().unwrap_or_default().to_owned()))
-            }
+        let Some(ended) = post(&http, &urls[turn % urls.len()], &secret, &body).await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
         };
-        answered.fetch_add(1, Ordering::Relaxed);
-        if matches!(end, Some((200, _))) {
-            passed.fetch_add(1, Ordering::Relaxed);
-        }
-        asked.push(Asked { began, took: began.elapsed(), end });
+        told.answered.fetch_add(1, Ordering::Relaxed);
+        match ended.end {
+            Some((200, _)) => told.passed.fetch_add(1, Ordering::Relaxed),
+            Some((402, _)) => told.refused.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        asked.push(ended);
         if !order.pause.is_zero() {
             tokio::time::sleep(order.pause).await;
         }
@@ -134,8 +143,30 @@ async fn ask(
     asked
 }
 
+/// Asks once; none when nobody has seen the request.
+async fn post(http: &reqwest::Client, url: &str, secret: &str, body: &Value) -> Option<Asked> {
+    let began = Instant::now();
+    let end = match http.post(url).bearer_auth(secret).json(body).send().await {
+        Err(error) if error.is_connect() => return None,
+        Err(_) => None,
+        Ok(response) => {
+            let status = response.status().as_u16();
+            let body = response.json::<Value>().await.ok();
+            body.map(|body| (status, body["error"]["code"].as_str().unwrap_or_default().to_owned()))
+        }
+    };
+    Some(Asked { began, took: began.elapsed(), end })
+}
+
+/// One request to a node that is there.
+pub async fn once(node: &Gateway, caller: &Caller, order: Order) -> Asked {
+    let url = format!("{}{}", node.url(), Api::Chat.path(order.model, false));
+    let body = spending::request(order.model, Some(order.max_tokens));
+    post(&client(), &url, &caller.secret, &body).await.expect("the node is there")
+}
+
 /// How many ended how; the test fails for an end that none of its requests may have.
-pub fn tally(asked: &[Asked]) -> Tally {
+pub fn tally<'a>(asked: impl IntoIterator<Item = &'a Asked>) -> Tally {
     let mut tally = Tally::default();
     for asked in asked {
         let counter = match &asked.end {
@@ -151,6 +182,19 @@ pub fn tally(asked: &[Asked]) -> Tally {
         *counter += 1;
     }
     tally
+}
+
+impl Tally {
+    /// Both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            refused: self.refused + other.refused,
+            limited: self.limited + other.limited,
+            unavailable: self.unavailable + other.unavailable,
+            lost: self.lost + other.lost,
+        }
+    }
 }
 
 impl fmt::Debug for Tally {

@@ -14,6 +14,7 @@ mod bad_input;
 mod bodies;
 mod circuits;
 mod cli;
+mod compose_nodes;
 mod crash;
 mod db_outage;
 mod demo;

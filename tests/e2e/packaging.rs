@@ -11,11 +11,11 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(file: &str) -> String {
+pub fn read(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-fn compose() -> Value {
+pub fn compose() -> Value {
     serde_yaml::from_str(&read("compose.yaml")).expect("compose.yaml is YAML")
 }
 

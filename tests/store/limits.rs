@@ -30,6 +30,7 @@ on_both!(
     stamps_rise_in_the_order_in_which_they_are_committed,
     limits_are_read_whole_in_a_fixed_number_of_queries,
     limits_that_cannot_be_read_again_go_on_being_used,
+    whoever_knows_of_a_later_change_waits_for_the_state_that_contains_it,
     h30_before_a_first_state_nothing_is_known,
     h03_a_principal_knows_what_it_may_spend,
 );
@@ -366,6 +367,31 @@ async fn limits_that_cannot_be_read_again_go_on_being_used(database: TestDatabas
     assert!(keeper.snapshot().model_group("m").is_none());
     assert_eq!(keeper.age(9_000), Duration::ZERO, "never less than nothing");
     assert_eq!(keeper.age(11_000), Duration::from_secs(1));
+}
+
+async fn whoever_knows_of_a_later_change_waits_for_the_state_that_contains_it(database: TestDatabase) {
+    let (db, statements) = database.open_counted().await;
+    model_group(&db, "g", &["m"]).await;
+    let keeper = LimitKeeper::start(db.clone(), 1_000).await;
+    let known = store::next_stamp(&db).await.unwrap() - 1;
+    assert!(keeper.snapshot().contains(known) && !keeper.snapshot().contains(known + 1));
+    let before = statements.load(Ordering::SeqCst);
+    keeper.catch_up(known).await;
+    assert_eq!(statements.load(Ordering::SeqCst), before, "it knows that already");
+    model_group(&db, "h", &["n"]).await;
+    let begun = statements.load(Ordering::SeqCst);
+    let crowd = (0..50).map(|_| keeper.catch_up(known + 2));
+    futures::future::join_all(crowd).await;
+    assert!(keeper.snapshot().model_group("n").is_some());
+    let once = statements.load(Ordering::SeqCst) - begun;
+    keeper.read(2_000).await.unwrap();
+    assert_eq!(statements.load(Ordering::SeqCst) - begun, 2 * once, "one has read it for all");
+    // A database that went back to an older state does not have it read by every request.
+    let begun = statements.load(Ordering::SeqCst);
+    for _ in 0..50 {
+        keeper.catch_up(known + 1_000).await;
+    }
+    assert!(statements.load(Ordering::SeqCst) - begun <= 2 * once);
 }
 
 async fn h30_before_a_first_state_nothing_is_known(database: TestDatabase) {

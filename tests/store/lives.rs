@@ -36,6 +36,8 @@ on_both!(
     a_silent_node_is_watched_before_it_is_written_off_once,
     whom_the_authority_hears_is_not_written_off,
     an_authority_that_was_away_is_told_later_of_a_life_that_ended,
+    what_cannot_be_read_of_one_budget_keeps_nobody_from_being_written_off,
+    of_who_was_written_off_and_returns_the_authority_counts_what_the_ledger_says,
     a_recovery_says_which_lives_it_ended,
 );
 
@@ -43,6 +45,8 @@ on_both!(
 struct Sometimes {
     inner: MemoryAuthority,
     away: AtomicBool,
+    /// What it keeps of [`OTHER`] makes no sense.
+    garbled: AtomicBool,
 }
 
 impl Sometimes {
@@ -68,13 +72,24 @@ impl Authority for Sometimes {
         self.inner.close(inc, budgets).await
     }
 
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.there()?;
+        self.inner.count_anew(budgets).await
+    }
+
     async fn held_by(&self, inc: Incarnation) -> Result<Vec<BudgetId>, AuthorityError> {
         self.there()?;
+        if self.garbled.load(Ordering::SeqCst) {
+            return Ok(vec![OTHER, USER]);
+        }
         self.inner.held_by(inc).await
     }
 
     async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError> {
         self.there()?;
+        if budget == OTHER && self.garbled.load(Ordering::SeqCst) {
+            return Err(AuthorityError::Garbled("a number".to_owned()));
+        }
         self.inner.audit(budget).await
     }
 }
@@ -102,7 +117,8 @@ impl World {
         seeds.set_providers(["pretend", "other"]);
         let pulse = Pulse::new(db.clone(), inc, NOW, SILENCE, Arc::clone(&clock));
         let inner = MemoryAuthority::new(clock, 0);
-        Self { db, time, pulse, seeds, authority: Arc::new(Sometimes { inner, away: AtomicBool::new(false) }) }
+        let authority = Arc::new(Sometimes { inner, away: AtomicBool::new(false), garbled: AtomicBool::new(false) });
+        Self { db, time, pulse, seeds, authority }
     }
 
     fn undertaker(&self) -> Undertaker {
@@ -129,14 +145,19 @@ impl World {
         self.seeds.seed(&SeedQuery { budget, windows: vec![window] }).await.unwrap().windows[0].sum.nanos()
     }
 
+    /// The authority counts from so much, while this is the only node.
+    async fn seeded(&self, inc: i64, budget: BudgetId, nanos: i64) {
+        let window = WindowSeed { window: Window::Total, sum: Usd::from_nanos(nanos), minutes: Vec::new() };
+        let query_started = self.time.load(Ordering::SeqCst);
+        let seed = Seed { query_started, windows: vec![window], first_charge_start: None, marks: vec![(inc, 0)] };
+        let seed = SeedStatement { seed, terms: terms() };
+        assert_eq!(self.authority.seed(budget, &seed).await.unwrap(), Seeded::Taken);
+    }
+
     /// A node has told the authority of so much that it did not write.
     async fn tells(&self, inc: i64, budget: BudgetId, nanos: i64) {
+        self.seeded(inc, budget, 0).await;
         let now = self.time.load(Ordering::SeqCst);
-        let terms = terms();
-        let window = WindowSeed { window: Window::Total, sum: Usd::ZERO, minutes: Vec::new() };
-        let seed = Seed { query_started: now, windows: vec![window], first_charge_start: None, marks: vec![(inc, 0)] };
-        let seed = SeedStatement { seed, terms: Arc::clone(&terms) };
-        assert_eq!(self.authority.seed(budget, &seed).await.unwrap(), Seeded::Taken);
         let amount = Usd::from_nanos(nanos);
         let statement = Statement {
             inc,
@@ -156,7 +177,7 @@ impl World {
             ends_after: i64::MAX,
             last: false,
             report: false,
-            terms,
+            terms: terms(),
         };
         assert!(matches!(self.authority.exchange(budget, &statement).await.unwrap(), Answer::Ok(_)));
     }
@@ -180,6 +201,7 @@ const fn budget(axis: Axis, owner: i64, scope: Scope) -> BudgetId {
 }
 
 const USER: BudgetId = budget(Axis::User, 1, Scope::Mainline);
+const OTHER: BudgetId = budget(Axis::User, 2, Scope::Mainline);
 
 fn loss(budget: BudgetId, nanos: i64) -> Loss {
     Loss { budget, amount: Usd::from_nanos(nanos), at: NOW, provider: Arc::from("pretend") }
@@ -292,9 +314,28 @@ async fn a_silent_node_is_watched_before_it_is_written_off_once(database: TestDa
     assert_eq!(world.authority.held_by(pod.inc).await.unwrap(), []);
     for _ in 0..2 {
         first.round(world.pass(4_000)).await.unwrap();
+        assert_eq!(world.life(pod.inc).await.told_at, None, "what it said last may still be on its way");
     }
+    first.round(world.pass(4_000)).await.unwrap();
     assert!(world.life(pod.inc).await.told_at.is_some());
     assert_eq!((world.total(USER).await, rows(&world.db).await), (40, 1));
+}
+
+async fn what_cannot_be_read_of_one_budget_keeps_nobody_from_being_written_off(database: TestDatabase) {
+    let world = World::new(&database).await;
+    let (one, other) = (world.node().await, world.node().await);
+    world.tells(one.inc, USER, 40).await;
+    world.authority.garbled.store(true, Ordering::SeqCst);
+    let mut undertaker = world.undertaker();
+    world.pass(SILENCE.given_up() + 1);
+    for _ in 0..8 {
+        world.pulse.beat().await.unwrap();
+        undertaker.round(world.pass(5_000)).await.unwrap();
+    }
+    for life in [one, other] {
+        assert_eq!(world.life(life.inc).await.state, "dead");
+    }
+    assert_eq!((world.total(USER).await, rows(&world.db).await), (40, 1), "of the other budget everything is known");
 }
 
 async fn whom_the_authority_hears_is_not_written_off(database: TestDatabase) {
@@ -323,12 +364,30 @@ async fn an_authority_that_was_away_is_told_later_of_a_life_that_ended(database:
     }
     assert_eq!(world.life(pod.inc).await.told_at, None);
     world.authority.away.store(false, Ordering::SeqCst);
-    undertaker.round(world.pass(4_000)).await.unwrap();
-    assert_eq!(world.authority.held_by(pod.inc).await.unwrap(), []);
-    assert_eq!(world.life(pod.inc).await.told_at, None, "what it said last may still be on its way");
+    for _ in 0..2 {
+        undertaker.round(world.pass(4_000)).await.unwrap();
+        assert_eq!(world.authority.held_by(pod.inc).await.unwrap(), []);
+        assert_eq!(world.life(pod.inc).await.told_at, None, "what it said last may still be on its way");
+    }
     undertaker.round(world.pass(4_000)).await.unwrap();
     assert!(world.life(pod.inc).await.told_at.is_some());
     assert_eq!(ledger::untold_lives(&world.db, 0, 10).await.unwrap(), []);
+}
+
+async fn of_who_was_written_off_and_returns_the_authority_counts_what_the_ledger_says(database: TestDatabase) {
+    let world = World::new(&database).await;
+    let pod = world.node().await;
+    world.tells(pod.inc, USER, 40).await;
+    assert!(ledger::write_off(&world.db, &pod, &[loss(USER, 40)]).await.unwrap());
+    let mut undertaker = world.undertaker();
+    while world.life(pod.inc).await.told_at.is_none() {
+        undertaker.round(world.pass(4_000)).await.unwrap();
+    }
+    world.seeded(world.pulse.inc(), USER, 40).await;
+    assert!(!world.authority.audit(USER).await.unwrap().unwrap().reseed, "what was charged for it is in there");
+    Ledger::start(world.db.clone(), pod.inc, LedgerOptions::default()).flush_and_stop(LIMIT).await;
+    undertaker.round(world.pass(4_000)).await.unwrap();
+    assert!(world.authority.audit(USER).await.unwrap().unwrap().reseed, "and is not what it has written");
 }
 
 async fn a_recovery_says_which_lives_it_ended(database: TestDatabase) {

@@ -26,6 +26,9 @@ const STALE_AFTER: i64 = 2_000;
 /// A seed whose query is older may miss charges that nodes no longer remember.
 const SEED_LIFE: i64 = 5_000;
 
+/// A node whose clock is further ahead (milliseconds) cannot say when it asked the ledger.
+const AHEAD: i64 = 5_000;
+
 /// Others are asked at most so often to give back what they do not use.
 const RECALL_EVERY: i64 = 250;
 
@@ -150,7 +153,9 @@ impl Account {
             return Seeded::Refused;
         }
         let old = clock - seed.query_started > SEED_LIFE || seed.query_started < self.seeded_at;
-        if old || policy.version < self.policy.version || policy.windows.len() != said.terms.bounds.len() {
+        // For so long nothing would be later.
+        let ahead = seed.query_started - clock > AHEAD;
+        if old || ahead || policy.version < self.policy.version || policy.windows.len() != said.terms.bounds.len() {
             return Seeded::Refused;
         }
         // What a node told before its journal was written further is in neither the sums nor what it has not written.
@@ -200,6 +205,11 @@ impl Account {
             holder.closed = true;
             self.reseed = !self.is_count();
         }
+    }
+
+    /// The ledger says something else than was told.
+    pub fn count_anew(&mut self) {
+        self.reseed = !self.is_count();
     }
 
     /// Whether something would be left of a node that ended.

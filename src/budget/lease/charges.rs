@@ -174,15 +174,20 @@ impl Charges {
         }
     }
 
+    /// Whether [`Self::trim`] would forget all of them.
+    pub fn are_settled(&self, written: Lsn) -> bool {
+        (0..).zip(&self.list).all(|(index, charge)| charge.lsn <= written && self.is_told(index, charge))
+    }
+
     fn end(&self) -> u64 {
-        self.before + self.list.len() as u64
+        self.before.saturating_add(self.list.len() as u64)
     }
 
     fn is_told(&self, index: u64, charge: &Charge) -> bool {
         match self.position {
             Position::Start => false,
             Position::Mark(lsn) => charge.lsn <= lsn,
-            Position::At(count) => self.before + index < count,
+            Position::At(count) => self.before.saturating_add(index) < count,
         }
     }
 

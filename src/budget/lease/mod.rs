@@ -210,6 +210,12 @@ impl Lease {
         self.stranger
     }
 
+    /// The authority does not know it. When no request has used it here either, there is nothing left to say of it.
+    pub const fn leave_as_stranger(&mut self) -> bool {
+        self.unsure &= !self.stranger;
+        self.stranger
+    }
+
     /// All charges up to here were made before this budget was watched.
     pub fn watched_from(&mut self, lsn: Lsn) {
         self.charges.watched_from(lsn);
@@ -347,6 +353,16 @@ impl Lease {
         }
     }
 
+    /// Whether what was heard is so old that others may have given something back since. Not as long as it is asked for.
+    pub fn is_outdated(&self, now: i64) -> bool {
+        !self.unsure && self.known.as_ref().is_some_and(|known| now >= known.at.saturating_add(DENIAL_LIFE))
+    }
+
+    /// Whether nothing can be granted for now, whoever asks.
+    pub fn is_blocked(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.blocked)
+    }
+
     /// The state of the windows, as last heard.
     pub fn windows(&self) -> Option<Arc<[WindowReport]>> {
         self.known.as_ref().map(|known| Arc::clone(&known.windows))
@@ -446,12 +462,16 @@ impl Lease {
 
     /// Whether it can be forgotten: nothing is held, reserved or remembered.
     pub fn is_spent(&self) -> bool {
-        self.waiting.is_empty()
-            && self.held == Usd::ZERO
-            && self.reserved == Usd::ZERO
-            && self.charges.is_empty()
-            && !self.unsure
-            && !self.flying
+        self.is_at_rest() && self.charges.is_empty()
+    }
+
+    /// Whether it can be forgotten once it has been trimmed up to there.
+    pub fn is_spent_up_to(&self, written: Lsn) -> bool {
+        self.is_at_rest() && self.charges.are_settled(written)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.waiting.is_empty() && self.held == Usd::ZERO && self.reserved == Usd::ZERO && !self.unsure && !self.flying
     }
 
     /// Whether it can be forgotten once what is held has been given back.

@@ -2,14 +2,15 @@
 --
 -- It does what src/budget/account does in memory: the same statements get the same answers. One hash holds it: `a` is its
 -- state, what a node holds is a field of its own (`n:<inc>`), and so is each slot of a rolling window
--- (`<window>:<start>`): a question reads the node that asks, the sums of the others, and no slots.
+-- (`<window>:<start>`): a question reads the node that asks, the sums of the others, and no slots. What it reads is one
+-- number after the other, because that is read and written faster than lists in lists; what it seldom needs is a text.
 -- Every number is a whole one that a double holds exactly; what could grow beyond stops there.
 
 local key = KEYS[1]
 local EXACT = 9007199254740991
 local MINUTE, SECOND, FIVE_HOURS, DAY = 60000, 1000, 18000000, 86400000
 
--- The state.
+-- The state. INCS, JOIN and TERMS are lists, or such texts.
 local VERSION, BODY, NOW, SEEDED, RECALLED, SETTLES, JOIN, RESEED, TERMS, WINDOWS, STATED_AT, STATED_BY =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 -- The nodes, and what they hold together: ALL_HELD is false when it is more than can be said exactly. BUSY counts those that
@@ -18,7 +19,8 @@ local INCS, ALL_HELD, ALL_RESERVED, ALL_KEPT, ALL_HEARD, BUSY, SOONEST = 13, 14,
 -- The caps of a window; the first three are also those of the window itself.
 local KIND, MODE, SINCE, CAPS = 1, 2, 3, 4
 -- What was spent in it. START and FIRST are false when there is none, END when it never comes.
-local KNOWN, START, END, AFTER, SPENT, FIRST, LAST = 4, 5, 6, 7, 8, 9, 10
+-- CAP is false where there are several steps.
+local KNOWN, START, END, AFTER, SPENT, FIRST, LAST, CAP = 4, 5, 6, 7, 8, 9, 10, 11
 -- What a node holds. ENDS is false for money.
 local INC, SEQ, PLACE, RESERVED, KEPT, WRITTEN, UNWRITTEN, PENDING, CLOSED, HEARD, ENDS, SEEN =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
@@ -26,6 +28,9 @@ local INC, SEQ, PLACE, RESERVED, KEPT, WRITTEN, UNWRITTEN, PENDING, CLOSED, HEAR
 -- Windows and modes by their numbers in src/budget/redis/wire.rs.
 local FIVE, DAILY, PER_MINUTE, AT_ONCE = 1, 2, 5, 6
 local FOREVER, ROLLING, FROM_FIRST = -1, -2, -3 -- any other mode follows the calendar
+
+-- The text of an empty list.
+local NOBODY = '\144'
 
 local min, max, floor = math.min, math.max, math.floor
 
@@ -61,22 +66,53 @@ local function read_terms()
   return terms
 end
 
+-- The budget of these numbers.
+local function unpacked(packed)
+  local account = { cmsgpack.unpack(packed) }
+  local count = account[WINDOWS]
+  if type(count) ~= 'number' or #account ~= SOONEST + count * CAP then error('this is not a budget') end
+  local windows = {}
+  for index = 1, count do
+    local last = SOONEST + index * CAP
+    windows[index] = { unpack(account, last - CAP + 1, last) }
+  end
+  account[WINDOWS] = windows
+  return account
+end
+
+local function text_of(list) return type(list) == 'string' and list or cmsgpack.pack(list) end
+
+local function packed(account)
+  local windows, incs, join, terms = account[WINDOWS], account[INCS], account[JOIN], account[TERMS]
+  account[WINDOWS], account[INCS], account[JOIN], account[TERMS] = #windows, text_of(incs), text_of(join), text_of(terms)
+  local texts = { cmsgpack.pack(unpack(account, 1, SOONEST)) }
+  for index = 1, #windows do texts[index + 1] = cmsgpack.pack(unpack(windows[index], 1, CAP)) end
+  account[WINDOWS], account[INCS], account[JOIN], account[TERMS] = windows, incs, join, terms
+  return table.concat(texts)
+end
+
+-- INCS, JOIN or TERMS.
+local function list(account, index)
+  if type(account[index]) == 'string' then account[index] = cmsgpack.unpack(account[index]) end
+  return account[index]
+end
+
 local function load()
-  local packed = redis.call('HGET', key, 'a')
-  return packed and cmsgpack.unpack(packed)
+  local text = redis.call('HGET', key, 'a')
+  return text and unpacked(text)
 end
 
 -- What nobody holds anything of is forgotten after ten minutes: the ledger knows it.
 local function store(account)
-  redis.call('HSET', key, 'a', cmsgpack.pack(account))
+  redis.call('HSET', key, 'a', packed(account))
   if account[BUSY] == 0 then redis.call('PEXPIRE', key, 600000) else redis.call('PERSIST', key) end
 end
 
 local function is_calendar(mode) return mode >= 0 end
 
 local function is_count(account)
-  for _, terms in ipairs(account[TERMS]) do
-    if terms[KIND] == PER_MINUTE or terms[KIND] == AT_ONCE then return true end
+  for _, window in ipairs(account[WINDOWS]) do
+    if window[KIND] == PER_MINUTE or window[KIND] == AT_ONCE then return true end
   end
   return false
 end
@@ -93,19 +129,19 @@ local function node_field(inc) return 'n:' .. text(inc) end
 
 -- What a node holds; nothing when it has never spoken of this budget.
 local function holder_of(inc)
-  local packed = redis.call('HGET', key, node_field(inc))
-  if packed then return cmsgpack.unpack(packed), true end
+  local text = redis.call('HGET', key, node_field(inc))
+  if text then return { cmsgpack.unpack(text) }, true end
   return { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }, false
 end
 
 local function all_holders(account)
   local holders = {}
-  for index, inc in ipairs(account[INCS]) do holders[index] = holder_of(inc) end
+  for index, inc in ipairs(list(account, INCS)) do holders[index] = holder_of(inc) end
   return holders
 end
 
 local function put_holder(holder)
-  redis.call('HSET', key, node_field(holder[INC]), cmsgpack.pack(holder))
+  redis.call('HSET', key, node_field(holder[INC]), cmsgpack.pack(unpack(holder)))
 end
 
 local function held_of(holder) return holder[RESERVED] + holder[KEPT] + holder[PENDING] end
@@ -131,7 +167,7 @@ end
 
 -- Replaces all nodes.
 local function put_holders(account, holders)
-  for _, inc in ipairs(account[INCS]) do redis.call('HDEL', key, node_field(inc)) end
+  for _, inc in ipairs(list(account, INCS)) do redis.call('HDEL', key, node_field(inc)) end
   account[INCS], account[SOONEST] = {}, false
   for index, holder in ipairs(holders) do
     account[INCS][index] = holder[INC]
@@ -214,17 +250,21 @@ local function clear_slots(window)
 end
 
 local function spend(window, amount)
-  window[SPENT] = max(min(window[SPENT] + amount, EXACT), -EXACT)
+  local spent = window[SPENT] + amount
+  if spent > EXACT then spent = EXACT elseif spent < -EXACT then spent = -EXACT end
+  window[SPENT] = spent
 end
 
-local function add_to_slot(window, minute, amount)
-  local _, width = rolling(window[KIND])
+-- But for what has left by now.
+local function add_to_slot(window, minute, amount, now)
+  local length, width = rolling(window[KIND])
   local slot = floor(minute / width) * width
-  if redis.call('HINCRBY', key, field(window, slot), text(amount)) > EXACT then
-    redis.call('HSET', key, field(window, slot), text(EXACT))
-  end
-  window[FIRST] = window[FIRST] and min(window[FIRST], slot) or slot
-  window[LAST] = window[LAST] and max(window[LAST], slot) or slot
+  if slot + width + length <= now then return end
+  local name = field(window, slot)
+  if redis.call('HINCRBY', key, name, text(amount)) > EXACT then redis.call('HSET', key, name, text(EXACT)) end
+  local first, last = window[FIRST], window[LAST]
+  if not first or slot < first then window[FIRST] = slot end
+  if not last or slot > last then window[LAST] = slot end
   spend(window, amount)
 end
 
@@ -289,8 +329,7 @@ local function add(window, minute, era, amount, now)
   if mode == FOREVER then
     spend(window, amount)
   elseif mode == ROLLING then
-    local _, width = rolling(window[KIND])
-    if leaves(window, floor(minute / width) * width) > now then add_to_slot(window, minute, amount) end
+    add_to_slot(window, minute, amount, now)
   elseif mode == FROM_FIRST then
     add_from_first(window, minute, amount)
     roll(window, false, now)
@@ -301,7 +340,8 @@ end
 
 -- A window of which nothing is known.
 local function unknown(terms, bounds)
-  local window = { terms[KIND], terms[MODE], terms[SINCE], false, false, false, 0, 0, false, false }
+  local cap = #terms[CAPS] == 2 and terms[CAPS][2]
+  local window = { terms[KIND], terms[MODE], terms[SINCE], false, false, false, 0, 0, false, false, cap }
   if terms[MODE] == FROM_FIRST then
     window[END] = 0
   elseif is_calendar(terms[MODE]) and bounds then

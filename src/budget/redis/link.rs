@@ -19,6 +19,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 /// So many time-outs in a row and nobody answers.
 const LATES: u32 = 2;
 
+/// Whoever usually answers so many times sooner than is waited for may be asked with less patience.
+const SOONER: u32 = 8;
+
 /// A server that says so will soon be able to answer.
 const SOON: Duration = Duration::from_millis(5);
 
@@ -129,7 +132,7 @@ impl Link {
     ) -> Result<Answered, RedisError> {
         self.check(partition)?;
         let began = Instant::now();
-        match self.ask(partition, &script.call(key, arguments)).await {
+        match self.ask(partition, &script.call(key, arguments), self.patience(partition)).await {
             // Forgotten since it was started or flushed: it is sent whole, and remembered.
             Err(Failure::NoScript) => self.command(partition, &script.whole(key, arguments)).await,
             answered => answered.map_err(|failure| self.failed(partition, began, failure)),
@@ -140,7 +143,17 @@ impl Link {
     pub async fn command(&self, partition: Partition, command: &Cmd) -> Result<Answered, RedisError> {
         self.check(partition)?;
         let began = Instant::now();
-        self.ask(partition, command).await.map_err(|failure| self.failed(partition, began, failure))
+        let answered = self.ask(partition, command, self.patience(partition)).await;
+        answered.map_err(|failure| self.failed(partition, began, failure))
+    }
+
+    /// How long a command may take. After one that was late half the time will do to learn whether anybody is there: a
+    /// request that meets the silence waits for both.
+    fn patience(&self, partition: Partition) -> Duration {
+        if self.breaker(partition).lates.load(Ordering::Relaxed) == 0 {
+            return self.timeout;
+        }
+        (self.timeout / 2).max(self.round_trip() * SOONER).min(self.timeout)
     }
 
     fn check(&self, partition: Partition) -> Result<(), RedisError> {
@@ -150,9 +163,9 @@ impl Link {
         Ok(())
     }
 
-    async fn ask(&self, partition: Partition, command: &Cmd) -> Result<Answered, Failure> {
+    async fn ask(&self, partition: Partition, command: &Cmd, patience: Duration) -> Result<Answered, Failure> {
         let began = Instant::now();
-        let answered = tokio::time::timeout(self.timeout, async {
+        let answered = tokio::time::timeout(patience, async {
             loop {
                 match self.send(command).await.map_err(|error| Failure::of(&error)) {
                     Err(Failure::Soon) => tokio::time::sleep(SOON).await,
@@ -197,7 +210,8 @@ impl Link {
                 Err(_) => return Err(RedisError::Late),
             }
         }
-        self.ask(partition, redis::cmd("EXISTS").arg(partition.birth_key())).await.map_err(Failure::into_error)?;
+        let exists = redis::cmd("EXISTS").arg(partition.birth_key()).to_owned();
+        self.ask(partition, &exists, self.timeout).await.map_err(Failure::into_error)?;
         self.check_eviction().await?;
         self.breaker(partition).lates.store(0, Ordering::Relaxed);
         self.breaker(partition).open.store(false, Ordering::Relaxed);
@@ -221,7 +235,7 @@ impl Link {
         let opens = match &failure {
             Failure::Late | Failure::Soon => self.is_late_again(breaker, began),
             Failure::Away(_) | Failure::NoScript => true,
-            Failure::Refused(_) => false,
+            Failure::Refused(_) | Failure::Garbled(_) => false,
         };
         if opens && !breaker.open.swap(true, Ordering::Relaxed) {
             tracing::warn!(error = %failure.why(), "Redis is away; budgets go by what this node holds and knows");
@@ -257,11 +271,14 @@ enum Failure {
     Away(String),
     /// Somebody answers, with an error.
     Refused(String),
+    /// What is kept under the key is not what the script expects.
+    Garbled(String),
 }
 
 impl Failure {
     fn of(error: &redis::RedisError) -> Self {
         match error.kind() {
+            _ if is_about_what_is_kept(error) => Self::Garbled(error.to_string()),
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::NoScript => Self::NoScript,
                 ServerErrorKind::TryAgain
@@ -282,7 +299,7 @@ impl Failure {
         match self {
             Self::NoScript => "it forgets scripts",
             Self::Soon | Self::Late => "no answer in time",
-            Self::Away(why) | Self::Refused(why) => why,
+            Self::Away(why) | Self::Refused(why) | Self::Garbled(why) => why,
         }
     }
 
@@ -291,8 +308,15 @@ impl Failure {
             Self::Soon | Self::Late => RedisError::Late,
             Self::NoScript => RedisError::Away(self.why().to_owned()),
             Self::Away(why) | Self::Refused(why) => RedisError::Away(why),
+            Self::Garbled(why) => RedisError::Unreadable(why),
         }
     }
+}
+
+/// Whether a key is of another type than ours, or a script has stumbled over what it holds.
+fn is_about_what_is_kept(error: &redis::RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
+        || (error.code() == Some("ERR") && error.detail().is_some_and(|detail| detail.contains("user_script")))
 }
 
 /// What servers do when their memory is full; a cluster answers with one text per server.

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Clock;
 use super::authority::{Authority, AuthorityError};
+use super::counts::Living;
 use super::protocol::{Answer, Audit, Incarnation, SeedStatement, Seeded, Statement};
 use crate::limit::BudgetId;
 use crate::money::Usd;
@@ -30,7 +31,7 @@ use link::{Answered, Link};
 use messages::Message;
 use partition::{PARTITIONS, Partition};
 use registry::Registry;
-use script::{AUDIT, CLOSE, EXCHANGE, GAP, PARTITION, SEED};
+use script::{ANEW, AUDIT, CLOSE, EXCHANGE, GAP, PARTITION, SEED};
 use wire::{Arguments, Reply};
 
 /// How often it is asked whether somebody answers again.
@@ -60,6 +61,9 @@ pub enum RedisError {
     /// What was answered makes no sense.
     #[error("{0} in Redis makes no sense; do other programs use this Redis, or another version of Tollgate?")]
     Garbled(&'static str),
+    /// What is kept of a budget makes no sense.
+    #[error("a key in Redis cannot be read ({0}); do other programs use this Redis, or another version of Tollgate?")]
+    Unreadable(String),
     /// It may throw away what nodes hold.
     #[error(
         "its maxmemory-policy is {0}, so it may throw budgets away when its memory is full, and caps would not hold: \
@@ -72,6 +76,7 @@ impl From<RedisError> for AuthorityError {
     fn from(error: RedisError) -> Self {
         match error {
             RedisError::Late => Self::Late,
+            RedisError::Garbled(_) | RedisError::Unreadable(_) => Self::Garbled(error.to_string()),
             other => Self::Away(other.to_string()),
         }
     }
@@ -105,18 +110,27 @@ impl PartitionOf {
 /// Called with the authority's time whenever it is heard, and how long the answer took.
 pub type OnTime = Box<dyn Fn(i64, Duration) + Send + Sync>;
 
+/// The node that asks.
+pub struct Asker {
+    /// Its life.
+    pub inc: Incarnation,
+    /// The lives that go on, as far as it knows.
+    pub living: Living,
+    /// After so long (milliseconds) a node that has not said what it holds is not waited for.
+    pub dead_after: Box<dyn Fn() -> i64 + Send + Sync>,
+    /// What it learns of the time.
+    pub heard: OnTime,
+}
+
 /// The authority of several nodes.
 pub struct RedisAuthority {
     link: Link,
-    inc: Incarnation,
+    asker: Asker,
     url: String,
-    /// After so long (milliseconds) a node that has not said what it holds is not waited for.
-    dead_after: i64,
     registry: Registry,
     /// Since when each partition was not flushed, as far as is known.
     births: [AtomicI64; PARTITIONS],
     events: mpsc::UnboundedSender<Event>,
-    heard: OnTime,
     /// Instead of Redis' own, for tests.
     clock: Option<Clock>,
 }
@@ -125,51 +139,47 @@ pub struct RedisAuthority {
 pub type Events = mpsc::UnboundedReceiver<Event>;
 
 impl RedisAuthority {
-    /// For the life `inc` of this process. Does not connect yet.
+    /// For this node. Does not connect yet.
     ///
     /// # Errors
     ///
     /// [`RedisError::Url`].
-    pub fn new(
-        url: &str,
-        timeout: Duration,
-        inc: Incarnation,
-        dead_after: i64,
-        heard: OnTime,
-    ) -> Result<(Arc<Self>, Events), RedisError> {
-        Self::with_clock(url, timeout, inc, dead_after, heard, None)
+    pub fn new(url: &str, timeout: Duration, asker: Asker) -> Result<(Arc<Self>, Events), RedisError> {
+        Self::with_clock(url, timeout, asker, None)
     }
 
     pub(super) fn with_clock(
         url: &str,
         timeout: Duration,
-        inc: Incarnation,
-        dead_after: i64,
-        heard: OnTime,
+        asker: Asker,
         clock: Option<Clock>,
     ) -> Result<(Arc<Self>, Events), RedisError> {
         let (events, told) = mpsc::unbounded_channel();
         let authority = Self {
             link: Link::new(url, timeout)?,
-            inc,
+            asker,
             url: url.to_owned(),
-            dead_after,
             registry: Registry::default(),
             births: [const { AtomicI64::new(0) }; PARTITIONS],
             events,
-            heard,
             clock,
         };
         Ok((Arc::new(authority), told))
     }
 
-    /// Whether this Redis can be used.
+    /// Whether this Redis can be used, and what time it is there.
     ///
     /// # Errors
     ///
     /// [`RedisError::Evicts`], or that it does not answer.
     pub async fn check(&self) -> Result<(), RedisError> {
-        self.link.check_eviction().await
+        self.link.check_eviction().await?;
+        let answered = self.link.command(Partition::at(0), &redis::cmd("TIME")).await?;
+        let took = answered.took;
+        let (seconds, micros): (i64, i64) =
+            redis::from_redis_value(answered.value).map_err(|_| RedisError::Garbled("the time"))?;
+        (self.asker.heard)(seconds.saturating_mul(1_000).saturating_add(micros / 1_000), took);
+        Ok(())
     }
 
     /// Listens to the other nodes, looks whether Redis was flushed, and whether it is back, until it is stopped.
@@ -220,7 +230,7 @@ impl RedisAuthority {
 
     async fn listen(&self) {
         messages::listen(&self.url, |heard| match heard {
-            Some(Message { inc, .. }) if inc == self.inc => {}
+            Some(Message { inc, .. }) if inc == self.asker.inc => {}
             Some(Message { kind: messages::Kind::Recall, budget, .. }) => self.tell(Event::Recalled(budget)),
             Some(Message { kind: messages::Kind::Join, budget, .. }) => self.tell(Event::Joins(budget)),
             // Messages may have been missed: whoever waits for one waits in vain, and asks again.
@@ -234,21 +244,21 @@ impl RedisAuthority {
         let _ = self.events.send(event);
     }
 
-    /// Since when a partition was not flushed.
-    async fn birth(&self, partition: Partition) -> Result<i64, RedisError> {
+    /// Since when a partition was not flushed, and what time it is there.
+    async fn birth(&self, partition: Partition) -> Result<(i64, i64), RedisError> {
         let arguments = self.arguments();
         let answered = self.link.run(&PARTITION, partition, &partition.birth_key(), &arguments).await?;
         let took = answered.took;
         let mut reply = reply(answered)?.ok_or(RedisError::Garbled("a partition"))?;
         let (born, now) = (reply.number()?, reply.number()?);
-        (self.heard)(now, took);
+        (self.asker.heard)(now, took);
         let known = self.births[partition.index()].swap(born, Ordering::Relaxed);
         if known != 0 && known != born {
             tracing::warn!(partition = partition.index(), "Redis has forgotten budgets; they are read from the ledger");
             self.registry.forget_all(partition);
             self.tell(Event::Flushed(PartitionOf(partition)));
         }
-        Ok(born)
+        Ok((born, now))
     }
 
     /// Before anything can be held of a budget it is noted who may hold it.
@@ -260,7 +270,7 @@ impl RedisAuthority {
         if self.births[partition.index()].load(Ordering::Relaxed) == 0 {
             self.birth(partition).await?;
         }
-        self.note(partition, self.inc, budget).await?;
+        self.note(partition, self.asker.inc, budget).await?;
         self.registry.add(budget);
         Ok(())
     }
@@ -286,12 +296,12 @@ impl RedisAuthority {
         let took = answered.took;
         let reply = reply(answered)?.ok_or(RedisError::Garbled("an answer"))?;
         let (answer, now) = wire::answer(reply)?;
-        (self.heard)(now, took);
+        (self.asker.heard)(now, took);
         match &answer {
             Answer::Seed => self.registry.forget(budget),
             Answer::Ok(taken) if said.last && said.reserved == Usd::ZERO && taken.kept == Usd::ZERO => {
                 self.registry.forget(budget);
-                self.deregister(partition, self.inc, budget).await?;
+                self.deregister(partition, self.asker.inc, budget).await?;
             }
             _ => {}
         }
@@ -306,14 +316,18 @@ impl RedisAuthority {
             Value::BulkString(gap) => gap,
             _ => Vec::new(),
         };
-        let born = self.birth(partition).await?;
+        let (born, now) = self.birth(partition).await?;
+        let dead_after = (self.asker.dead_after)();
         let mut arguments = self.arguments();
-        if arguments.seed(born, self.dead_after, &gap, said).is_none() {
+        if arguments.seed(born, dead_after, &gap, said).is_none() {
             return Ok(Seeded::Refused);
         }
-        if !gap.is_empty() {
-            // What was noted may have been flushed, also of nodes that have died and cannot note it again.
-            for &(inc, _) in said.seed.marks.iter().filter(|(inc, _)| *inc != self.inc) {
+        // What was noted may have been flushed, and what a node spent while it could not ask was never noted. The living
+        // note it themselves; those that have died cannot, and their journals may not be in the database yet.
+        let is_flushed = !gap.is_empty() && now < born.saturating_add(dead_after);
+        let living = (self.asker.living)();
+        for &(inc, _) in said.seed.marks.iter().filter(|(inc, _)| *inc != self.asker.inc) {
+            if is_flushed || !living.contains(&inc) {
                 self.note(partition, inc, budget).await?;
             }
         }
@@ -327,7 +341,7 @@ impl RedisAuthority {
     }
 
     async fn publish(&self, kind: messages::Kind, budget: BudgetId) -> Result<(), RedisError> {
-        let message = Message { inc: self.inc, kind, budget };
+        let message = Message { inc: self.asker.inc, kind, budget };
         let publish = redis::cmd("PUBLISH").arg(messages::CHANNEL).arg(message.to_string()).to_owned();
         self.link.command(Partition::of(budget), &publish).await.map(drop)
     }
@@ -338,6 +352,11 @@ impl RedisAuthority {
         arguments.number(inc);
         self.link.run(&CLOSE, partition, &partition.budget_key(budget), &arguments).await?;
         self.deregister(partition, inc, budget).await
+    }
+
+    async fn count_one_anew(&self, budget: BudgetId) -> Result<(), RedisError> {
+        let partition = Partition::of(budget);
+        self.link.run(&ANEW, partition, &partition.budget_key(budget), &Arguments::default()).await.map(drop)
     }
 
     async fn held_in(&self, partition: Partition, inc: Incarnation) -> Result<Vec<BudgetId>, RedisError> {
@@ -368,7 +387,14 @@ impl Authority for RedisAuthority {
 
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
         let closing = stream::iter(budgets.to_vec()).map(|budget| self.close_one(inc, budget));
-        Ok(closing.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
+        // One that cannot be closed does not keep the others open.
+        let closed: Vec<_> = closing.buffer_unordered(AT_ONCE).collect().await;
+        Ok(closed.into_iter().collect::<Result<(), _>>()?)
+    }
+
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        let counting = stream::iter(budgets.to_vec()).map(|budget| self.count_one_anew(budget));
+        Ok(counting.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
     }
 
     async fn recall(&self, budget: BudgetId) -> bool {

@@ -32,6 +32,10 @@ script!(
     CLOSE, "account.lua", "close.lua"
 );
 script!(
+    /// The ledger says something else.
+    ANEW, "account.lua", "anew.lua"
+);
+script!(
     /// What is counted.
     AUDIT, "account.lua", "audit.lua"
 );

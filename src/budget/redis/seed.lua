@@ -3,7 +3,7 @@
 -- A budget that is not there is told apart from one that was flushed by its partition, which the node has looked at after
 -- it had left a mark here (`gap`): whatever flushed the budget since has flushed the mark as well.
 
-local SEED_LIFE, SILENT = 5000, 60000
+local SEED_LIFE, AHEAD, SILENT = 5000, 5000, 60000
 
 local time = clock()
 local query_started, born, dead_after, gap = number(), number(), number(), word()
@@ -32,9 +32,9 @@ elseif is_count(account) then
   return { 'refused', time }
 end
 local now = max(account[NOW], time)
-if time - query_started > SEED_LIFE or query_started < account[SEEDED] or terms.version < account[VERSION] then
-  return { 'refused', time }
-end
+local is_old = time - query_started > SEED_LIFE or query_started < account[SEEDED]
+-- Of a clock that is far ahead nobody knows when it began, and for so long nothing would be later.
+if is_old or query_started - time > AHEAD or terms.version < account[VERSION] then return { 'refused', time } end
 -- What a node told before its journal was written further is in neither the sums nor what it has not written.
 local holders = all_holders(account)
 for _, holder in ipairs(holders) do
@@ -52,7 +52,7 @@ for index, policy in ipairs(terms.windows) do
   local window, seed = unknown(policy, terms.bounds[index]), seeds[index]
   window[KNOWN] = true
   if policy[MODE] == ROLLING then
-    for _, minute in ipairs(seed[2]) do add_to_slot(window, minute[1], minute[2]) end
+    for _, minute in ipairs(seed[2]) do add_to_slot(window, minute[1], minute[2], 0) end
   elseif policy[MODE] == FROM_FIRST then
     if first_charge then
       -- Those before ended right there, if they can have: the minute before may be theirs.
@@ -76,7 +76,7 @@ account[TERMS], account[WINDOWS] = terms.windows, windows
 holders = retain(holders, function(holder)
   return listed[holder[INC]] or (not holder[CLOSED] and time - holder[SEEN] < SILENT)
 end)
-account[JOIN] = retain(account[JOIN], function(inc) return listed[inc] end)
+account[JOIN] = retain(list(account, JOIN), function(inc) return listed[inc] end)
 local here = {}
 for _, holder in ipairs(holders) do here[holder[INC]] = true end
 for _, inc in ipairs(marks) do

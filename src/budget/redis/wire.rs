@@ -267,7 +267,8 @@ impl Reply {
 
     fn position(&mut self) -> Result<Position, RedisError> {
         let text = self.text()?;
-        let place = |text: &str| text.parse().map_err(|_| RedisError::Garbled("a position"));
+        let exact = |place: &u64| i64::try_from(*place).is_ok_and(|place| place <= EXACT.nanos());
+        let place = |text: &str| text.parse().ok().filter(exact).ok_or(RedisError::Garbled("a position"));
         match text.split_at_checked(1) {
             Some(("M", lsn)) => Ok(Position::Mark(place(lsn)?)),
             Some(("A", count)) => Ok(Position::At(place(count)?)),
@@ -415,5 +416,11 @@ mod tests {
             assert!(answer(Reply::of(Value::Array(values)).unwrap().unwrap()).is_err());
         }
         assert!(Reply::of(Value::Int(1)).is_err());
+        for place in ["A9007199254740992", "M18446744073709551615", "A-1", "A", "S", "A1.5"] {
+            let resend = vec![text("resend"), text("1"), text(place)];
+            assert!(answer(Reply::of(Value::Array(resend)).unwrap().unwrap()).is_err(), "{place}");
+        }
+        let resend = vec![text("resend"), text("1"), text("A9007199254740991")];
+        assert!(answer(Reply::of(Value::Array(resend)).unwrap().unwrap()).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::world::*;
-use crate::budget::{Authority, Drift, SeedStatement, Seeded};
+use crate::budget::{Authority, Budgets, Drift, MemoryAuthority, SeedStatement, Seeded};
 use crate::limit::{Mode, Policy, Window};
 use crate::money::Usd;
 
@@ -94,6 +94,37 @@ async fn a_budget_that_is_not_counted_as_the_ledger_says_is_found_and_counted_an
     assert_eq!(world.budgets.stats().drift(), usd("35"));
     assert_eq!(world.budgets.audit(user(1)).await.unwrap(), Some(vec![]));
     assert_eq!(world.authority.audit_now(user(1)).unwrap().windows[0].spent, usd("1"));
+}
+
+#[tokio::test]
+async fn what_others_use_is_compared_once_they_have_been_quiet_for_long() {
+    let world = World::new(worst_case());
+    let plan = user_capped(&all_windows());
+    world.ledger.others.store(1, std::sync::atomic::Ordering::SeqCst);
+    let other = Budgets::new(
+        NODE + 1,
+        Arc::<MemoryAuthority>::clone(&world.authority),
+        Arc::<PretendLedger>::clone(&world.ledger),
+        worst_case(),
+        world.time.clock(),
+    );
+    let at = world.time.now();
+    world.spend(&plan, usd("1")).await.unwrap();
+    let reservation = other.reserve(&plan, usd("2"), at).await.unwrap();
+    world.settle(&reservation, &plan, usd("2"));
+    drop(reservation);
+    for _ in 0..50 {
+        let now = world.jump(500).await;
+        other.tick(now).await;
+    }
+    assert_eq!(world.budgets.audit(user(1)).await.unwrap(), None, "it may have charged what nobody has heard of yet");
+    world.jump(30_000).await;
+    world.spend(&plan, usd("1")).await.unwrap();
+    assert_eq!(world.budgets.audit(user(1)).await.unwrap(), Some(vec![]));
+    world.ledger.had_before(user(1), world.time.now(), usd("4"));
+    let drifts = world.budgets.audit(user(1)).await.unwrap().expect("it can be told");
+    assert_eq!(drifts.len(), 5, "{drifts:?}");
+    assert!(drifts.iter().all(|drift| drift.expected - drift.counted == usd("4")), "{drifts:?}");
 }
 
 #[tokio::test]

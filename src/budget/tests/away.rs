@@ -1,15 +1,15 @@
 //! What nodes do while the authority cannot be asked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::world::*;
 use crate::budget::{
-    Answer, Audit, Authority, AuthorityError, BudgetSettings, Budgets, Counts, Incarnation, MemoryAuthority, Plan,
-    ReserveError, SeedStatement, Seeded, Statement,
+    Answer, Audit, Authority, AuthorityError, BudgetSettings, Budgets, Counts, Event, Incarnation, MemoryAuthority,
+    Plan, ReserveError, SeedStatement, Seeded, Statement,
 };
 use crate::config::{OnAuthorityFailure, ReservationMode};
 use crate::limit::{Axis, BudgetId, CountKind, CountLimits, CountSubject, Policy, Window};
@@ -21,6 +21,8 @@ struct Fickle {
     away: AtomicBool,
     /// So many answers come too late, though it has heard.
     late: AtomicUsize,
+    /// What is kept of this owner's budgets makes no sense.
+    garbled: AtomicI64,
     exchanges: AtomicUsize,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
@@ -32,6 +34,9 @@ impl Authority for Fickle {
         self.exchanges.fetch_add(1, Ordering::SeqCst);
         if self.is_away(budget) {
             return Err(AuthorityError::Away("refused".to_owned()));
+        }
+        if budget.owner == self.garbled.load(Ordering::SeqCst) {
+            return Err(AuthorityError::Garbled("a number".to_owned()));
         }
         let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
@@ -77,6 +82,7 @@ impl Fleet {
             memory: MemoryAuthority::new(time.clock(), 0),
             away: AtomicBool::new(false),
             late: AtomicUsize::new(0),
+            garbled: AtomicI64::new(0),
             exchanges: AtomicUsize::new(0),
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
@@ -277,6 +283,38 @@ async fn only_what_neither_says_anything_about_is_admitted_unchecked_and_counted
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_authority_that_is_there_and_never_says_anything_does_not_let_anybody_pass_unchecked() {
+    let fleet = Fleet::one(&open());
+    let plan = user_capped(&daily("10"));
+    fleet.ledger.had_before(user(1), NOON - 60_000, usd("9"));
+    fleet.authority.late.store(usize::MAX, Ordering::SeqCst);
+    fleet.spend(0, &plan, usd("1")).await.unwrap();
+    let denial = fleet.denied(0, &plan, usd("0.1")).await;
+    assert_eq!((denial.used, denial.cap), (usd("10"), usd("10")));
+    assert_eq!(fleet.violations(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_the_authority_cannot_read_stops_no_other() {
+    let fleet = Fleet::one(&closed());
+    let plan_of = |owner: i64| {
+        let mut plan = user_capped(&daily("10"));
+        plan.user.mainline.0 = user(owner);
+        plan
+    };
+    fleet.authority.garbled.store(7, Ordering::SeqCst);
+    assert_eq!(fleet.spend(0, &plan_of(7), usd("1")).await, Err(ReserveError::Unavailable));
+    at_once(fleet.spend(0, &plan_of(8), usd("1"))).await.expect("nothing is wrong with this one");
+    // Whoever asks again at once is told at once.
+    let exchanges = fleet.authority.exchanges.load(Ordering::SeqCst);
+    assert_eq!(at_once(fleet.spend(0, &plan_of(7), usd("1"))).await, Err(ReserveError::Unavailable));
+    assert_eq!(fleet.authority.exchanges.load(Ordering::SeqCst), exchanges);
+    fleet.authority.garbled.store(0, Ordering::SeqCst);
+    fleet.pass(300).await;
+    fleet.spend(0, &plan_of(7), usd("1")).await.expect("it was put right");
+}
+
+#[tokio::test(start_paused = true)]
 async fn nodes_that_are_each_alone_spend_together_no_more_than_the_cap() {
     // Whether the ledger shows what the others spend at once, late, or never; and from what each begins.
     for (written, known, ledger_away) in
@@ -429,6 +467,46 @@ async fn on_the_way_back_everything_is_told_once_by_few_at_once_and_nothing_is_b
     }
     assert_eq!(fleet.violations(), 0);
     assert_eq!(fleet.nodes[0].audit(user(1)).await.unwrap(), Some(vec![]), "as the ledger says");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_what_a_node_spent_that_died_meanwhile_is_counted_though_others_go_on() {
+    let fleet = Fleet::new(2, &open());
+    let plan = user_capped(&daily("100"));
+    for node in 0..2 {
+        fleet.spend(node, &plan, usd("1")).await.unwrap();
+    }
+    fleet.pass(3_000).await;
+    fleet.goes_away();
+    // A third one met the budget only then. Nobody but the ledger has heard of it.
+    fleet.ledger.had_before(user(1), fleet.time.now(), usd("40"));
+    fleet.comes_back();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let background = tokio::spawn(Arc::clone(&fleet.nodes[0]).reconcile(stop.clone()));
+    let spent = || fleet.authority.memory.audit_now(user(1)).unwrap().windows[0].spent;
+    for turn in 0..20 {
+        fleet.spend(turn % 2, &plan, usd("0.1")).await.unwrap();
+        fleet.pass(1_000).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(spent(), usd("4"), "nobody can compare what another node uses all the time");
+    fleet.nodes[0].hear_of(Event::Returned);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.cancel();
+    background.await.unwrap();
+    fleet.pass(3_000).await;
+    assert_eq!(spent(), usd("44"));
+}
+
+#[tokio::test]
+async fn a_budget_that_only_a_message_speaks_of_is_soon_forgotten() {
+    let fleet = Fleet::one(&open());
+    for owner in 1..=100 {
+        fleet.nodes[0].hear_of(Event::Joins(user(owner)));
+    }
+    assert_eq!(fleet.nodes[0].known(), 100);
+    fleet.pass(30_000).await;
+    assert_eq!(fleet.nodes[0].known(), 0, "neither this node nor the authority has ever used them");
 }
 
 #[tokio::test(start_paused = true)]

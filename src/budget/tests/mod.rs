@@ -8,6 +8,7 @@ mod axes;
 mod cluster;
 mod counts;
 mod counts_protocol;
+mod hour;
 mod isolation;
 mod life;
 mod one_node;

@@ -34,6 +34,7 @@ const SILENT: i64 = 5_000;
 /// The authority's clock is behind by so much at most.
 const SLOW: i64 = 500;
 const REMEMBER: i64 = 10_000;
+/// For so long things go wrong.
 const LENGTH: i64 = 60_000;
 
 /// What goes wrong.
@@ -158,8 +159,6 @@ impl Journal {
 }
 
 struct Sim {
-    /// For so long things go wrong.
-    length: i64,
     rng: StdRng,
     faults: Faults,
     calm: bool,
@@ -186,15 +185,9 @@ const BUDGET: fn() -> BudgetId = || user(1);
 
 impl Sim {
     fn new(seed: u64, faults: Faults) -> Self {
-        Self::of(NODES, LENGTH, seed, faults)
-    }
-
-    /// So many nodes, for so long.
-    fn of(nodes: usize, length: i64, seed: u64, faults: Faults) -> Self {
         let (time, behind) = (Time::at(NOON), Arc::<AtomicI64>::default());
         let authority = MemoryAuthority::with_rules(slow_clock(&time, &behind), DEAD_AFTER, faults.rules);
         let mut sim = Self {
-            length,
             rng: StdRng::seed_from_u64(seed),
             faults,
             calm: false,
@@ -213,7 +206,7 @@ impl Sim {
             settings: LeaseSettings::default(),
             incs: 0,
         };
-        for _ in 0..nodes {
+        for _ in 0..NODES {
             let node = sim.start();
             sim.nodes.push(node);
         }
@@ -604,12 +597,12 @@ impl Sim {
 
     /// Faults and traffic, then peace: whatever must always be true is, and in the end nothing is held.
     fn run(mut self) -> Result<(Usd, Usd), String> {
-        while self.time.now() < NOON + self.length {
+        while self.time.now() < NOON + LENGTH {
             self.step()?;
         }
         self.calm = true;
         self.faults.expiry = None;
-        while self.time.now() < NOON + self.length + DEAD_AFTER + 20_000 {
+        while self.time.now() < NOON + LENGTH + DEAD_AFTER + 20_000 {
             self.step()?;
         }
         let audit = self.authority.audit_now(BUDGET()).ok_or("nothing is known")?;
@@ -677,17 +670,6 @@ fn nothing_is_overspent_while_statements_take_ten_seconds_and_nodes_sleep_longer
 }
 
 #[test]
-fn an_hour_of_thirty_two_nodes_while_everything_goes_wrong_overspends_nothing() {
-    let faults = Faults { latest: 10_000, ..ALL };
-    let (spent, cap) = Sim::of(32, 3_600_000, 600, faults).run().unwrap_or_else(|error| panic!("{error}"));
-    #[allow(clippy::print_stdout, reason = "what was spent is part of the result")]
-    {
-        println!("an hour of 32 nodes: {spent} of {cap} spent");
-    }
-    assert!(spent.nanos() > cap.nanos() / 2, "{spent} of {cap}: too little traffic to prove anything");
-}
-
-#[test]
 fn debts_are_counted_once_and_end() {
     hold(Faults { overruns: true, ..ALL }, 200..215);
 }
@@ -749,9 +731,7 @@ fn a_node_that_spends_what_it_keeps_after_nobody_has_heard_of_it_fails() {
 
 #[test]
 fn seeds_from_before_what_was_told_to_be_written_fail() {
-    let faults = Faults { latest: 10_000, ..without(Rule::Overtaken) };
-    let caught = (400..700).find(|seed| Sim::new(*seed, faults).run().is_err());
-    assert!(caught.is_some(), "nothing notices");
+    must_fail_from(505, Faults { latest: 10_000, ..without(Rule::Overtaken) });
 }
 
 #[test]

@@ -128,6 +128,28 @@ async fn an_unknown_budget_wants_a_seed(fresh: impl Fresh) {
     assert_eq!((taken.granted, taken.kept, taken.free), (usd("0.1"), usd("0.1"), usd("0.5")));
 }
 
+async fn a_seed_from_a_clock_that_is_far_ahead_is_refused_and_no_clock_shuts_out_the_others(fresh: impl Fresh) {
+    let time = Time::at(NOON);
+    let authority = fresh.fresh(&time, false).await;
+    let talk = Talk { authority: &authority, time: &time, terms: terms(&only(Window::Total, usd("1"))) };
+    let seed = async |ahead: i64, spent: &str| {
+        let window = WindowSeed { window: Window::Total, sum: usd(spent), minutes: Vec::new() };
+        let query_started = time.now() + ahead;
+        let seed = Seed { query_started, windows: vec![window], first_charge_start: None, marks: vec![(A, 0), (B, 0)] };
+        authority.seed(budget(), &SeedStatement { seed, terms: Arc::clone(&talk.terms) }).await.unwrap()
+    };
+    assert_eq!(seed(3_600_000, "0.1").await, Seeded::Refused);
+    assert_eq!(seed(0, "0.2").await, Seeded::Taken);
+    assert_eq!(seed(3_600_000, "0.3").await, Seeded::Refused);
+    assert_eq!(seed(5_001, "0.3").await, Seeded::Refused);
+    assert_eq!(talk.spent().await, usd("0.2"));
+    assert_eq!(seed(5_000, "0.3").await, Seeded::Taken);
+    assert_eq!(seed(0, "0.4").await, Seeded::Refused, "it may be from before");
+    time.pass(5_000);
+    assert_eq!(seed(0, "0.4").await, Seeded::Taken);
+    assert_eq!(talk.spent().await, usd("0.4"));
+}
+
 async fn what_is_asked_is_granted_or_nothing_is(fresh: impl Fresh) {
     let time = Time::at(NOON);
     let authority = fresh.fresh(&time, false).await;
@@ -304,6 +326,24 @@ async fn a_closed_node_holds_until_the_ledger_has_what_it_spent(fresh: impl Fres
     assert_eq!((taken.granted, taken.reseed), (usd("0.5"), false));
 }
 
+async fn what_was_charged_by_nobody_who_tells_is_counted_by_what_the_ledger_says(fresh: impl Fresh) {
+    let time = Time::at(NOON);
+    let authority = fresh.fresh(&time, false).await;
+    let talk = Talk { authority: &authority, time: &time, terms: terms(&only(Window::Total, usd("1"))) };
+    authority.count_anew(&[budget()]).await.unwrap();
+    // A was written off, and then it came back.
+    talk.seed("0.3", &[(B, 0)]).await;
+    let taken = talk.ok(&talk.asks(B, 1, "0.1")).await;
+    assert_eq!((taken.free, taken.reseed), (usd("0.6"), false));
+    authority.close(A, &[budget()]).await.unwrap();
+    assert!(!talk.ok(&talk.statement(B, 2)).await.reseed, "it holds nothing here");
+    authority.count_anew(&[budget()]).await.unwrap();
+    assert!(talk.ok(&talk.statement(B, 3)).await.reseed);
+    talk.seed("0.5", &[(B, 0)]).await;
+    let taken = talk.ok(&Statement { from: Position::Mark(0), ..talk.statement(B, 4) }).await;
+    assert_eq!((taken.free, taken.reseed), (usd("0.5"), false));
+}
+
 async fn amounts_are_exact_at_any_size(fresh: impl Fresh) {
     let time = Time::at(NOON);
     let authority = fresh.fresh(&time, false).await;
@@ -342,6 +382,7 @@ macro_rules! whole_suite {
             $fresh,
             [
                 an_unknown_budget_wants_a_seed,
+                a_seed_from_a_clock_that_is_far_ahead_is_refused_and_no_clock_shuts_out_the_others,
                 what_is_asked_is_granted_or_nothing_is,
                 a_statement_that_is_repeated_or_overtaken_counts_once,
                 what_is_told_again_after_a_seed_costs_nothing_of_what_is_kept,
@@ -354,6 +395,7 @@ macro_rules! whole_suite {
                 seeds_that_are_old_are_refused,
                 later_caps_win_and_are_told_to_those_who_have_older_ones,
                 a_closed_node_holds_until_the_ledger_has_what_it_spent,
+                what_was_charged_by_nobody_who_tells_is_counted_by_what_the_ledger_says,
                 amounts_are_exact_at_any_size,
                 a_minute_of_requests_moves_on_by_seconds,
                 what_happens_at_once_is_held_and_never_spent,

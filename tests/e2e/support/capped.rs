@@ -28,7 +28,11 @@ pub const WHOSE: [Whose; 5] =
 
 /// Somebody new, who may spend so much in one window.
 pub async fn limited(admin: &Admin, whose: Whose, window: &str, group: i64, usd: f64) -> Caller {
-    let limits = json!({window: {"usd": usd}});
+    limited_by(admin, whose, json!({window: {"usd": usd}}), group).await
+}
+
+/// Somebody new with these limits.
+pub async fn limited_by(admin: &Admin, whose: Whose, limits: Value, group: i64) -> Caller {
     let on = |yes: bool| if yes { json!({"limits": limits}) } else { json!({}) };
     let caller = admin.caller(on(whose == Whose::User), on(whose == Whose::Key)).await;
     let (kind, id) = match whose {
@@ -58,23 +62,33 @@ pub async fn ask_for(
     times: usize,
     at_once: usize,
 ) -> usize {
+    let refusal = (402, "budget_exceeded");
+    ask_unless(gateways, &caller.secret, &spending::request(model, max_tokens), times, at_once, refusal).await
+}
+
+/// The same, where whoever does not pass is refused so.
+pub async fn ask_unless(
+    gateways: &[&Gateway],
+    secret: &str,
+    body: &Value,
+    times: usize,
+    at_once: usize,
+    refusal: (u16, &str),
+) -> usize {
     let http = client();
-    let body = &spending::request(model, max_tokens);
+    let model = body["model"].as_str().unwrap();
     let asking = (0..times).map(|turn| {
         let url = format!("{}{}", gateways[turn % gateways.len()].url(), Api::Chat.path(model, false));
-        let request = http.post(url).bearer_auth(&caller.secret).json(body);
+        let request = http.post(url).bearer_auth(secret).json(body);
         async move {
             let response = request.send().await.unwrap();
             let status = response.status().as_u16();
             let body: Value = response.json().await.unwrap();
-            match status {
-                200 => true,
-                402 => {
-                    assert_eq!(body["error"]["code"], "budget_exceeded", "{body}");
-                    false
-                }
-                _ => panic!("{status}: {body}"),
+            if status == 200 {
+                return true;
             }
+            assert_eq!((status, body["error"]["code"].as_str()), (refusal.0, Some(refusal.1)), "{body}");
+            false
         }
     });
     let passed = futures::stream::iter(asking).buffer_unordered(at_once).filter(|passed| std::future::ready(*passed));

@@ -36,6 +36,7 @@ pub struct Setup {
     priced: Vec<String>,
     demo: bool,
     small_disk: Option<u64>,
+    environment: Vec<(String, String)>,
     folder: TempDir,
     ports: [Port; 3],
 }
@@ -46,6 +47,7 @@ pub struct Gateway {
     disk: Option<SmallDisk>,
     folder: TempDir,
     config: Value,
+    environment: Vec<(String, String)>,
     ports: [Port; 3],
     admin: Admin,
     caller: Option<Caller>,
@@ -64,7 +66,15 @@ impl Setup {
             "node": {"name": "test", "data_dir": folder.path().join("data")},
             "providers": providers.into_iter().collect::<Vec<_>>(),
         });
-        Self { config, priced: vec![MODEL.to_owned()], demo: false, small_disk: None, folder, ports }
+        Self {
+            config,
+            priced: vec![MODEL.to_owned()],
+            demo: false,
+            small_disk: None,
+            environment: Vec::new(),
+            folder,
+            ports,
+        }
     }
 
     /// Sets a value of the configuration, by its path: `server.timeouts.header`.
@@ -91,6 +101,13 @@ impl Setup {
         self
     }
 
+    /// Runs it with these variables.
+    #[allow(dead_code, reason = "only tests of several nodes do")]
+    pub fn environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
+        self
+    }
+
     /// A folder for certificates and the like, removed with the gateway.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -103,16 +120,16 @@ impl Setup {
 
     /// Writes the configuration and runs the program, without waiting for anything.
     pub fn spawn(self) -> Gateway {
-        let Self { config, demo, small_disk, folder, ports, .. } = self;
+        let Self { config, demo, small_disk, environment, folder, ports, .. } = self;
         write_config(folder.path(), &config);
         let disk = small_disk.map(|bytes| {
             let data_dir = Path::new(config["node"]["data_dir"].as_str().unwrap());
             std::fs::create_dir_all(data_dir).unwrap();
             SmallDisk::mount(data_dir, bytes)
         });
-        let process = launch(folder.path(), demo, disk.as_ref(), &[]);
+        let process = launch(folder.path(), demo, disk.as_ref(), &environment);
         let admin = Admin::new(&format!("http://{}", ports[1].address()), ADMIN_TOKEN);
-        Gateway { process, disk, folder, config, ports, admin, caller: None }
+        Gateway { process, disk, folder, config, environment, ports, admin, caller: None }
     }
 
     /// Runs the program until it is ready, prices the models, and makes a user with a key.
@@ -152,7 +169,9 @@ impl Gateway {
     }
 
     fn relaunch_with(&mut self, environment: &[(&str, &str)]) {
-        self.process = launch(self.folder.path(), false, self.disk.as_ref(), environment);
+        let more = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let environment: Vec<_> = self.environment.iter().cloned().chain(more).collect();
+        self.process = launch(self.folder.path(), false, self.disk.as_ref(), &environment);
     }
 
     /// Ends it at once, as a crash would.

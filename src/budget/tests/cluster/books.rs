@@ -183,7 +183,7 @@ impl Books {
 }
 
 /// When the five hours that run now began; if none do, a time that is still to come.
-fn first_charge(minutes: impl Iterator<Item = i64>, now: i64) -> i64 {
+pub fn first_charge(minutes: impl Iterator<Item = i64>, now: i64) -> i64 {
     let mut start = i64::MIN;
     for minute in minutes {
         if minute >= start.saturating_add(FIVE_HOURS) {

@@ -1,7 +1,7 @@
 //! Nodes as they run in a gateway, over a network that loses, delays and doubles messages, while nodes pause and crash,
 //! caps are edited and windows end. Everything but the ledger and the network is the real thing.
 
-mod books;
+pub mod books;
 mod network;
 mod node;
 mod runs;
@@ -28,7 +28,7 @@ const fn mainline(axis: Axis, owner: i64) -> BudgetId {
     BudgetId { axis, owner, scope: Scope::Mainline }
 }
 
-const BUDGETS: [BudgetId; 4] =
+pub const BUDGETS: [BudgetId; 4] =
     [mainline(Axis::Key, 1), mainline(Axis::Key, 2), mainline(Axis::User, 1), mainline(Axis::User, 2)];
 
 /// Sunday 30 November 2025, 23:59:40 UTC: every window of the calendar ends soon.

@@ -58,6 +58,7 @@ impl Limits {
         assert_eq!(limits.len(), ROWS);
         let model_group = |id| ModelGroupRow { id, name: format!("group-{id}"), models: vec![model(id)], stamp: 1 };
         let data = LimitData {
+            as_of: i64::MAX,
             model_groups: [1, 2].map(model_group).into(),
             user_groups: vec![UserGroupRow { id: 9, name: "all".into(), members: vec![1, 2], stamp: 1 }],
             limits: limits.into(),

@@ -10,6 +10,7 @@ mod process;
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod server;
 
+mod crowd;
 mod figures;
 mod histories;
 mod trouble;
@@ -19,10 +20,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::suite::Fresh;
+use super::suite::{self, Fresh};
 use super::world::*;
 use crate::budget::{
-    Answer, Audit, Authority, AuthorityError, Events, Incarnation, RedisAuthority, SeedStatement, Seeded, Statement,
+    Answer, Asker, Audit, Authority, AuthorityError, Events, Incarnation, Living, RedisAuthority, SeedStatement,
+    Seeded, Statement,
 };
 use crate::limit::BudgetId;
 use server::Redis;
@@ -58,8 +60,13 @@ impl Owned {
 }
 
 pub fn authority(server: &Redis, time: &Time, inc: Incarnation) -> (Arc<RedisAuthority>, Events) {
-    let clock = Some(time.clock());
-    RedisAuthority::with_clock(&server.url(), TIMEOUT, inc, DEAD_AFTER, Box::new(|_, _| {}), clock).unwrap()
+    RedisAuthority::with_clock(&server.url(), TIMEOUT, asker(inc), Some(time.clock())).unwrap()
+}
+
+/// A node that knows of itself and of [`suite::A`] and [`suite::B`] that they live.
+pub fn asker(inc: Incarnation) -> Asker {
+    let living: Living = Arc::new(move || vec![inc, suite::A, suite::B]);
+    Asker { inc, living, dead_after: Box::new(|| DEAD_AFTER), heard: Box::new(|_, _| {}) }
 }
 
 pub async fn connection(server: &Redis) -> ::redis::aio::MultiplexedConnection {
@@ -86,6 +93,10 @@ impl Authority for Owned {
 
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
         self.authority.close(inc, budgets).await
+    }
+
+    async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
+        self.authority.count_anew(budgets).await
     }
 
     async fn audit(&self, budget: BudgetId) -> Result<Option<Audit>, AuthorityError> {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::suite::{A, B, Talk, terms};
 use super::super::world::*;
 use super::server::Redis;
-use super::{DEAD_AFTER, Owned, authority, connection};
+use super::{Owned, asker, authority, connection};
 use crate::budget::{Answer, Authority, AuthorityError, Event, Events, RedisAuthority, RedisError, Statement};
 use crate::limit::Window;
 
@@ -16,9 +16,12 @@ use crate::limit::Window;
 const SHORT: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Where [`user`] 1 is.
+const KEY: &str = "{tg:1}:b:user:1:mainline";
+
 /// A Redis and a node with the usual time limit and Redis' own time.
 fn usual(server: &Redis) -> (Arc<RedisAuthority>, Events, CancellationToken) {
-    let (authority, events) = RedisAuthority::new(&server.url(), SHORT, A, DEAD_AFTER, Box::new(|_, _| {})).unwrap();
+    let (authority, events) = RedisAuthority::new(&server.url(), SHORT, asker(A)).unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(Arc::clone(&authority).run(Duration::from_millis(50), stop.clone()));
     (authority, events, stop)
@@ -161,7 +164,7 @@ async fn what_others_keep_is_asked_for_and_what_was_held_is_known_by_its_holder(
     talk.ok(&talk.asks(A, 1, "0.4")).await;
     assert_eq!(here.authority.held_by(A).await.unwrap(), [user(1)]);
     assert_eq!(there.held_by(A).await.unwrap(), [user(1)], "whoever asks");
-    assert_eq!(here.authority.held_by(B).await.unwrap(), [user(1)], "the ledger lists it: it may, until it is closed");
+    assert_eq!(here.authority.held_by(B).await.unwrap(), [], "it lives, and would note it itself");
     until("the message is heard", async || {
         assert!(here.authority.recall(user(1)).await);
         std::iter::from_fn(|| heard_there.try_recv().ok()).any(|event| event == Event::Recalled(user(1)))
@@ -177,6 +180,78 @@ async fn what_others_keep_is_asked_for_and_what_was_held_is_known_by_its_holder(
     last.ok(&Statement { last: true, ..last.statement(B, 2) }).await;
     assert_eq!(there.held_by(B).await.unwrap(), [], "it has said goodbye");
     stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_notes_what_nodes_that_have_died_may_have_spent_without_saying_so() {
+    const DEAD: crate::budget::Incarnation = 99;
+    let time = Time::at(NOON);
+    let here = Owned::start(&time, false).await;
+    let policy = only(Window::Total, usd("1"));
+    let talk = Talk { authority: &*here.authority, time: &time, terms: terms(&policy) };
+    talk.seed("0", &[(A, 0)]).await;
+    assert_eq!(here.authority.held_by(DEAD).await.unwrap(), []);
+    time.pass(1);
+    talk.seed("0", &[(A, 0), (B, 0), (DEAD, 0)]).await;
+    assert_eq!(here.authority.held_by(DEAD).await.unwrap(), [user(1)], "its journal may not be in the database");
+    here.authority.close(DEAD, &[user(1)]).await.unwrap();
+    assert!(here.authority.audit(user(1)).await.unwrap().unwrap().reseed, "now it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_flush_a_seed_notes_the_living_as_well() {
+    let time = Time::at(NOON);
+    let here = Owned::start(&time, true).await;
+    let policy = only(Window::Total, usd("1"));
+    let talk = Talk { authority: &*here.authority, time: &time, terms: terms(&policy) };
+    talk.seed("0", &[(A, 0), (B, 0)]).await;
+    assert_eq!(here.authority.held_by(B).await.unwrap(), [user(1)], "it may die before it can note it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_somebody_else_is_told_apart_from_a_redis_that_is_away() {
+    let time = Time::at(NOON);
+    let here = Owned::start(&time, false).await;
+    let mut redis = connection(&here.server).await;
+    let policy = only(Window::Total, usd("1"));
+    let talk = Talk { authority: &*here.authority, time: &time, terms: terms(&policy) };
+    talk.seed("0", &[(A, 0)]).await;
+    let text = ::redis::cmd("SET").arg(KEY).arg("hello").to_owned();
+    let mut nonsense = ::redis::pipe();
+    nonsense.del(KEY).ignore().hset(KEY, "a", "nonsense").ignore();
+    for garble in [::redis::pipe().add_command(text).to_owned(), nonsense] {
+        garble.query_async::<()>(&mut redis).await.unwrap();
+        let said = here.authority.exchange(user(1), &talk.asks(A, 1, "0.1")).await;
+        assert!(matches!(said, Err(AuthorityError::Garbled(_))), "{said:?}");
+        assert!(matches!(here.authority.audit(user(1)).await, Err(AuthorityError::Garbled(_))));
+        assert!(!here.authority.is_away(user(1)));
+        // Of the others it still says all.
+        let closed = here.authority.close(A, &[user(1), user(65)]).await;
+        assert!(matches!(closed, Err(AuthorityError::Garbled(_))), "{closed:?}");
+        assert_eq!(here.authority.held_by(A).await.unwrap(), [user(1)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_born_never_or_in_the_future_is_born_now() {
+    let time = Time::at(NOON);
+    let here = Owned::start(&time, false).await;
+    let mut redis = connection(&here.server).await;
+    let policy = only(Window::Total, usd("1"));
+    let talk = Talk { authority: &*here.authority, time: &time, terms: terms(&policy) };
+    let future = (NOON + 3_600_000).to_string();
+    for born in ["", "yesterday", "1e999", "nan", &future] {
+        for partition in 0..64 {
+            let key = format!("{{tg:{partition}}}:gen");
+            ::redis::cmd("SET").arg(key).arg(born).query_async::<()>(&mut redis).await.unwrap();
+        }
+        ::redis::cmd("DEL").arg(KEY).query_async::<()>(&mut redis).await.unwrap();
+        time.pass(10);
+        assert!(matches!(talk.say(&talk.asks(A, 1, "0.1")).await, Answer::Seed));
+        talk.seed("0", &[(A, 0)]).await;
+        let kept: String = ::redis::cmd("GET").arg("{tg:1}:gen").query_async(&mut redis).await.unwrap();
+        assert_eq!(kept, time.now().to_string(), "{born:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

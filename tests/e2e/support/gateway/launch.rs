@@ -16,7 +16,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-more-than-32-characters";
 
 /// Runs the program in a folder that has its configuration.
-pub(super) fn launch(folder: &Path, demo: bool, disk: Option<&SmallDisk>, environment: &[(&str, &str)]) -> Process {
+pub(super) fn launch(folder: &Path, demo: bool, disk: Option<&SmallDisk>, environment: &[(String, String)]) -> Process {
     let program = if disk.is_some() { "nsenter" } else { BINARY };
     Process::start(program, None, &folder.join("log"), |command| {
         if let Some(disk) = disk {
@@ -30,7 +30,7 @@ pub(super) fn launch(folder: &Path, demo: bool, disk: Option<&SmallDisk>, enviro
         for name in ["RUST_LOG", "ENABLE_MODEL_RATE_LIMIT", "MODEL_RATE_LIMIT_FAIL_OPEN", "SSL_CERT_FILE"] {
             command.env_remove(name);
         }
-        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment.iter().copied());
+        command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).envs(environment.iter().cloned());
     })
 }
 
