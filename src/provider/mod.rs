@@ -1,5 +1,6 @@
 //! The providers: which there are, which of them may serve a request, who is chosen, and who is left alone for a while.
 
+mod affinity;
 mod bits;
 mod catalogue;
 pub mod circuit;
@@ -12,6 +13,7 @@ pub mod retry;
 mod selection;
 mod window;
 
+pub use affinity::{Affinity, Asker, Sharing, ThreadName};
 pub use bits::Bits;
 pub use catalogue::{Catalogue, CatalogueError, Exclusion, Provider};
 pub use circuits::{CircuitView, Circuits, CircuitsView, Pass, Shut};
