@@ -18,6 +18,7 @@ use super::choice::Choice;
 use super::context::{Admitted, RequestContext};
 use super::credentials::{self, CredentialError};
 use super::route::ledger_full;
+use super::thread::Thread;
 use super::{Gateway, body, client, door, models, reply};
 use crate::budget::CountGuard;
 use crate::clock::now_ms;
@@ -138,11 +139,13 @@ impl Gateway {
         };
         ctx.waited = reading.elapsed();
         let (route, body, inspected) = self.understand(session, route, packed, max).await?;
-        let choice = Choice::new(app, &live, &route, &inspected, &principal)?;
+        let headers = &session.req_header().headers;
+        let thread = self.follow(&live, headers, &inspected, &body, &principal).await;
+        let choice = Choice::new(app, &live, &route, &inspected, &principal, thread.as_ref())?;
         if choice.present().is_none() {
             return Err(choice.nobody(app.budgets.now()).into());
         }
-        self.accept(ctx, route, inspected, body, principal, choice).await?;
+        self.accept(ctx, route, inspected, body, principal, choice, thread).await?;
         Ok(Next::Forward)
     }
 
@@ -200,6 +203,7 @@ impl Gateway {
     }
 
     /// Takes the request in: from here on it has room in the ledger, and its budgets can pay.
+    #[allow(clippy::too_many_arguments, reason = "all that is known of a request by now")]
     async fn accept(
         &self,
         ctx: &mut RequestContext,
@@ -208,6 +212,7 @@ impl Gateway {
         body: Bytes,
         principal: Arc<Principal>,
         choice: Choice,
+        thread: Option<Thread>,
     ) -> Result<(), GatewayError> {
         let slot =
             if route.endpoint.is_counting() { None } else { Some(self.app.ledger.reserve().ok_or_else(ledger_full)?) };
@@ -222,6 +227,7 @@ impl Gateway {
             requested_model: inspected.model.clone(),
             stream: inspected.stream,
             request_bytes: body.len() as u64,
+            thread,
             asked_tier: inspected.service_tier,
             most_drains: bill::most_drains(&principal.count_subject()),
             slot: Mutex::new(slot),

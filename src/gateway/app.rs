@@ -15,7 +15,7 @@ use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::ledger::{Ledger, LedgerSeeds, Pulse};
 use crate::limit::Snapshot;
 use crate::pricing::{AppliedJson, PriceBook};
-use crate::provider::{Catalogue, ProviderEvents};
+use crate::provider::{Affinity, Catalogue, ProviderEvents};
 use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
 
@@ -51,6 +51,8 @@ pub struct App {
     pub pulse: Option<Arc<Pulse>>,
     /// What operators see.
     pub metrics: Arc<Metrics>,
+    /// Where conversations are served.
+    pub affinity: Arc<Affinity>,
     /// What went wrong with providers lately.
     pub provider_events: Arc<ProviderEvents>,
     /// Names of providers to addresses.

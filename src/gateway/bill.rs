@@ -18,6 +18,7 @@ use super::app::{App, InFlight};
 use super::context::Priced;
 use super::payers::Reserved;
 use super::stage::Stage;
+use super::thread::Thread;
 use crate::budget::estimate::Asker;
 use crate::budget::{Reservation, Settled};
 use crate::clock::now_ms;
@@ -55,6 +56,8 @@ pub struct Bill {
     pub(super) requested_model: String,
     pub(super) stream: bool,
     pub(super) request_bytes: u64,
+    /// Which conversation it belongs to, when that is followed.
+    pub(super) thread: Option<Thread>,
     /// The tier that the client asked for. When the provider does not name the one it gave, only a dearer one counts:
     /// a discount needs the provider's word.
     pub(super) asked_tier: Option<ServiceTier>,
@@ -85,6 +88,11 @@ impl Bill {
     fn charge_budgets(&self, lsn: u64, settled_at: i64, cost: Usd) -> Settled {
         let reservation = self.reservation.lock().take();
         reservation.map_or(NOT_RESERVED, |reservation| reservation.settle(lsn, settled_at, cost))
+    }
+
+    /// Whether the conversation was at this provider before.
+    pub(super) fn was_at(&self, provider: &str) -> bool {
+        self.thread.as_ref().is_some_and(|thread| thread.before.as_deref() == Some(provider))
     }
 
     /// Milliseconds since the request arrived.
@@ -270,6 +278,7 @@ impl Tab {
             duration_ms: self.bill.elapsed_ms() - self.started_ms,
             status: self.status(),
             reason: reason.to_owned(),
+            affinity: self.bill.was_at(provider),
         });
     }
 
@@ -284,6 +293,7 @@ impl Tab {
             Outcome::Interrupted => "interrupted",
             Outcome::Corrected => "corrected",
         });
+        self.stay(outcome);
         match outcome {
             Outcome::Completed => {
                 if let Some(pass) = self.pass.lock().take() {
@@ -299,6 +309,18 @@ impl Tab {
         // The bill of an interrupted attempt belongs to the stop, which may be just about to settle it.
         if !self.is_interrupted() {
             self.commit(outcome, status);
+        }
+    }
+
+    /// The conversation goes on here: the provider has read it, also where the client has not waited for all of the
+    /// answer.
+    fn stay(&self, outcome: Outcome) {
+        let has_answered = || {
+            let answers = self.meter.lock().as_ref().is_some_and(|meter| meter.content_bytes() > 0);
+            answers && self.status().is_some_and(|status| status < 400)
+        };
+        if outcome == Outcome::Completed || (outcome == Outcome::ClientAborted && has_answered()) {
+            self.app.stays(self.bill.thread.as_ref(), &self.priced.candidate.provider.name);
         }
     }
 

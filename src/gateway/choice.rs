@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::app::{App, Live};
 use super::context::Priced;
+use super::thread::Thread;
 use crate::budget::estimate::{self, Asker, Terms};
 use crate::config::Unpriced;
 use crate::dialect::{ErrorCode, GatewayError, Inspected, Route};
@@ -22,6 +23,8 @@ pub(super) struct Choice {
     key: i64,
     /// Whether it is free by nature: then nothing needs a price.
     is_free: bool,
+    /// Where the conversation was before.
+    before_at: Option<usize>,
     /// Those that have not been chosen, and may be.
     open: Bits,
     /// Whose turn it is; none: nobody is left.
@@ -40,7 +43,8 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// Chooses for the first time. It may be that nobody can take the request now.
+    /// Chooses for the first time; a conversation stays where it was, if it may. It may be that nobody can take the request
+    /// now.
     ///
     /// # Errors
     /// Nobody may serve the request.
@@ -50,6 +54,7 @@ impl Choice {
         route: &Route,
         inspected: &Inspected,
         principal: &Principal,
+        thread: Option<&Thread>,
     ) -> Result<Self, GatewayError> {
         let model = &inspected.model;
         if !principal.allows_model(model) {
@@ -76,6 +81,7 @@ impl Choice {
             model: model.as_str().into(),
             key: principal.key.id,
             is_free: route.endpoint.is_counting(),
+            before_at: thread.and_then(|thread| live.catalogue.place_of(thread.before.as_deref()?)),
             open,
             present: None,
             before: None,
@@ -185,7 +191,11 @@ impl Choice {
             };
             let standing = AtPresent { model: &self.model, now, cost };
             let before = self.left_out.len();
-            let chosen = live.catalogue.choose(&self.open, strategy, &standing, &mut rand::rng(), &mut self.left_out);
+            let (catalogue, left_out) = (&live.catalogue, &mut self.left_out);
+            let chosen = match self.before_at.filter(|at| catalogue.may_stay(*at, &self.open, &standing, left_out)) {
+                Some(at) => Some(at),
+                None => catalogue.choose(&self.open, strategy, &standing, &mut rand::rng(), left_out),
+            };
             for (place, _) in &self.left_out[before..] {
                 self.open.remove(*place);
             }

@@ -81,7 +81,7 @@ impl Gateway {
         let groups = app.groups(&live, principal.limits_stamp()).await;
         let allowed = principal.check(now_ms()).map_err(|refusal| admit::explain(refusal, None));
         let outcome = allowed.and_then(|()| imagined(dialect, &model)).and_then(|(route, inspected)| {
-            let choice = Choice::new(app, &live, &route, &inspected, &principal)?;
+            let choice = Choice::new(app, &live, &route, &inspected, &principal, None)?;
             Ok((inspected, choice))
         });
         let mut candidates = Vec::new();

@@ -33,6 +33,7 @@ mod send;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -238,6 +238,7 @@ impl Bill {
             duration_ms: 0,
             status: None,
             reason: reason.to_owned(),
+            affinity: self.was_at(&candidate.provider.name),
         });
     }
 }

@@ -7,6 +7,7 @@ mod servers;
 mod support;
 
 mod aborts;
+mod affinity;
 mod audit;
 mod auth;
 mod authority_away;
