@@ -2,6 +2,7 @@
 
 mod app;
 mod budgets;
+mod circuits;
 mod demo;
 mod desk;
 mod journal;

@@ -53,8 +53,8 @@ pub struct ExplainedCandidate {
     /// The group of that model.
     #[schema(required)]
     pub model_group: Option<ExplainedGroup>,
-    /// Why it would not get the request: `dialect`, `model`, `provider_group`, `provider_budget_exceeded`, or the code
-    /// of a refusal; null: it could serve it.
+    /// Why it would not get the request: `dialect`, `model`, `provider_group`, `circuit_open`, `model_circuit_open`,
+    /// `busy`, `provider_budget_exceeded`, or the code of a refusal; null: it could serve it.
     #[schema(required)]
     pub excluded: Option<&'static str>,
     /// What the request would set aside.

@@ -45,7 +45,8 @@ pub use budgets::{BudgetSource, BudgetStatus, BudgetWindow, OwnerId};
 pub use explain::{ExplainedBudget, ExplainedCandidate, ExplainedGroup, Explanation, Verdict};
 pub use limits::reset as reset_name;
 pub use ports::{
-    AdminState, BudgetView, BudgetsUnknown, Invalidate, ProviderError, ProviderStatus, ProviderView, Shared,
+    AdminState, BudgetView, BudgetsUnknown, CircuitChange, CircuitEvent, CircuitStatus, Invalidate, ModelCircuit,
+    ProviderError, ProviderStatus, ProviderView, Shared,
 };
 pub use prices::import_prices;
 pub use problem::Problem;

@@ -42,6 +42,20 @@ pub trait Invalidate: Send + Sync {
 pub trait ProviderView: Send + Sync {
     /// Every provider of the configuration, in its order.
     fn list(&self) -> Vec<ProviderStatus>;
+    /// Changes the circuits of a provider, here and on the other nodes. Returns whether there is such a provider.
+    fn change_circuit(&self, name: &str, change: CircuitChange) -> bool;
+}
+
+/// What people do to circuits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitChange {
+    /// Closes that of a provider and those of its models.
+    Reset,
+    /// Opens that of a provider.
+    Open {
+        /// Until when, Unix milliseconds; none: until it is reset.
+        until: Option<i64>,
+    },
 }
 
 /// What is left of budgets, and what would become of requests.
@@ -86,8 +100,67 @@ pub struct ProviderStatus {
     pub enabled: bool,
     /// Scheme, host and port of its base URL; never a credential or a path.
     pub base_url: String,
+    /// Whether it is left alone for a while.
+    pub circuit: CircuitStatus,
     /// What went wrong lately, newest first.
     pub recent_errors: Vec<ProviderError>,
+}
+
+/// The circuit of a provider on this node.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitStatus {
+    /// `closed`: it gets requests; `open`: it gets none; `half_open`: it gets a few, to see whether it works again.
+    pub state: &'static str,
+    /// Why it was opened, as in the attempts of a request, or `by_hand`; null: it is closed.
+    #[schema(required)]
+    pub reason: Option<&'static str>,
+    /// Until when it is open; null: it is not, or until somebody closes it.
+    #[schema(required)]
+    pub until: Option<Instant>,
+    /// Failures within its window.
+    pub failures: u32,
+    /// Successes within its window.
+    pub successes: u32,
+    /// Its latest changes, newest first.
+    pub history: Vec<CircuitEvent>,
+    /// Models about which the provider said something that does not concern the others.
+    pub models: Vec<ModelCircuit>,
+}
+
+/// A change of a circuit.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitEvent {
+    /// When.
+    pub at: Instant,
+    /// To what.
+    pub state: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// Until when it was opened; later failures may have put that off.
+    #[schema(required)]
+    pub until: Option<Instant>,
+}
+
+/// The circuit of one model at a provider.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelCircuit {
+    /// The model, as it is sent.
+    pub model: String,
+    /// As that of a provider.
+    pub state: &'static str,
+    /// As that of a provider.
+    #[schema(required)]
+    pub reason: Option<&'static str>,
+    /// As that of a provider.
+    #[schema(required)]
+    pub until: Option<Instant>,
+    /// Failures within its window.
+    pub failures: u32,
+    /// Successes within its window.
+    pub successes: u32,
 }
 
 /// One failed attempt.

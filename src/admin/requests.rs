@@ -82,6 +82,8 @@ pub struct Attempt {
     status: Option<u16>,
     /// Why it ended.
     reason: String,
+    /// Whether the request's conversation was served by this provider before, and so was to go there again.
+    affinity: bool,
 }
 
 /// Shows one request.

@@ -80,6 +80,8 @@ fn api() -> OpenApiRouter<AdminState> {
     let api = at(api, "/keys/{id}/~rotate", routes!(keys::rotate));
     let api = at(api, "/keys/{id}/~resetLimits", routes!(resets::reset_key));
     let api = at(api, "/users/{id}/~resetLimits", routes!(resets::reset_user));
+    let api = at(api, "/providers/{name}/~resetCircuit", routes!(providers::reset_circuit));
+    let api = at(api, "/providers/{name}/~openCircuit", routes!(providers::open_circuit));
     let api = api.routes(routes!(prices::list)).routes(routes!(prices::import_list));
     // Names of models may have slashes in them.
     let models = routes!(model_groups::put_model, model_groups::delete_model);

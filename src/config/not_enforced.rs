@@ -1,6 +1,6 @@
 //! What can be configured but has no effect in this version, so that nobody relies on it.
 
-use super::{Circuit, Config, Ledger, Routing};
+use super::{Config, Ledger, Routing};
 
 impl Config {
     /// One sentence for each setting that differs from its default and that this version does not act on.
@@ -17,22 +17,14 @@ impl Config {
         note(ledger.refusal_days != ledger_default.refusal_days, "ledger.refusal_days", "store refusals");
 
         let (routing, routing_default) = (&self.routing, Routing::default());
-        note(routing.strategy != routing_default.strategy, "routing.strategy", "choose otherwise than by weight");
         note(
             routing.retry_budget != routing_default.retry_budget,
             "routing.retry_budget",
             "bound the share of retries",
         );
         note(routing.deadline != routing_default.deadline, "routing.deadline", "bound all attempts together");
-        note(routing.affinity != routing_default.affinity, "routing.affinity", "keep a conversation at its provider");
         note(routing.gate != routing_default.gate, "routing.gate", "judge an answer before it goes out");
         note(!routing.racing.after.is_zero(), "routing.racing.after", "race providers");
-
-        for (index, provider) in self.providers.iter().enumerate() {
-            let path = format!("providers[{index}]");
-            let circuit = provider.circuit != Circuit::default();
-            note(circuit, &format!("{path}.circuit"), "leave a failing provider alone");
-        }
         found
     }
 }
@@ -50,7 +42,7 @@ mod tests {
     fn a_setting_without_effect_is_named() {
         let text = "
 ledger: {refusal_days: 8}
-routing: {strategy: least_cost, racing: {after: 1s}}
+routing: {strategy: least_cost, deadline: 1s, racing: {after: 1s}}
 providers:
 - {name: a, dialects: [gemini], base_url: 'https://a.example'}
 - {name: b, dialects: [gemini], base_url: 'https://b.example', limits: {daily: {usd: 1}}, circuit: {failures: 1}}
@@ -58,7 +50,7 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        let expected = ["ledger.refusal_days", "routing.strategy", "routing.racing.after", "providers[1].circuit"];
+        let expected = ["ledger.refusal_days", "routing.deadline", "routing.racing.after"];
         assert_eq!(paths, expected);
     }
 }

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::routing::MAX_MODEL_BYTES;
-use super::{Dialect, Endpoint, ErrorCode, GatewayError, Route, ServiceTier};
+use super::{Conversation, Dialect, Endpoint, ErrorCode, GatewayError, Route, ServiceTier};
 use body::{Body, named_models};
 use member::Slot;
 use options::{GenerationConfig, StreamOptions};
@@ -47,6 +47,8 @@ pub struct Inspected {
     pub candidates: u64,
     /// What else decides how much the answer may cost.
     pub facts: Facts,
+    /// Which conversation it belongs to.
+    pub conversation: Conversation,
     /// Length of the body that was inspected; the edits below are valid for no other.
     pub(super) body_len: usize,
     /// Where the body spells the model, in order.
@@ -181,6 +183,7 @@ pub fn inspect(route: &Route, body: &[u8]) -> Result<Inspected, InspectError> {
         max_output_tokens: bounds::output(&found, route.endpoint, &generation),
         candidates: bounds::candidates(&found, &generation),
         facts: bounds::facts(&mut found, route.endpoint, &generation, text)?,
+        conversation: Conversation::read(found.labels, found.opening),
         body_len: body.len(),
         model_spans,
         usage_edit,

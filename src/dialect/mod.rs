@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async. The gateway hands bytes in and takes decisions out.
 
 mod anthropic;
+mod conversation;
 mod error;
 mod gemini;
 mod inspect;
@@ -18,6 +19,7 @@ mod scan;
 mod usage;
 mod usage_chunk;
 
+pub use conversation::{Conversation, Identity, Opening};
 pub use error::{ErrorCode, GatewayError, LimitHeaders, error_body};
 pub use inspect::{CacheWrites, Facts, InspectError, Inspected, ToolCalls, inspect};
 pub use meter::{Charge, Meter};

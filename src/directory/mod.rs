@@ -176,7 +176,11 @@ impl Directory {
                     self.invalidate_hash(&hash);
                 }
             }
-            Change::Reset { .. } | Change::Prices | Change::Limits => {}
+            Change::Reset { .. }
+            | Change::ResetCircuit { .. }
+            | Change::OpenCircuit { .. }
+            | Change::Prices
+            | Change::Limits => {}
             Change::All => self.doubt_all(),
         }
     }

@@ -50,6 +50,18 @@ pub enum Change {
         /// The era.
         era: i64,
     },
+    /// The circuits of a provider were closed by hand.
+    ResetCircuit {
+        /// Its name.
+        provider: String,
+    },
+    /// The circuit of a provider was opened by hand.
+    OpenCircuit {
+        /// Its name.
+        provider: String,
+        /// Until when, Unix milliseconds; none: until it is reset.
+        until: Option<i64>,
+    },
     /// The price book.
     Prices,
     /// Model groups, user groups, their limits or boosts.

@@ -13,21 +13,20 @@ use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::app::Live;
 use super::bill::{self, Bill};
-use super::context::{Admitted, Priced, RequestContext};
+use super::choice::Choice;
+use super::context::{Admitted, RequestContext};
 use super::credentials::{self, CredentialError};
 use super::route::ledger_full;
+use super::thread::Thread;
 use super::{Gateway, body, client, door, models, reply};
 use crate::budget::CountGuard;
 use crate::clock::now_ms;
-use crate::config::Unpriced;
 use crate::dialect::{
     ClientHints, Endpoint, ErrorCode, GatewayError, Inspected, LimitHeaders, Route, RouteProblem, inspect, route,
 };
 use crate::directory::{Principal, Refusal};
 use crate::limit::CountKind;
-use crate::provider::{Candidate, NoCandidate};
 
 /// The most bytes of header names and values that are read into meaning; real clients send a few kilobytes.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -140,8 +139,13 @@ impl Gateway {
         };
         ctx.waited = reading.elapsed();
         let (route, body, inspected) = self.understand(session, route, packed, max).await?;
-        let candidates = self.candidates(&live, &route, &inspected, &principal)?;
-        self.accept(ctx, route, inspected, body, principal, candidates).await?;
+        let headers = &session.req_header().headers;
+        let thread = self.follow(&live, headers, &inspected, &body, &principal).await;
+        let choice = Choice::new(app, &live, &route, &inspected, &principal, thread.as_ref())?;
+        if choice.present().is_none() {
+            return Err(choice.nobody(app.budgets.now()).into());
+        }
+        self.accept(ctx, route, inspected, body, principal, choice, thread).await?;
         Ok(Next::Forward)
     }
 
@@ -198,59 +202,8 @@ impl Gateway {
         }
     }
 
-    /// Who may serve the request, with their prices.
-    pub(super) fn candidates(
-        &self,
-        live: &Live,
-        route: &Route,
-        inspected: &Inspected,
-        principal: &Principal,
-    ) -> Result<Vec<Priced>, GatewayError> {
-        let model = &inspected.model;
-        if !principal.allows_model(model) {
-            return Err(GatewayError::new(
-                ErrorCode::ModelNotAllowed,
-                format!("this API key may not use the model {model:?}"),
-            ));
-        }
-        let dialect = route.endpoint.dialect().ok_or_else(|| {
-            GatewayError::new(ErrorCode::InternalError, "an endpoint without a dialect reached the selection")
-        })?;
-        let found = live.catalogue.candidates(dialect, model, principal.provider_groups(), &mut rand::rng()).map_err(
-            |why| match why {
-                NoCandidate::NoneFits => GatewayError::new(
-                    ErrorCode::NoProviderAvailable,
-                    format!("no provider serves the model {model:?} in the dialect {}", dialect.as_str()),
-                ),
-                NoCandidate::OutOfReach => GatewayError::new(
-                    ErrorCode::ModelNotAllowed,
-                    format!("the providers of the model {model:?} are not among those that this API key may use"),
-                ),
-            },
-        )?;
-        if route.endpoint.is_counting() {
-            return Ok(found.into_iter().map(|candidate| Priced { candidate, price: None }).collect());
-        }
-        let free = live.config.prices.unpriced == Unpriced::Free;
-        let served = found.first().map(|c| Arc::clone(&c.served_model));
-        let priced: Vec<Priced> = found.into_iter().filter_map(|c| self.price(c, model, free)).collect();
-        if priced.is_empty() {
-            let served = served.as_deref().unwrap_or(model);
-            return Err(GatewayError::new(
-                ErrorCode::ModelNotPriced,
-                format!("the model {served:?} has no price; the gateway's administrator can add one"),
-            ));
-        }
-        Ok(priced)
-    }
-
-    fn price(&self, candidate: Candidate, requested: &str, free: bool) -> Option<Priced> {
-        let prices = self.app.prices.load();
-        let price = prices.of_request(&candidate.served_model, requested).map(Arc::clone);
-        (price.is_some() || free).then_some(Priced { candidate, price })
-    }
-
     /// Takes the request in: from here on it has room in the ledger, and its budgets can pay.
+    #[allow(clippy::too_many_arguments, reason = "all that is known of a request by now")]
     async fn accept(
         &self,
         ctx: &mut RequestContext,
@@ -258,7 +211,8 @@ impl Gateway {
         inspected: Inspected,
         body: Bytes,
         principal: Arc<Principal>,
-        candidates: Vec<Priced>,
+        choice: Choice,
+        thread: Option<Thread>,
     ) -> Result<(), GatewayError> {
         let slot =
             if route.endpoint.is_counting() { None } else { Some(self.app.ledger.reserve().ok_or_else(ledger_full)?) };
@@ -273,6 +227,7 @@ impl Gateway {
             requested_model: inspected.model.clone(),
             stream: inspected.stream,
             request_bytes: body.len() as u64,
+            thread,
             asked_tier: inspected.service_tier,
             most_drains: bill::most_drains(&principal.count_subject()),
             slot: Mutex::new(slot),
@@ -284,8 +239,7 @@ impl Gateway {
             inspected,
             body,
             principal,
-            candidates,
-            turn: 0,
+            choice,
             tries: 0,
             attempts: 0,
             reserved: None,

@@ -15,7 +15,7 @@ use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::ledger::{Ledger, LedgerSeeds, Pulse};
 use crate::limit::Snapshot;
 use crate::pricing::{AppliedJson, PriceBook};
-use crate::provider::{Catalogue, ProviderEvents};
+use crate::provider::{Affinity, Catalogue, ProviderEvents};
 use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
 
@@ -51,15 +51,15 @@ pub struct App {
     pub pulse: Option<Arc<Pulse>>,
     /// What operators see.
     pub metrics: Arc<Metrics>,
+    /// Where conversations are served.
+    pub affinity: Arc<Affinity>,
     /// What went wrong with providers lately.
     pub provider_events: Arc<ProviderEvents>,
     /// Names of providers to addresses.
     pub resolver: Resolver,
-    /// Requests at each provider, from this node. Few names: the sketch below is exact enough to spread load.
-    pub provider_load: Inflight,
     /// Who may read a large body now: as many at once as there are cores.
     pub large_bodies: Semaphore,
-    /// Answers that are read on after their clients have left, by key.
+    /// Answers that are read on after their clients have left, by key. The sketch below is exact enough.
     pub drain_load: Inflight,
     /// Attempts in progress, drains included.
     pub open_tabs: OpenTabs,

@@ -18,6 +18,7 @@ use super::app::{App, InFlight};
 use super::context::Priced;
 use super::payers::Reserved;
 use super::stage::Stage;
+use super::thread::Thread;
 use crate::budget::estimate::Asker;
 use crate::budget::{Reservation, Settled};
 use crate::clock::now_ms;
@@ -27,6 +28,8 @@ use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
 use crate::limit::CountSubject;
 use crate::money::Usd;
 use crate::pricing::cost;
+use crate::provider::failure::{Failure, Next, Said, Verdict};
+use crate::provider::{InFlightAt, Pass};
 use crate::upstream::{Ending, Observer};
 
 /// Recorded for a client that left before there was a status (nginx's convention).
@@ -53,6 +56,8 @@ pub struct Bill {
     pub(super) requested_model: String,
     pub(super) stream: bool,
     pub(super) request_bytes: u64,
+    /// Which conversation it belongs to, when that is followed.
+    pub(super) thread: Option<Thread>,
     /// The tier that the client asked for. When the provider does not name the one it gave, only a dearer one counts:
     /// a discount needs the provider's word.
     pub(super) asked_tier: Option<ServiceTier>,
@@ -85,10 +90,23 @@ impl Bill {
         reservation.map_or(NOT_RESERVED, |reservation| reservation.settle(lsn, settled_at, cost))
     }
 
+    /// Whether the conversation was at this provider before.
+    pub(super) fn was_at(&self, provider: &str) -> bool {
+        self.thread.as_ref().is_some_and(|thread| thread.before.as_deref() == Some(provider))
+    }
+
     /// Milliseconds since the request arrived.
     pub(super) fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// A request's place at a provider.
+pub(super) struct Place {
+    /// Among those in flight.
+    pub(super) in_flight: InFlightAt,
+    /// Through its circuits.
+    pub(super) pass: Pass,
 }
 
 /// What one attempt uses and costs.
@@ -112,8 +130,10 @@ pub struct Tab {
     gave_up: AtomicBool,
     stage: Stage,
     drain_place: Mutex<Option<Guard>>,
+    /// Taken by whoever learns first what the attempt says about the provider.
+    pass: Mutex<Option<Pass>>,
     /// Held as long as the provider works for us, without the client too.
-    _at_provider: Guard,
+    _at_provider: InFlightAt,
     _in_flight: Arc<InFlight>,
 }
 
@@ -125,7 +145,7 @@ impl Tab {
         priced: Priced,
         reserved: Option<Reserved>,
         number: u16,
-        at_provider: Guard,
+        at_provider: Place,
         in_flight: Arc<InFlight>,
     ) -> Option<Arc<Self>> {
         let tab = Arc::new(Self {
@@ -144,7 +164,8 @@ impl Tab {
             gave_up: AtomicBool::new(false),
             stage: Stage::default(),
             drain_place: Mutex::new(None),
-            _at_provider: at_provider,
+            pass: Mutex::new(Some(at_provider.pass)),
+            _at_provider: at_provider.in_flight,
             _in_flight: in_flight,
         });
         app.open_tabs.add((bill.request_id, number), Arc::downgrade(&tab)).then_some(tab)
@@ -218,6 +239,24 @@ impl Tab {
         if failed { Outcome::UpstreamFailed } else { Outcome::Completed }
     }
 
+    /// The attempt has failed like this: it is added to the request's list, and counts against whom it may concern.
+    pub(super) fn failed(&self, failure: Failure) -> Next {
+        let next = self.blame(failure);
+        self.report(failure.reason());
+        next
+    }
+
+    /// Counts a failure against whom it may concern.
+    pub(super) fn blame(&self, failure: Failure) -> Next {
+        let Verdict { blame, next } = failure.verdict();
+        let pass = self.pass.lock().take();
+        // What the stop of this process breaks off is nobody's fault.
+        if let (Some(pass), Some(blame), false) = (pass, blame, self.is_interrupted()) {
+            pass.bad(blame, failure.reason(), self.app.budgets.now());
+        }
+        next
+    }
+
     /// Adds the attempt to the request's list, unless it is there.
     pub(super) fn report(&self, reason: &str) {
         if self.stage.report() {
@@ -239,6 +278,7 @@ impl Tab {
             duration_ms: self.bill.elapsed_ms() - self.started_ms,
             status: self.status(),
             reason: reason.to_owned(),
+            affinity: self.bill.was_at(provider),
         });
     }
 
@@ -253,9 +293,34 @@ impl Tab {
             Outcome::Interrupted => "interrupted",
             Outcome::Corrected => "corrected",
         });
+        self.stay(outcome);
+        match outcome {
+            Outcome::Completed => {
+                if let Some(pass) = self.pass.lock().take() {
+                    pass.good(self.app.budgets.now());
+                }
+            }
+            Outcome::UpstreamFailed if self.status().is_none_or(|status| status < 400) => {
+                self.blame(Failure::Broken);
+            }
+            // What a status says was said when it came.
+            _ => drop(self.pass.lock().take()),
+        }
         // The bill of an interrupted attempt belongs to the stop, which may be just about to settle it.
         if !self.is_interrupted() {
             self.commit(outcome, status);
+        }
+    }
+
+    /// The conversation goes on here: the provider has read it, also where the client has not waited for all of the
+    /// answer.
+    fn stay(&self, outcome: Outcome) {
+        let has_answered = || {
+            let answers = self.meter.lock().as_ref().is_some_and(|meter| meter.content_bytes() > 0);
+            answers && self.status().is_some_and(|status| status < 400)
+        };
+        if outcome == Outcome::Completed || (outcome == Outcome::ClientAborted && has_answered()) {
+            self.app.stays(self.bill.thread.as_ref(), &self.priced.candidate.provider.name);
         }
     }
 
@@ -380,6 +445,22 @@ impl Tab {
         );
     }
 
+    /// What the answer says about the provider while it comes.
+    fn watch(&self, meter: &Meter, piece: &[u8]) {
+        let is_error = meter.saw_error();
+        {
+            let mut pass = self.pass.lock();
+            let Some(pass) = pass.as_mut().filter(|_| self.status().is_some_and(|status| status < 400)) else { return };
+            if !is_error && pass.is_trial() && meter.content_bytes() > 0 {
+                pass.answered(self.app.budgets.now());
+            }
+        }
+        if is_error {
+            let model = &self.priced.candidate.served_model;
+            self.blame(Failure::Inside(Said::within(piece, model)));
+        }
+    }
+
     fn count(&self, usage: &Usage, cost: Usd) {
         let metrics = &self.app.metrics;
         let candidate = &self.priced.candidate;
@@ -410,6 +491,10 @@ impl Observer for Tab {
     fn head(&self, head: &ResponseHeader) {
         let _ = self.first_byte_ms.set(self.bill.elapsed_ms());
         let _ = self.status.set(head.status.as_u16());
+        if !head.status.is_client_error() && !head.status.is_server_error() {
+            let waited = self.bill.elapsed_ms() - self.started_ms;
+            self.priced.candidate.provider.load.waited(waited, self.app.budgets.now());
+        }
         let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         *self.meter.lock() = Some(Meter::new(self.bill.endpoint, content_type, head.status.as_u16()));
     }
@@ -418,6 +503,7 @@ impl Observer for Tab {
         self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if let Some(meter) = self.meter.lock().as_mut() {
             meter.feed(piece);
+            self.watch(meter, piece);
             // What is whole is settled next.
             if !meter.is_complete() {
                 self.raise(meter);

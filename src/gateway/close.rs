@@ -35,10 +35,7 @@ impl Gateway {
         let elapsed = ctx.arrived.elapsed();
         metrics.request_duration.observe(elapsed.as_secs_f64());
         let dialect = ctx.dialect.map_or("", Dialect::as_str);
-        let provider = ctx.admitted.as_ref().map_or("", |admitted| {
-            let provider = admitted.candidates.get(admitted.turn).or(admitted.candidates.last());
-            provider.map_or("", |p| &*p.candidate.provider.name)
-        });
+        let provider = ctx.admitted.as_ref().map_or("", |admitted| admitted.choice.last());
         let status = ctx.status.unwrap_or(0);
         metrics.requests.with_label_values(&[dialect, provider, &status.to_string()]).inc();
         tracing::info!(

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::app::InFlight;
 use super::bill::{Bill, Tab};
+use super::choice::Choice;
 use super::payers::Reserved;
 use crate::budget::CountGuard;
 use crate::clock::now_ms;
@@ -116,11 +117,9 @@ pub struct Admitted {
     pub(super) body: Bytes,
     /// Who asks.
     pub(super) principal: Arc<Principal>,
-    /// Who may serve it, in order.
-    pub(super) candidates: Vec<Priced>,
-    /// The candidate whose turn it is.
-    pub(super) turn: usize,
-    /// Attempts made on it.
+    /// Who may serve it, and whose turn it is.
+    pub(super) choice: Choice,
+    /// Attempts made on that one.
     pub(super) tries: u32,
     /// Attempts made on all.
     pub(super) attempts: u16,

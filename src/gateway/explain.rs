@@ -7,12 +7,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::app::Live;
+use super::choice::Choice;
 use super::context::Priced;
 use super::payers::Skipped;
 use super::{Gateway, Payers, admit, route};
 use crate::budget::{BudgetView, Plan};
 use crate::clock::now_ms;
-use crate::dialect::{self, ClientHints, Dialect, GatewayError, Inspected, Route, inspect};
+use crate::dialect::{self, ClientHints, Dialect, ErrorCode, GatewayError, Inspected, Route, inspect};
 use crate::directory::{Principal, principal_of};
 use crate::limit::{Axis, BudgetId, ModelGroup, Snapshot};
 use crate::money::Usd;
@@ -80,17 +81,18 @@ impl Gateway {
         let groups = app.groups(&live, principal.limits_stamp()).await;
         let allowed = principal.check(now_ms()).map_err(|refusal| admit::explain(refusal, None));
         let outcome = allowed.and_then(|()| imagined(dialect, &model)).and_then(|(route, inspected)| {
-            let priced = self.candidates(&live, &route, &inspected, &principal)?;
-            Ok((inspected, priced))
+            let choice = Choice::new(app, &live, &route, &inspected, &principal, None)?;
+            Ok((inspected, choice))
         });
         let mut candidates = Vec::new();
         let mut verdict = Err(route::no_provider());
-        let otherwise = match &outcome {
-            Ok((inspected, priced)) => {
+        let mut left_out: Vec<(Arc<Provider>, &'static str)> = Vec::new();
+        let otherwise = match outcome {
+            Ok((inspected, mut choice)) => {
                 let mut refusal = None;
-                for priced in priced {
+                while let Some(priced) = choice.present() {
                     let (considered, skipped) = match &groups {
-                        Ok(groups) => self.consider(&live, groups, &principal, inspected, priced).await,
+                        Ok(groups) => self.consider(&live, groups, &principal, &inspected, priced).await,
                         Err(away) => (Considered::new(priced), Some(Skipped::of(away, &app.no_groups, &principal, 0))),
                     };
                     match skipped {
@@ -99,12 +101,14 @@ impl Gateway {
                         None | Some(Skipped::ProviderSpent) => {}
                     }
                     candidates.push(considered);
+                    choice.advance(app, &inspected);
                 }
-                if let (Err(_), Some(refusal)) = (&verdict, refusal) {
-                    verdict = Err(refusal);
+                if verdict.is_err() {
+                    verdict = Err(refusal.unwrap_or_else(|| choice.nobody(app.budgets.now())));
                 }
+                left_out.extend(choice.left_out());
                 // A candidate that is not among them has no price.
-                "model_not_priced"
+                ErrorCode::ModelNotPriced.as_str()
             }
             Err(error) => {
                 verdict = Err(error.clone());
@@ -114,13 +118,14 @@ impl Gateway {
         let tried: Vec<Arc<str>> = candidates.iter().map(|c: &Considered| Arc::clone(&c.provider.name)).collect();
         let groups = groups.unwrap_or_else(|_| Arc::clone(&app.no_groups));
         for provider in live.catalogue.iter().filter(|provider| !tried.contains(&provider.name)) {
-            let excluded = provider.excluded(dialect, &model, principal.provider_groups());
+            let excluded = provider.excluded(dialect, &model, principal.provider_groups()).map(|why| why.as_str());
+            let passed_over = || left_out.iter().find(|(other, _)| other.name == provider.name).map(|(_, why)| *why);
             let served_model = provider.settings.redirect(&model).to_owned();
             candidates.push(Considered {
                 provider: Arc::clone(provider),
                 model_group: groups.model_group(&served_model).cloned().map(Arc::new),
                 served_model,
-                excluded: Some(excluded.map_or(otherwise, |why| why.as_str())),
+                excluded: Some(excluded.or_else(passed_over).unwrap_or(otherwise)),
                 needs: None,
                 budgets: Vec::new(),
             });

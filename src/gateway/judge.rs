@@ -9,24 +9,30 @@ use super::context::{RequestContext, UpstreamAnswer};
 use super::{reply, route};
 use crate::dialect::ErrorCode;
 use crate::ledger::Outcome;
+use crate::provider::failure::{self, Failure, Next, Said};
 
 impl Gateway {
     /// `upstream_response_filter`: an error that another attempt may not meet is not passed on while there is one.
     pub(super) fn judge_head(&self, session: &Session, head: &ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
         let status = head.status.as_u16();
-        let more = Self::has_more(ctx);
-        if !is_retryable(status) || has_answered(session) || !(more || was_refused(ctx)) {
-            return Ok(());
+        let Some(current) = ctx.current.as_ref().filter(|_| status >= 400) else { return Ok(()) };
+        let body = current.attempt.as_ref().and_then(|attempt| attempt.small_answer()).cloned();
+        let model = &current.tab.priced.candidate.served_model;
+        let mut said = Said::read(status, body.as_deref().unwrap_or_default(), model);
+        said.wait = failure::told(&head.headers, self.app.budgets.now()).or(said.wait);
+        let failure = Failure::Status(status, said);
+        let next = current.tab.blame(failure);
+        if next == Next::Elsewhere {
+            self.forsake(ctx);
         }
-        if let Some(current) = &ctx.current {
-            current.tab.report("upstream_status");
-            if let Some(attempt) = &current.attempt {
-                attempt.reject();
-                if let Some(body) = attempt.small_answer() {
-                    ctx.last_answer =
-                        Some(UpstreamAnswer { status, headers: head.headers.clone(), body: body.clone() });
-                }
-            }
+        let more = next != Next::PassOn && !has_answered(session) && (self.has_more(ctx) || was_refused(ctx));
+        let Some(current) = ctx.current.as_ref().filter(|_| more) else { return Ok(()) };
+        current.tab.report(failure.reason());
+        if let Some(attempt) = &current.attempt {
+            attempt.reject();
+        }
+        if let Some(body) = body {
+            ctx.last_answer = Some(UpstreamAnswer { status, headers: head.headers.clone(), body });
         }
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "the provider's status");
         error.as_up();
@@ -36,13 +42,12 @@ impl Gateway {
 
     /// `fail_to_connect`.
     pub(super) fn judge_connect(&self, ctx: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
-        if let Some(current) = &ctx.current {
-            current.tab.report(match error.etype() {
-                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => "connect_timeout",
-                ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => "tls_failed",
-                _ => "connect_failed",
-            });
-        }
+        let failure = match error.etype() {
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::TlsFailed,
+            _ => Failure::ConnectFailed,
+        };
+        self.failed(ctx, failure);
         self.try_elsewhere(ctx, &mut error);
         error
     }
@@ -60,30 +65,33 @@ impl Gateway {
             return error;
         }
         let by_client = *error.esource() == ErrorSource::Downstream;
-        if let Some(current) = &ctx.current
-            && !by_client
-        {
-            current.tab.report(match error.etype() {
-                ErrorType::ReadTimedout if current.tab.status().is_none() => "first_byte_timeout",
-                ErrorType::ReadTimedout => "idle_timeout",
-                ErrorType::WriteTimedout => "write_timeout",
-                _ => "broken",
-            });
+        if !by_client {
+            let failure = match error.etype() {
+                ErrorType::ReadTimedout if answered.is_none() => Failure::FirstByteTimeout,
+                ErrorType::ReadTimedout => Failure::IdleTimeout,
+                ErrorType::WriteTimedout => Failure::WriteTimeout,
+                _ => Failure::Broken,
+            };
+            self.failed(ctx, failure);
         }
         if by_client || has_answered(session) {
             error.set_retry(false);
             return error;
         }
-        if *error.etype() == ErrorType::ReadTimedout {
-            // The provider may still be working on it: asking it once more would have it do so twice.
-            self.forsake(ctx);
-        }
         self.try_elsewhere(ctx, &mut error);
         error
     }
 
+    /// The present attempt has failed without an answer that could be passed on.
+    fn failed(&self, ctx: &mut RequestContext, failure: Failure) {
+        let next = ctx.current.as_ref().map(|current| current.tab.failed(failure));
+        if next == Some(Next::Elsewhere) {
+            self.forsake(ctx);
+        }
+    }
+
     fn try_elsewhere(&self, ctx: &mut RequestContext, error: &mut Error) {
-        let more = Self::has_more(ctx);
+        let more = self.has_more(ctx);
         error.set_retry(more);
         if more {
             self.advance(ctx);
@@ -127,11 +135,6 @@ impl Gateway {
         }
         FailToProxy { error_code: ctx.status.unwrap_or(0), can_reuse_downstream: false }
     }
-}
-
-/// Statuses that another attempt may not meet: 408, 429 and all 5xx, 529 ("overloaded") among them.
-const fn is_retryable(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..=599)
 }
 
 /// Whether a budget has kept another provider from being asked: then that is what the client is told when all others

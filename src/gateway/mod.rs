@@ -15,6 +15,7 @@ mod admit;
 mod app;
 mod bill;
 mod body;
+mod choice;
 mod client;
 mod close;
 mod context;
@@ -32,6 +33,7 @@ mod send;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::sync::Arc;
 use std::time::Duration;

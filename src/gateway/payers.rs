@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::Gateway;
 use super::app::{App, Live};
 use super::bill::Bill;
 use super::context::{Admitted, Priced};
-use super::{Gateway, route};
 use crate::budget::estimate::{self, Asker, Terms};
 use crate::budget::{Denial, Denied, Plan, ReserveError};
 use crate::config::{OnAuthorityFailure, ReservationMode};
@@ -90,26 +90,31 @@ impl Gateway {
     /// # Errors
     /// When there is none: the refusal of the first whose budgets refused.
     pub(super) async fn reserve(&self, admitted: &mut Admitted) -> Result<(), GatewayError> {
-        while let Some(priced) = admitted.candidates.get(admitted.turn) {
-            if admitted.bill.endpoint.is_counting() || admitted.reserved.is_some_and(|r| r.turn == admitted.turn) {
+        loop {
+            for (candidate, why) in admitted.choice.news() {
+                admitted.bill.note_skipped(&candidate, why.as_str());
+            }
+            let turn = admitted.choice.turn();
+            let Some(priced) = admitted.choice.present() else { break };
+            if admitted.bill.endpoint.is_counting() || admitted.reserved.is_some_and(|r| r.turn == turn) {
                 return Ok(());
             }
             match self.reserve_for(&admitted.bill, &admitted.principal, &admitted.inspected, priced).await {
                 Ok(reserved) => {
-                    admitted.reserved = Some(Reserved { turn: admitted.turn, ..reserved });
+                    admitted.reserved = Some(Reserved { turn, ..reserved });
                     return Ok(());
                 }
                 Err(skipped) => {
-                    admitted.bill.note_skipped(priced, skipped.reason());
+                    admitted.bill.note_skipped(&priced.candidate, skipped.reason());
                     if let Skipped::Refused(error) = skipped {
                         admitted.refusal.get_or_insert(error);
                     }
-                    admitted.turn += 1;
+                    admitted.choice.advance(&self.app, &admitted.inspected);
                     admitted.tries = 0;
                 }
             }
         }
-        Err(admitted.refusal.take().unwrap_or_else(route::no_provider))
+        Err(admitted.refusal.take().unwrap_or_else(|| admitted.choice.nobody(self.app.budgets.now())))
     }
 
     async fn reserve_for(
@@ -225,14 +230,15 @@ impl Skipped {
 
 impl Bill {
     /// Keeps in mind that a candidate was not asked.
-    fn note_skipped(&self, priced: &Priced, reason: &str) {
+    fn note_skipped(&self, candidate: &Candidate, reason: &str) {
         self.attempts.lock().push(AttemptReport {
-            provider: Arc::clone(&priced.candidate.provider.name),
-            served_model: priced.candidate.served_model.to_string(),
+            provider: Arc::clone(&candidate.provider.name),
+            served_model: candidate.served_model.to_string(),
             started_ms: self.elapsed_ms(),
             duration_ms: 0,
             status: None,
             reason: reason.to_owned(),
+            affinity: self.was_at(&candidate.provider.name),
         });
     }
 }

@@ -6,9 +6,11 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::Gateway;
-use super::bill::Tab;
+use super::bill::{Place, Tab};
 use super::context::{Current, Priced, RequestContext};
 use crate::dialect::{Endpoint, ErrorCode, GatewayError, UsageChunkFilter};
+use crate::provider::failure::Failure;
+use crate::provider::{Candidate, Exclusion, Provider};
 
 impl Gateway {
     /// The peer of the next attempt. The first takes the first candidate; each further one the same again, up to the
@@ -22,25 +24,25 @@ impl Gateway {
                 return Err(Error::explain(ErrorType::HTTPStatus(503), "no provider is left").into_in());
             }
             let Some((priced, number, tries)) = ctx.admitted.as_mut().and_then(|admitted| {
-                let priced = admitted.candidates.get(admitted.turn)?.clone();
+                let priced = admitted.choice.present()?.clone();
                 admitted.tries = admitted.tries.saturating_add(1);
                 Some((priced, admitted.attempts + 1, admitted.tries))
             }) else {
                 return Err(self.nobody_is_left(ctx));
             };
             let provider = Arc::clone(&priced.candidate.provider);
-            let (at_provider, load) = self.app.provider_load.incr(&*provider.name, 1);
-            let most = isize::try_from(provider.settings.max_concurrent_requests).unwrap_or(isize::MAX);
-            if most > 0 && load > most {
-                drop(at_provider);
-                self.next_provider(ctx);
-                continue;
-            }
+            let place = match self.enter(&priced.candidate) {
+                Ok(place) => place,
+                Err(why) => {
+                    self.leave_out(ctx, &provider, why);
+                    continue;
+                }
+            };
             let Some(admitted) = ctx.admitted.as_mut() else { continue };
             admitted.attempts = number;
             let in_flight = Arc::clone(&ctx.in_flight);
             let (bill, reserved) = (&admitted.bill, admitted.reserved);
-            let opened = Tab::open(&self.app, bill, priced.clone(), reserved, number, at_provider, in_flight);
+            let opened = Tab::open(&self.app, bill, priced.clone(), reserved, number, place, in_flight);
             let Some(tab) = opened else {
                 // The last records are being written; this one is not waited for.
                 admitted.bill.cancel();
@@ -66,7 +68,7 @@ impl Gateway {
                 Ok(peer) => return Ok(Box::new(peer)),
                 Err(error) => {
                     tracing::warn!(request = %ctx.id, provider = %provider.name, %error, "the provider's name does not resolve");
-                    tab.report("resolve_failed");
+                    tab.failed(Failure::Unresolved);
                     self.next_provider(ctx);
                 }
             }
@@ -84,20 +86,37 @@ impl Gateway {
         Ok(endpoint.peer(addresses[turn % addresses.len()]))
     }
 
-    /// Whether another attempt can be made after the present one.
-    pub(super) fn has_more(ctx: &RequestContext) -> bool {
+    /// A place for one more request at a provider.
+    fn enter(&self, candidate: &Candidate) -> Result<Place, Exclusion> {
+        let Candidate { provider, served_model } = candidate;
+        let (in_flight, load) = provider.load.enter();
+        let most = provider.settings.max_concurrent_requests;
+        if most > 0 && load > most {
+            return Err(Exclusion::Busy);
+        }
+        let pass = provider.circuits.enter(served_model, self.app.budgets.now())?;
+        Ok(Place { in_flight, pass })
+    }
+
+    /// Whether the provider whose turn it is may be asked once more.
+    fn may_repeat(&self, ctx: &RequestContext) -> bool {
         ctx.admitted.as_ref().is_some_and(|admitted| {
-            let here = admitted.candidates.get(admitted.turn);
-            here.is_some_and(|c| admitted.tries < c.candidate.provider.settings.attempts)
-                || admitted.turn + 1 < admitted.candidates.len()
+            admitted.choice.present().is_some_and(|Priced { candidate, .. }| {
+                admitted.tries < candidate.provider.settings.attempts
+                    && candidate.provider.circuits.shut(&candidate.served_model, self.app.budgets.now()).is_none()
+            })
         })
+    }
+
+    /// Whether another attempt can be made after the present one.
+    pub(super) fn has_more(&self, ctx: &mut RequestContext) -> bool {
+        self.may_repeat(ctx)
+            || ctx.admitted.as_mut().is_some_and(|admitted| admitted.choice.has_next(&self.app, &admitted.inspected))
     }
 
     /// Moves on after a failed attempt: to the same provider again, or to the next.
     pub(super) fn advance(&self, ctx: &mut RequestContext) {
-        let Some(admitted) = ctx.admitted.as_ref() else { return };
-        let here = admitted.candidates.get(admitted.turn);
-        if here.is_none_or(|c| admitted.tries >= c.candidate.provider.settings.attempts) {
+        if !self.may_repeat(ctx) {
             self.next_provider(ctx);
         }
     }
@@ -109,15 +128,23 @@ impl Gateway {
         }
     }
 
+    fn leave_out(&self, ctx: &mut RequestContext, provider: &Provider, why: Exclusion) {
+        if let Some(admitted) = ctx.admitted.as_mut() {
+            admitted.choice.leave_out(provider, why);
+        }
+        self.next_provider(ctx);
+    }
+
     fn next_provider(&self, ctx: &mut RequestContext) {
         if let Some(admitted) = ctx.admitted.as_mut() {
-            admitted.turn += 1;
+            admitted.choice.advance(&self.app, &admitted.inspected);
             admitted.tries = 0;
         }
     }
 
     fn nobody_is_left(&self, ctx: &mut RequestContext) -> Box<Error> {
-        ctx.refusal = Some(no_provider());
+        let now = self.app.budgets.now();
+        ctx.refusal = Some(ctx.admitted.as_ref().map_or_else(no_provider, |admitted| admitted.choice.nobody(now)));
         Error::explain(ErrorType::HTTPStatus(503), "no provider is left").into_in()
     }
 }

@@ -115,6 +115,9 @@ pub struct AttemptReport {
     pub status: Option<u16>,
     /// Why it ended: `ok`, `connect_failed`, `first_byte_timeout`, `idle_timeout`, `upstream_status`, `broken`, ...
     pub reason: String,
+    /// Whether its conversation was at this provider before.
+    #[serde(default)]
+    pub affinity: bool,
 }
 
 /// The one of its kind that has this name.

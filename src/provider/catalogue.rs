@@ -1,9 +1,16 @@
 //! The providers of one configuration, ready for the request path.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::bits::Bits;
+use super::circuits::{Circuits, Shut};
+use super::failure::Scope;
+use super::index::{Index, NoCandidate};
+use super::load::Load;
+use super::selection::Candidate;
 use crate::budget::MaybeCapped;
 use crate::config;
 use crate::dialect::Dialect;
@@ -32,12 +39,18 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// What may be spent at it.
     pub budget: MaybeCapped,
+    /// Whether it is left alone for a while.
+    pub circuits: Arc<Circuits>,
+    /// How busy it is.
+    pub load: Arc<Load>,
+    /// Where it sends models that it redirects.
+    redirects: BTreeMap<String, Arc<str>>,
     bearer: Option<HeaderValue>,
     plain_key: Option<HeaderValue>,
 }
 
 impl Provider {
-    fn new(settings: &config::Provider) -> Result<Self, String> {
+    fn new(settings: &config::Provider, before: Option<&Self>) -> Result<Self, String> {
         let endpoint = Endpoint::new(
             &settings.name,
             &settings.base_url,
@@ -63,6 +76,13 @@ impl Provider {
                 idle: settings.timeouts.idle,
                 total: settings.timeouts.total,
             },
+            circuits: match before {
+                Some(before) if before.settings.is_same_upstream(settings) => Arc::clone(&before.circuits),
+                _ => Circuits::new(settings.circuit.clone()),
+            },
+            // Requests in flight go on, whatever is configured now.
+            load: before.map_or_else(Arc::default, |before| Arc::clone(&before.load)),
+            redirects: settings.redirects.iter().map(|(from, to)| (from.clone(), to.as_str().into())).collect(),
             budget: limit::provider_budget(&settings.name, &Vec::from(&settings.limits)),
             settings: settings.clone(),
         })
@@ -86,6 +106,12 @@ impl Provider {
         self.settings.redirects.contains_key(model) || self.settings.accepts(model)
     }
 
+    /// The model that it would be sent for this one.
+    #[must_use]
+    pub fn served(&self, model: &Arc<str>) -> Arc<str> {
+        Arc::clone(self.redirects.get(&**model).unwrap_or(model))
+    }
+
     /// Why it may not serve this model in this dialect to a key that is confined to these groups; none: it may.
     #[must_use]
     pub fn excluded(&self, dialect: Dialect, model: &str, groups: &ProviderGroups) -> Option<Exclusion> {
@@ -107,7 +133,7 @@ impl Provider {
     }
 }
 
-/// Why a provider may not serve a request.
+/// Why a provider does not serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exclusion {
     /// It does not speak the dialect.
@@ -116,16 +142,49 @@ pub enum Exclusion {
     Model,
     /// It is in no group that the key may use.
     OutOfReach,
+    /// It has as many requests as it may have at once.
+    Busy,
+    /// It is left alone after failures, or by hand.
+    CircuitOpen {
+        /// Until when; none: until a trial has ended, or somebody closes it.
+        until: Option<i64>,
+    },
+    /// It is left alone with this model.
+    ModelCircuitOpen {
+        /// As above.
+        until: Option<i64>,
+    },
 }
 
 impl Exclusion {
-    /// The name in answers.
+    /// The name in answers, and in the attempts of a request.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dialect => "dialect",
             Self::Model => "model",
             Self::OutOfReach => "provider_group",
+            Self::Busy => "busy",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::ModelCircuitOpen { .. } => "model_circuit_open",
+        }
+    }
+
+    /// When it may be over; none: nobody knows.
+    #[must_use]
+    pub const fn until(self) -> Option<i64> {
+        match self {
+            Self::CircuitOpen { until } | Self::ModelCircuitOpen { until } => until,
+            Self::Dialect | Self::Model | Self::OutOfReach | Self::Busy => None,
+        }
+    }
+}
+
+impl From<Shut> for Exclusion {
+    fn from(Shut { scope, until }: Shut) -> Self {
+        match scope {
+            Scope::Provider => Self::CircuitOpen { until },
+            Scope::Model => Self::ModelCircuitOpen { until },
         }
     }
 }
@@ -134,6 +193,7 @@ impl Exclusion {
 #[derive(Default)]
 pub struct Catalogue {
     pub(super) providers: Vec<Arc<Provider>>,
+    index: Index,
 }
 
 impl Catalogue {
@@ -142,10 +202,19 @@ impl Catalogue {
     /// # Errors
     /// Every provider that cannot be used.
     pub fn new(providers: &[config::Provider]) -> Result<Self, Vec<CatalogueError>> {
+        Self::default().succeeded_by(providers)
+    }
+
+    /// The catalogue of a configuration that takes the place of this one: a provider keeps its circuits as long as it is
+    /// the same upstream.
+    ///
+    /// # Errors
+    /// Every provider that cannot be used.
+    pub fn succeeded_by(&self, providers: &[config::Provider]) -> Result<Self, Vec<CatalogueError>> {
         let mut usable = Vec::with_capacity(providers.len());
         let mut errors = Vec::new();
         for (index, settings) in providers.iter().enumerate() {
-            match Provider::new(settings) {
+            match Provider::new(settings, self.find(&settings.name).map(|before| &**before)) {
                 Ok(provider) => usable.push(Arc::new(provider)),
                 Err(why) => errors.push(CatalogueError { index, name: settings.name.clone(), why }),
             }
@@ -154,11 +223,43 @@ impl Catalogue {
             return Err(errors);
         }
         usable.sort_by_key(|p| p.settings.priority);
-        Ok(Self { providers: usable })
+        Ok(Self { index: Index::new(&usable), providers: usable })
     }
 
     /// All providers, by priority.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.iter()
+    }
+
+    /// It is the one in force from now on: circuits that were kept go by its settings.
+    pub fn comes_into_force(&self) {
+        self.providers.iter().for_each(|provider| provider.circuits.configure(&provider.settings.circuit));
+    }
+
+    /// The provider at this place.
+    #[must_use]
+    pub fn at(&self, place: usize) -> Option<&Arc<Provider>> {
+        self.providers.get(place)
+    }
+
+    /// The provider of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers.iter().find(|provider| &*provider.name == name)
+    }
+
+    /// The places of those that may serve this model in this dialect to a key that is confined to these groups.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn eligible(&self, dialect: Dialect, model: &str, groups: &ProviderGroups) -> Result<Bits, NoCandidate> {
+        self.index.eligible(dialect, model, groups)
+    }
+
+    /// The provider at this place, for this model.
+    #[must_use]
+    pub fn candidate(&self, place: usize, model: &Arc<str>) -> Option<Candidate> {
+        let provider = Arc::clone(self.providers.get(place)?);
+        Some(Candidate { served_model: provider.served(model), provider })
     }
 }

@@ -1,9 +1,23 @@
-//! The providers: which there are, and which of them may serve a request, in what order.
+//! The providers: which there are, which of them may serve a request, who is chosen, and who is left alone for a while.
 
+mod affinity;
+mod bits;
 mod catalogue;
+pub mod circuit;
+mod circuits;
+pub mod failure;
+mod index;
+mod load;
 mod recent;
+pub mod retry;
 mod selection;
+mod window;
 
+pub use affinity::{Affinity, Asker, Sharing, ThreadName};
+pub use bits::Bits;
 pub use catalogue::{Catalogue, CatalogueError, Exclusion, Provider};
+pub use circuits::{CircuitView, Circuits, CircuitsView, Pass, Shut};
+pub use index::NoCandidate;
+pub use load::{InFlightAt, Load};
 pub use recent::{ProviderEvents, RecentError};
-pub use selection::{Candidate, NoCandidate};
+pub use selection::{AtPresent, Candidate, LeftOut, Standing};

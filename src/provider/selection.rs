@@ -1,12 +1,19 @@
-//! Which providers may serve a request, in the order in which they are tried.
+//! Which provider gets an attempt: of those that may still be asked, the best of the best tier.
+//!
+//! A pure function of who may be asked, how things stand, and a source of chance. It is asked anew for every attempt,
+//! so that a provider that failed a moment ago is not the next choice of anybody; it takes the same few microseconds
+//! for hundreds of providers, and no memory as long as nobody is left out.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use rand::Rng;
 
+use super::bits::Bits;
 use super::catalogue::{Catalogue, Exclusion, Provider};
-use crate::dialect::Dialect;
-use crate::directory::ProviderGroups;
+use crate::config::Strategy;
 
 /// A provider that may serve a request, and the model that it would be sent.
 #[derive(Clone)]
@@ -17,127 +24,123 @@ pub struct Candidate {
     pub served_model: Arc<str>,
 }
 
-/// Why there is no candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoCandidate {
-    /// No provider takes this model in this dialect.
-    NoneFits,
-    /// Providers would, but none is in a group that the key may use.
-    OutOfReach,
+/// How things stand with a provider that may serve a request.
+pub trait Standing {
+    /// Why it does not get the request now.
+    fn kept_out(&self, provider: &Provider) -> Option<Exclusion>;
+
+    /// How busy it is: less is better.
+    fn load(&self, provider: &Provider) -> f64;
+
+    /// What the request would cost there, in any unit: less is better.
+    fn cost(&self, provider: &Provider) -> u128;
 }
 
+/// Who was left out of a choice, and why.
+pub type LeftOut = (usize, Exclusion);
+
 impl Catalogue {
-    /// The candidates for a request: by priority, and among equals at random by weight.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn candidates(
+    /// Chooses among the providers at these places, which may all serve the request: the first tier in which one can
+    /// take it now, and in it by the strategy. Who would have been looked at but cannot take it is added to `left_out`.
+    pub fn choose(
         &self,
-        dialect: Dialect,
-        model: &str,
-        groups: &ProviderGroups,
+        among: &Bits,
+        strategy: Strategy,
+        standing: &impl Standing,
         rng: &mut impl Rng,
-    ) -> Result<Vec<Candidate>, NoCandidate> {
-        let mut fits = false;
-        let mut found: Vec<(i32, f64, Candidate)> = Vec::new();
-        for provider in &self.providers {
-            match provider.excluded(dialect, model, groups) {
-                Some(Exclusion::Dialect | Exclusion::Model) => {}
-                Some(Exclusion::OutOfReach) => fits = true,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Option<usize> {
+        let mut able = Bits::none(self.providers.len());
+        let mut tier = None;
+        for place in among.iter() {
+            let Some(provider) = self.providers.get(place) else { continue };
+            if tier.is_some_and(|tier| tier != provider.settings.priority) {
+                break;
+            }
+            match standing.kept_out(provider) {
+                Some(why) => left_out.push((place, why)),
                 None => {
-                    let served_model = provider.settings.redirect(model).into();
-                    let candidate = Candidate { provider: Arc::clone(provider), served_model };
-                    found.push((provider.settings.priority, turn(provider.settings.weight, rng), candidate));
+                    tier = Some(provider.settings.priority);
+                    able.add(place);
                 }
             }
         }
-        if found.is_empty() {
-            return Err(if fits { NoCandidate::OutOfReach } else { NoCandidate::NoneFits });
+        match strategy {
+            Strategy::Weighted => {}
+            Strategy::LeastCost => self.keep_least(&mut able, |provider| standing.cost(provider)),
+            Strategy::LeastLoaded => self.keep_least(&mut able, |provider| standing.load(provider)),
         }
-        found.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        Ok(found.into_iter().map(|(_, _, candidate)| candidate).collect())
+        self.draw(&able, rng)
+    }
+
+    /// Keeps those for which the measure is least: one, unless several are equal.
+    fn keep_least<T: PartialOrd + Copy>(&self, able: &mut Bits, measure: impl Fn(&Provider) -> T) {
+        let mut least: Option<T> = None;
+        let mut kept = Bits::none(self.providers.len());
+        for (place, provider) in able.iter().filter_map(|place| Some((place, self.providers.get(place)?))) {
+            let measured = measure(provider);
+            if least.is_some_and(|least| measured > least) {
+                continue;
+            }
+            if least.is_none_or(|least| measured < least) {
+                least = Some(measured);
+                kept = Bits::none(self.providers.len());
+            }
+            kept.add(place);
+        }
+        *able = kept;
+    }
+
+    /// One of them at random, each with a chance in proportion to its weight.
+    fn draw(&self, able: &Bits, rng: &mut impl Rng) -> Option<usize> {
+        let weights = || {
+            able.iter().filter_map(|place| Some((place, u64::from(self.providers.get(place)?.settings.weight.max(1)))))
+        };
+        let total: u64 = weights().map(|(_, weight)| weight).sum();
+        if total == 0 {
+            return None;
+        }
+        let mut rest = rng.random_range(0..total);
+        weights().find_map(|(place, weight)| {
+            let here = rest < weight;
+            rest = rest.saturating_sub(weight);
+            here.then_some(place)
+        })
     }
 }
 
-/// An exponential waiting time with rate `weight`: whoever waits least is first, with a chance in proportion to the
-/// weight, and the rest follow as if drawn one after the other (Efraimidis and Spirakis, 2006).
-fn turn(weight: u32, rng: &mut impl Rng) -> f64 {
-    // The open interval: ln(0) would wait for ever.
-    let uniform: f64 = 1.0 - rng.random::<f64>();
-    -uniform.ln() / f64::from(weight.max(1))
+/// How things stand at this moment.
+pub struct AtPresent<'a, C> {
+    /// The requested model.
+    pub model: &'a str,
+    /// Unix milliseconds.
+    pub now: i64,
+    /// What the request would cost at a provider.
+    pub cost: C,
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    use super::*;
-
-    fn catalogue(yaml: &str) -> Catalogue {
-        let parsed = crate::config::parse(yaml, std::path::Path::new("."), &|_| None).unwrap();
-        Catalogue::new(&parsed.providers).ok().unwrap()
+impl<C: Fn(&Provider) -> u128> Standing for AtPresent<'_, C> {
+    fn kept_out(&self, provider: &Provider) -> Option<Exclusion> {
+        provider.kept_out(self.model, self.now)
     }
 
-    fn order(
-        catalogue: &Catalogue,
-        model: &str,
-        groups: Option<&[&str]>,
-        seed: u64,
-    ) -> Result<Vec<String>, NoCandidate> {
-        let groups =
-            groups.map_or(ProviderGroups::All, |g| ProviderGroups::Only(g.iter().map(|s| (*s).to_owned()).collect()));
-        let found = catalogue.candidates(Dialect::OpenaiChat, model, &groups, &mut StdRng::seed_from_u64(seed))?;
-        Ok(found.iter().map(|c| format!("{}:{}", c.provider.name, c.served_model)).collect())
+    fn load(&self, provider: &Provider) -> f64 {
+        provider.load.score(self.now)
     }
 
-    const THREE: &str = "
-providers:
-  - {name: late, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', priority: 5}
-  - {name: first, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', models: ['gpt-*'], redirects: {small: gpt-4o-mini}}
-  - {name: other, dialects: [anthropic], base_url: 'http://127.0.0.1:1'}
-";
-
-    #[test]
-    fn priority_comes_first_and_redirects_are_applied() {
-        let all = catalogue(THREE);
-        assert_eq!(order(&all, "gpt-4o", None, 1).unwrap(), ["first:gpt-4o", "late:gpt-4o"]);
-        assert_eq!(order(&all, "small", None, 1).unwrap(), ["first:gpt-4o-mini", "late:small"]);
-        assert_eq!(order(&all, "llama", None, 1).unwrap(), ["late:llama"]);
+    fn cost(&self, provider: &Provider) -> u128 {
+        (self.cost)(provider)
     }
+}
 
-    #[test]
-    fn a_key_confined_to_groups_reaches_only_their_providers() {
-        let all = catalogue(
-            "providers: [{name: a, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', groups: [blue, red]}]",
-        );
-        assert_eq!(order(&all, "m", Some(&["red"]), 1).unwrap(), ["a:m"]);
-        assert_eq!(order(&all, "m", Some(&["green"]), 1), Err(NoCandidate::OutOfReach));
-        assert_eq!(order(&all, "m", Some(&[]), 1), Err(NoCandidate::OutOfReach));
-    }
-
-    #[test]
-    fn a_dialect_that_nobody_speaks_has_no_candidate() {
-        let all = catalogue(THREE);
-        let found = all.candidates(Dialect::Gemini, "m", &ProviderGroups::All, &mut StdRng::seed_from_u64(1));
-        assert_eq!(found.err(), Some(NoCandidate::NoneFits));
-    }
-
-    #[test]
-    fn the_first_place_is_shared_by_weight() {
-        let all = catalogue(
-            "providers:
-  - {name: a, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', weight: 3}
-  - {name: b, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', weight: 1}",
-        );
-        let mut firsts: BTreeMap<String, u32> = BTreeMap::new();
-        for seed in 0..4_000 {
-            *firsts.entry(order(&all, "m", None, seed).unwrap().remove(0)).or_default() += 1;
+impl Provider {
+    /// Why it does not take a request for this model now.
+    #[must_use]
+    pub fn kept_out(&self, model: &str, now: i64) -> Option<Exclusion> {
+        let most = self.settings.max_concurrent_requests;
+        if most > 0 && self.load.in_flight() >= most {
+            return Some(Exclusion::Busy);
         }
-        // Binomial(4000, 3/4): mean 3000, standard deviation 27.
-        assert!((2_850..3_150).contains(&firsts["a:m"]), "{firsts:?}");
+        self.circuits.shut(self.settings.redirect(model), now).map(Exclusion::from)
     }
 }

@@ -13,10 +13,12 @@ use super::{StartError, cores, journal, lives};
 use crate::budget::Clock;
 use crate::budget::estimate::Learnt;
 use crate::clock::{SharedClock, now_ms};
+use crate::config::Config;
 use crate::directory::{Authenticator, Directory, FloodGuard, LimitKeeper};
 use crate::gateway::{App, InFlightCount, Live, OpenTabs};
 use crate::ledger::{Ledger, LedgerOptions, Pulse};
 use crate::pricing::{AppliedJson, PriceBook};
+use crate::provider::Affinity;
 use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
 
@@ -69,6 +71,7 @@ impl App {
             (Arc::new(now_ms), None)
         };
         let pulse = shared.as_ref().map(|shared| Arc::clone(&shared.pulse));
+        let affinity = follow_conversations(config, &clock, &stop);
         let life = Life { inc, clock: Arc::clone(&clock), shared };
         let parts = budgets::start(db, life, &ledger, config, stop.clone()).await?;
         let metrics = Arc::<Metrics>::default();
@@ -93,9 +96,9 @@ impl App {
             ledger,
             metrics,
             pulse,
+            affinity,
             provider_events: Arc::default(),
             resolver: Resolver::default(),
-            provider_load: Inflight::new(),
             large_bodies: Semaphore::new(cores()),
             drain_load: Inflight::new(),
             in_flight: InFlightCount::default(),
@@ -103,4 +106,13 @@ impl App {
             live: ArcSwap::from_pointee(live),
         }))
     }
+}
+
+/// Conversations stay where they were, with other nodes too where there are any.
+fn follow_conversations(config: &Config, clock: &Clock, stop: &CancellationToken) -> Arc<Affinity> {
+    let Some(redis) = &config.redis else { return Affinity::alone() };
+    let (affinity, sharing) = Affinity::shared(redis.url.expose(), redis.timeout);
+    let clock = Arc::clone(clock);
+    Affinity::share(sharing, move || clock(), stop.clone());
+    affinity
 }

@@ -164,6 +164,6 @@ pub(super) fn changed(app: &App, change: &Change) {
         }
         Change::Limits => changed_where(&|budget| matches!(budget.scope, Scope::ModelGroup(_))),
         Change::All => changed_where(&|_| true),
-        Change::Prices => {}
+        Change::Prices | Change::ResetCircuit { .. } | Change::OpenCircuit { .. } => {}
     }
 }

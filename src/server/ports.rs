@@ -9,8 +9,10 @@ use entity::idempotency_keys;
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use tokio::net::TcpListener;
 
-use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions};
-use crate::admin::{self, AdminState, Auth, Invalidate, ProviderError, ProviderStatus, ProviderView};
+use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions, circuits};
+use crate::admin::{
+    self, AdminState, Auth, CircuitChange, CircuitStatus, Invalidate, ProviderError, ProviderStatus, ProviderView,
+};
 use crate::budget::ExchangeResult;
 use crate::clock::now_ms;
 use crate::directory::{Announcer, Change};
@@ -95,6 +97,7 @@ fn read_gauges(app: &App, metrics: &Metrics) {
     metrics.budget_drift.set(leases.drift().to_f64_for_display());
     let violations = &metrics.unenforced_violations;
     violations.inc_by(leases.unenforced_violations().saturating_sub(violations.get()));
+    circuits::read_gauges(app, metrics);
     let now = now_ms();
     metrics.snapshot_age.set(app.directory.snapshot_age(now).max(app.limits.age(now)).as_secs_f64());
 }
@@ -193,7 +196,8 @@ impl Invalidate for Node {
 impl ProviderView for Node {
     fn list(&self) -> Vec<ProviderStatus> {
         let live = self.app.live.load();
-        let status = |provider: &crate::config::Provider| ProviderStatus {
+        let circuit = |name: &str| live.catalogue.find(name).map(|provider| circuits::status(&self.app, provider));
+        let status = |(provider, circuit): (&crate::config::Provider, CircuitStatus)| ProviderStatus {
             name: provider.name.clone(),
             dialects: provider.dialects.clone(),
             models: provider.models.as_ref().map(|globs| globs.iter().map(|glob| glob.as_str().to_owned()).collect()),
@@ -202,9 +206,19 @@ impl ProviderView for Node {
             groups: provider.groups.clone(),
             enabled: true,
             base_url: provider.base_url.origin().ascii_serialization(),
+            circuit,
             recent_errors: self.app.provider_events.of(&provider.name).into_iter().map(shown).collect(),
         };
-        live.config.providers.iter().map(status).collect()
+        let providers = live.config.providers.iter();
+        providers.filter_map(|provider| Some((provider, circuit(&provider.name)?))).map(status).collect()
+    }
+
+    fn change_circuit(&self, name: &str, change: CircuitChange) -> bool {
+        let live = self.app.live.load();
+        let Some(provider) = live.catalogue.find(name) else { return false };
+        circuits::apply(&self.app, provider, change);
+        self.tell_others(circuits::announcement(name, change));
+        true
     }
 }
 

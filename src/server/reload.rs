@@ -11,7 +11,6 @@ use super::{PriceKeeper, ServeOptions, StartError};
 use crate::clock::now_ms;
 use crate::config::{self, Config, ConfigError, Provider};
 use crate::gateway::{App, Live};
-use crate::provider::Catalogue;
 use crate::upstream::DrainLimits;
 
 /// The file that is read when none is named.
@@ -104,7 +103,9 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     config.database = old.config.database.clone();
     config.redis = old.config.redis.clone();
     config.node = old.config.node.clone();
-    let catalogue = Catalogue::new(&config.providers)
+    let catalogue = old
+        .catalogue
+        .succeeded_by(&config.providers)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let file = super::prices::read_file(&config).map_err(|error| vec![error])?;
     if config.log.format != old.config.log.format {
@@ -125,6 +126,7 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     if let Some(pulse) = &app.pulse {
         pulse.configure(super::lives::silence(&config));
     }
+    catalogue.comes_into_force();
     app.live.store(Arc::new(Live { config, catalogue }));
     prices.set_file(file);
     Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Lifecycle, PriceKeeper, StartError, budgets};
+use super::{Lifecycle, PriceKeeper, StartError, budgets, circuits};
 use crate::directory::{Announcer, Change, PubSub};
 use crate::gateway::App;
 
@@ -50,6 +50,7 @@ async fn follow(mut heard: mpsc::UnboundedReceiver<Change>, node: Arc<App>, pric
         for change in changes.drain(..) {
             node.directory.apply(&change);
             budgets::changed(&node, &change);
+            circuits::changed(&node, &change);
             if matches!(change, Change::Prices | Change::All) {
                 let prices = Arc::clone(&prices);
                 tokio::spawn(async move { prices.refresh().await });

@@ -6,8 +6,8 @@ use axum::http::header;
 use axum::routing::get;
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -69,6 +69,8 @@ pub struct Metrics {
     pub ledger_records: IntCounterVec,
     /// Finished requests that wait for the database.
     pub ledger_pending: IntGauge,
+    /// Whether a provider is left alone: 0 closed, 1 half open, 2 open.
+    pub circuit_state: IntGaugeVec,
     /// 1 when the configuration in force is the one in the file.
     pub config_reload_success: IntGauge,
     /// When the configuration was last read with success, Unix seconds.
@@ -160,6 +162,13 @@ impl Default for Metrics {
             ),
             ledger_records: counters(&registry, "ledger_records_total", "Records by what became of them.", &["result"]),
             ledger_pending: gauge(&registry, "ledger_pending_records", "Finished requests that wait for the database."),
+            circuit_state: register(
+                &registry,
+                IntGaugeVec::new(
+                    opts("circuit_state", "Whether a provider is left alone: 0 closed, 1 half open, 2 open."),
+                    &["provider"],
+                ),
+            ),
             config_reload_success: gauge(
                 &registry,
                 "config_reload_success",

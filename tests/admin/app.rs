@@ -15,7 +15,10 @@ use parking_lot::{Mutex, RwLock};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tollgate::admin::{AdminState, Auth, Instant, Invalidate, ProviderError, ProviderStatus, ProviderView, router};
+use tollgate::admin::{
+    AdminState, Auth, CircuitChange, CircuitStatus, Instant, Invalidate, ProviderError, ProviderStatus, ProviderView,
+    router,
+};
 use tollgate::clock::now_ms;
 use tollgate::dialect::Dialect;
 use tollgate::gateway::App as Node;
@@ -91,7 +94,26 @@ impl Invalidate for Seen {
     }
 }
 
-struct Providers;
+/// Two providers. What is done to their circuits is remembered.
+#[derive(Default)]
+struct Providers {
+    opened: Mutex<BTreeMap<String, Option<i64>>>,
+}
+
+impl Providers {
+    fn circuit(&self, name: &str) -> CircuitStatus {
+        let opened = self.opened.lock().get(name).copied();
+        CircuitStatus {
+            state: if opened.is_some() { "open" } else { "closed" },
+            reason: opened.map(|_| "by_hand"),
+            until: opened.flatten().map(Instant),
+            failures: 0,
+            successes: 0,
+            history: Vec::new(),
+            models: Vec::new(),
+        }
+    }
+}
 
 impl ProviderView for Providers {
     fn list(&self) -> Vec<ProviderStatus> {
@@ -104,6 +126,7 @@ impl ProviderView for Providers {
             groups: vec!["default".to_owned()],
             enabled: true,
             base_url: "https://api.example.com".to_owned(),
+            circuit: self.circuit(name),
             recent_errors: vec![ProviderError {
                 at: Instant(NOW),
                 status: Some(529),
@@ -111,6 +134,15 @@ impl ProviderView for Providers {
             }],
         };
         vec![provider("second"), provider("first")]
+    }
+
+    fn change_circuit(&self, name: &str, change: CircuitChange) -> bool {
+        let mut opened = self.opened.lock();
+        match change {
+            CircuitChange::Reset => drop(opened.remove(name)),
+            CircuitChange::Open { until } => drop(opened.insert(name.to_owned(), until)),
+        }
+        ["first", "second"].contains(&name)
     }
 }
 
@@ -192,7 +224,7 @@ impl App {
         let state = AdminState {
             db: db.clone(),
             invalidate: Arc::clone(&seen) as Arc<dyn Invalidate>,
-            providers: Arc::new(Providers),
+            providers: Arc::new(Providers::default()),
             budgets: Arc::new(BudgetDesk::new(&node, None)),
             prices: {
                 let node = Arc::clone(&node);

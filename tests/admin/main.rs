@@ -115,6 +115,7 @@ run! {
     reading:
         the_audit_log_names_every_write_without_secrets,
         providers_are_listed_by_name,
+        circuits_are_opened_and_reset_by_hand,
         settings_are_shown,
         a_key_owner_sees_himself;
     limits:

@@ -38,6 +38,8 @@ fn it_is_openapi_3_1_below_api_v1() {
         "/usage/summary",
         "/requests/{requestId}",
         "/providers",
+        "/providers/{name}:resetCircuit",
+        "/providers/{name}:openCircuit",
         "/settings",
         "/audit-logs",
         "/admin-tokens",
@@ -62,7 +64,7 @@ fn it_is_openapi_3_1_below_api_v1() {
     ] {
         assert!(paths.iter().any(|found| *found == path), "{path} is missing");
     }
-    assert_eq!(paths.len(), 33, "{paths:?}");
+    assert_eq!(paths.len(), 35, "{paths:?}");
 }
 
 #[test]
@@ -136,6 +138,7 @@ fn what_is_written_has_no_unknown_fields() {
         "ModelLimitCapsPatch",
         "QuotaBoostFields",
         "ResetFields",
+        "OpenCircuitFields",
     ] {
         assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
     }

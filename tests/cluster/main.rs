@@ -18,6 +18,7 @@ mod streams;
 mod traffic;
 mod witness;
 
+mod affinity;
 mod both_away;
 mod caps;
 mod clocks;

@@ -7,11 +7,13 @@ mod servers;
 mod support;
 
 mod aborts;
+mod affinity;
 mod audit;
 mod auth;
 mod authority_away;
 mod bad_input;
 mod bodies;
+mod circuits;
 mod cli;
 mod compose_nodes;
 mod crash;

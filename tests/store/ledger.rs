@@ -62,6 +62,7 @@ pub fn record(n: u128) -> LedgerRecord {
             duration_ms: 2,
             status: Some(200),
             reason: "ok".to_owned(),
+            affinity: true,
         }],
     }
 }

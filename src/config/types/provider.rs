@@ -95,6 +95,12 @@ impl Provider {
         self.models.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.is_match(model)))
     }
 
+    /// Whether what is known of the one says something about the other: the same account at the same place.
+    #[must_use]
+    pub fn is_same_upstream(&self, other: &Self) -> bool {
+        self.base_url == other.base_url && self.api_key == other.api_key && self.dialects == other.dialects
+    }
+
     /// The model that is sent upstream for the requested one.
     #[must_use]
     pub fn redirect<'a>(&'a self, model: &'a str) -> &'a str {

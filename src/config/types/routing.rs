@@ -50,7 +50,7 @@ pub enum Strategy {
     Weighted,
     /// The cheapest first.
     LeastCost,
-    /// The one with the fewest requests in flight first.
+    /// The one that answers soonest first, going by its latest answers and its requests in flight.
     LeastLoaded,
 }
 

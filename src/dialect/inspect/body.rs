@@ -5,10 +5,11 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::conversation::{Label, Opening, Part};
 use super::facts::Findings;
 use super::look::Look;
 use super::member::{Member, Slot};
-use super::peek::{Peeked, first_byte};
+use super::peek::Peeked;
 use super::values::{is_nothing, is_null};
 use super::{Endpoint, InspectError};
 
@@ -17,11 +18,24 @@ fn changes_nothing(name: &str, value: &RawValue) -> bool {
     matches!((name, value.get()), (_, "null") | ("background", "false") | ("speed", "\"standard\""))
 }
 
+/// The part of a conversation's beginning that a member is.
+fn part(name: &str) -> Option<Part> {
+    match name {
+        "system" | "instructions" | "systemInstruction" => Some(Part::Instructions),
+        "tools" => Some(Part::Tools),
+        "messages" | "input" | "contents" => Some(Part::Turns),
+        _ => None,
+    }
+}
+
 /// The members that matter, borrowed from the body.
 #[derive(Default)]
 pub(super) struct Body<'a> {
     kept: [Option<&'a RawValue>; Slot::COUNT],
     pub findings: Findings,
+    /// What names somebody or something; of several the last.
+    pub labels: [Option<&'a RawValue>; Label::COUNT],
+    pub opening: Opening,
     problem: Option<InspectError>,
 }
 
@@ -58,6 +72,7 @@ impl<'a> Body<'a> {
                     self.problem.get_or_insert(InspectError::Duplicate(slot.name()));
                 }
             }
+            Member::Label(label) => self.labels[label as usize] = Some(value),
             Member::Unmetered(name) if !changes_nothing(name, value) => {
                 self.problem.get_or_insert(InspectError::Unmetered(name));
             }
@@ -104,6 +119,11 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
         let Self { text, endpoint } = self;
         let mut body = Body::default();
         while let Some(member) = map.next_key_seed(Key { text, endpoint })? {
+            if let Member::Look(_, name) = member.name
+                && let Some(part) = part(name)
+            {
+                body.opening.note(part, member.at);
+            }
             match member.name {
                 Member::Look(place, _) if !member.is_text() || place.reads_text() => {
                     body.findings.facts.has_tools |= place.is_tool();
@@ -142,12 +162,12 @@ impl<'de> Visitor<'de> for Key<'_> {
 
     fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
         let member = Member::of(name, self.endpoint);
-        let first = if matches!(member, Member::Look(..)) { first_byte(self.text, name) } else { None };
-        Ok(Peeked { name: member, first })
+        let is_looked_at = matches!(member, Member::Look(..));
+        Ok(if is_looked_at { Peeked::within(self.text, name, member) } else { Peeked::unseen(member) })
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Peeked { name: Member::of(name, self.endpoint), first: None })
+        Ok(Peeked::unseen(Member::of(name, self.endpoint)))
     }
 }
 

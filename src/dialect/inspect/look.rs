@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::facts::Findings;
-use super::peek::{Peeked, first_byte};
+use super::peek::Peeked;
 use super::place::{Note, Place, Step};
 use super::values::{as_string, as_u64, is_nothing, is_null};
 
@@ -149,12 +149,11 @@ impl<'de> Visitor<'de> for Key<'_> {
     #[inline]
     fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
         let step = self.place.step(name);
-        let first = if matches!(step, Step::Into(_)) { first_byte(self.text, name) } else { None };
-        Ok(Peeked { name: step, first })
+        Ok(if matches!(step, Step::Into(_)) { Peeked::within(self.text, name, step) } else { Peeked::unseen(step) })
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Peeked { name: self.place.step(name), first: None })
+        Ok(Peeked::unseen(self.place.step(name)))
     }
 }
 

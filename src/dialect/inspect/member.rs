@@ -1,6 +1,7 @@
 //! The members at the top of a request body, and what each means for the gateway.
 
 use super::super::Dialect;
+use super::super::conversation::Label;
 use super::Endpoint;
 use super::place::Place;
 
@@ -17,6 +18,8 @@ pub(super) enum Member {
     Keep(Slot),
     /// It is looked into for what its length does not tell.
     Look(Place, &'static str),
+    /// It names somebody or something, which costs nothing.
+    Label(Label),
     /// Refers to text that is not in the body.
     Outside(&'static str),
     /// Makes the provider run tools.
@@ -128,7 +131,7 @@ impl Member {
             | Self::Explained(name)
             | Self::Unmetered(name)
             | Self::Lookalike(name) => Some(name),
-            Self::Other => None,
+            Self::Label(_) | Self::Other => None,
         }
     }
 }
@@ -143,6 +146,7 @@ fn anthropic(name: &str) -> Member {
         "output_format" => Member::Explained("output_format"),
         "output_config" => Member::Explained("output_config"),
         "speed" => Member::Unmetered("speed"),
+        "metadata" => Member::Label(Label::Metadata),
         _ => elsewhere(name),
     }
 }
@@ -164,6 +168,8 @@ fn chat(name: &str) -> Member {
         "enable_search" => Member::ServerTool("enable_search"),
         "plugins" => Member::ServerTool("plugins"),
         "data_sources" => Member::ServerTool("data_sources"),
+        "prompt_cache_key" => Member::Label(Label::CacheKey),
+        "user" => Member::Label(Label::User),
         "functions" => Member::Explained("functions"),
         "response_format" => Member::Explained("response_format"),
         _ => elsewhere(name),
@@ -179,6 +185,8 @@ fn responses(name: &str) -> Member {
         // A stored prompt brings its own text and its own tools.
         "prompt" => Member::ServerTool("prompt"),
         "context_management" => Member::ExtraPass("context_management"),
+        "prompt_cache_key" => Member::Label(Label::CacheKey),
+        "user" => Member::Label(Label::User),
         "text" => Member::Explained("text"),
         "background" => Member::Unmetered("background"),
         _ => elsewhere(name),

@@ -16,6 +16,8 @@ use crate::money::Usd;
 const NAME: usize = NAME_MAX;
 /// The same for a provider's, which the configuration bounds.
 const PROVIDER: usize = 64;
+/// Behind the reason of an attempt at the provider where the conversation was.
+const AFFINITY: &str = " affinity";
 
 /// Words, not numbers, stand for what is named elsewhere in the code: a later version may number them differently.
 #[derive(Serialize, Deserialize)]
@@ -132,7 +134,8 @@ pub(super) struct StoredAttempt<'a> {
     started_ms: i64,
     duration_ms: i64,
     status: Option<u16>,
-    reason: &'a str,
+    /// With [`AFFINITY`] behind it, where that was so: of a later version, which can read what an earlier one has written.
+    reason: Cow<'a, str>,
 }
 
 impl<'a> StoredEnding<'a> {
@@ -214,20 +217,25 @@ impl<'a> From<&'a AttemptReport> for StoredAttempt<'a> {
             started_ms: report.started_ms,
             duration_ms: report.duration_ms,
             status: report.status,
-            reason: cut(&report.reason, NAME),
+            reason: match (cut(&report.reason, NAME), report.affinity) {
+                (reason, true) => Cow::Owned(format!("{reason}{AFFINITY}")),
+                (reason, false) => Cow::Borrowed(reason),
+            },
         }
     }
 }
 
 impl From<StoredAttempt<'_>> for AttemptReport {
     fn from(stored: StoredAttempt<'_>) -> Self {
+        let reason = stored.reason.strip_suffix(AFFINITY);
         Self {
             provider: stored.provider.into(),
             served_model: stored.served_model.to_owned(),
             started_ms: stored.started_ms,
             duration_ms: stored.duration_ms,
             status: stored.status,
-            reason: stored.reason.to_owned(),
+            affinity: reason.is_some(),
+            reason: reason.unwrap_or(&stored.reason).to_owned(),
         }
     }
 }

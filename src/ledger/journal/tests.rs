@@ -87,6 +87,7 @@ fn attempt(reason: &str) -> AttemptReport {
         duration_ms: 2,
         status: Some(200),
         reason: reason.to_owned(),
+        affinity: reason == "ok",
     }
 }
 

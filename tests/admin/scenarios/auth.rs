@@ -59,7 +59,12 @@ pub async fn a_viewer_may_only_read(app: App) {
         if path.starts_with("/me") {
             continue;
         }
-        let path = path.replace("{axis}", "user").replace("{userId}", "1").replace("{id}", "1").replace("{model}", "m");
+        let path = path
+            .replace("{axis}", "user")
+            .replace("{userId}", "1")
+            .replace("{id}", "1")
+            .replace("{model}", "m")
+            .replace("{name}", "first");
         for method in ["put", "post", "patch", "delete"] {
             if item.get(method).is_some() {
                 let headers = [("content-type", "application/json")];

@@ -64,12 +64,42 @@ pub async fn providers_are_listed_by_name(app: App) {
         page["items"],
         json!([{"name": "first", "dialects": ["openai_chat"], "models": null, "priority": 0, "weight": 1, "groups": ["default"],
             "enabled": true, "baseUrl": "https://api.example.com",
+            "circuit": {"state": "closed", "reason": null, "until": null, "failures": 0, "successes": 0, "history": [], "models": []},
             "recentErrors": [{"at": "2026-09-21T14:13:20.000Z", "status": 529, "reason": "upstream_status"}], "budgets": null}])
     );
     let next = page["pageInfo"]["nextCursor"].as_str().unwrap();
     let rest = app.get(&format!("/providers?cursor={next}")).await.ok(200);
     assert_eq!((&rest["items"][0]["name"], &rest["pageInfo"]["hasMore"]), (&json!("second"), &json!(false)));
     assert_eq!(rest["items"][0]["budgets"], json!([]), "it has no cap");
+}
+
+pub async fn circuits_are_opened_and_reset_by_hand(app: App) {
+    let closed = json!({"state": "closed", "reason": null, "until": null, "failures": 0, "successes": 0, "history": [], "models": []});
+    let mut open = closed.clone();
+    (open["state"], open["reason"]) = (json!("open"), json!("by_hand"));
+    let opened = app.post("/providers/first:openCircuit", json!({})).await.ok(200);
+    assert_eq!((&opened["name"], &opened["circuit"]), (&json!("first"), &open));
+    assert_eq!(app.get("/providers").await.ok(200)["items"][1]["circuit"], closed, "only that one");
+    let reset = app.post("/providers/first:resetCircuit", json!({})).await.ok(200);
+    assert_eq!(reset["circuit"], closed);
+    let until = "2100-01-01T00:00:00.000Z";
+    let opened = app.post("/providers/first:openCircuit", json!({"until": until})).await.ok(200);
+    assert_eq!(opened["circuit"]["until"], until);
+
+    app.post("/providers/first:openCircuit", json!({"until": "2020-01-01T00:00:00Z"})).await.invalid(&["until"]);
+    app.post("/providers/first:openCircuit", json!({"for": "1h"})).await.invalid(&["for"]);
+    app.post("/providers/first:resetCircuit", json!({"until": until})).await.invalid(&["until"]);
+    for verb in ["resetCircuit", "openCircuit"] {
+        app.post(&format!("/providers/third:{verb}"), json!({})).await.problem(404, "not_found");
+    }
+
+    let log = app.get("/audit-logs").await.ok(200);
+    let items = log["items"].as_array().unwrap();
+    let actions: Vec<_> = items.iter().rev().map(|item| item["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["open_circuit", "reset_circuit", "open_circuit"]);
+    let first = items.last().unwrap();
+    assert_eq!((&first["objectType"], &first["objectId"]), (&json!("provider"), &json!("first")));
+    assert_eq!((&first["before"], &first["after"]), (&closed, &open));
 }
 
 pub async fn settings_are_shown(app: App) {

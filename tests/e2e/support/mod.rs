@@ -14,6 +14,7 @@ pub mod provider;
 pub mod racing;
 pub mod small_disk;
 pub mod spending;
+pub mod talks;
 pub mod wire;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,222 @@
+//! Which provider a request is at: who may still be asked, whose turn it is, and who was left out and why.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::app::{App, Live};
+use super::context::Priced;
+use super::thread::Thread;
+use crate::budget::estimate::{self, Asker, Terms};
+use crate::config::Unpriced;
+use crate::dialect::{ErrorCode, GatewayError, Inspected, Route};
+use crate::directory::Principal;
+use crate::pricing::Price;
+use crate::provider::{AtPresent, Bits, Candidate, Exclusion, LeftOut, NoCandidate, Provider};
+
+/// No multiplier.
+const LIST_PRICE_PPM: u32 = 1_000_000;
+
+/// See the module.
+pub(super) struct Choice {
+    live: Arc<Live>,
+    model: Arc<str>,
+    key: i64,
+    /// Whether it is free by nature: then nothing needs a price.
+    is_free: bool,
+    /// Where the conversation was before.
+    before_at: Option<usize>,
+    /// Those that have not been chosen, and may be.
+    open: Bits,
+    /// Whose turn it is; none: nobody is left.
+    present: Option<Priced>,
+    /// Whose turn it was before.
+    before: Option<Priced>,
+    /// Who comes next, when that was asked.
+    ahead: Option<Priced>,
+    /// How many have had their turn.
+    turn: usize,
+    /// Who was left out, each once; and how many of them are in the request's story.
+    left_out: Vec<LeftOut>,
+    told: usize,
+    /// Who was passed over because nobody knows what the model costs there.
+    unpriced: Vec<Candidate>,
+}
+
+impl Choice {
+    /// Chooses for the first time; a conversation stays where it was, if it may. It may be that nobody can take the request
+    /// now.
+    ///
+    /// # Errors
+    /// Nobody may serve the request.
+    pub(super) fn new(
+        app: &App,
+        live: &Arc<Live>,
+        route: &Route,
+        inspected: &Inspected,
+        principal: &Principal,
+        thread: Option<&Thread>,
+    ) -> Result<Self, GatewayError> {
+        let model = &inspected.model;
+        if !principal.allows_model(model) {
+            return Err(GatewayError::new(
+                ErrorCode::ModelNotAllowed,
+                format!("this API key may not use the model {model:?}"),
+            ));
+        }
+        let dialect = route.endpoint.dialect().ok_or_else(|| {
+            GatewayError::new(ErrorCode::InternalError, "an endpoint without a dialect reached the selection")
+        })?;
+        let open = live.catalogue.eligible(dialect, model, principal.provider_groups()).map_err(|why| match why {
+            NoCandidate::NoneFits => GatewayError::new(
+                ErrorCode::NoProviderAvailable,
+                format!("no provider serves the model {model:?} in the dialect {}", dialect.as_str()),
+            ),
+            NoCandidate::OutOfReach => GatewayError::new(
+                ErrorCode::ModelNotAllowed,
+                format!("the providers of the model {model:?} are not among those that this API key may use"),
+            ),
+        })?;
+        let mut choice = Self {
+            live: Arc::clone(live),
+            model: model.as_str().into(),
+            key: principal.key.id,
+            is_free: route.endpoint.is_counting(),
+            before_at: thread.and_then(|thread| live.catalogue.place_of(thread.before.as_deref()?)),
+            open,
+            present: None,
+            before: None,
+            ahead: None,
+            turn: 0,
+            left_out: Vec::new(),
+            told: 0,
+            unpriced: Vec::new(),
+        };
+        choice.present = choice.choose(app, inspected);
+        Ok(choice)
+    }
+
+    /// Whose turn it is.
+    pub(super) const fn present(&self) -> Option<&Priced> {
+        self.present.as_ref()
+    }
+
+    /// The name of the provider whose turn it is, or was last.
+    pub(super) fn last(&self) -> &str {
+        self.present.as_ref().or(self.before.as_ref()).map_or("", |priced| &*priced.candidate.provider.name)
+    }
+
+    /// The number of that turn, from 0.
+    pub(super) const fn turn(&self) -> usize {
+        self.turn
+    }
+
+    /// It is the turn of the next one, if there is one.
+    pub(super) fn advance(&mut self, app: &App, inspected: &Inspected) {
+        let next = self.ahead.take().or_else(|| self.choose(app, inspected));
+        self.before = std::mem::replace(&mut self.present, next).or(self.before.take());
+        self.turn += 1;
+    }
+
+    /// Whether there is a next one. It is kept for when its turn comes.
+    pub(super) fn has_next(&mut self, app: &App, inspected: &Inspected) -> bool {
+        if self.ahead.is_none() {
+            self.ahead = self.choose(app, inspected);
+        }
+        self.ahead.is_some()
+    }
+
+    /// The provider whose turn it is could not take the request.
+    pub(super) fn leave_out(&mut self, provider: &Provider, why: Exclusion) {
+        let place = self.live.catalogue.iter().position(|other| other.name == provider.name);
+        if let Some(place) = place {
+            self.left_out.push((place, why));
+        }
+    }
+
+    /// Those that were left out since this was asked before, and why.
+    pub(super) fn news(&mut self) -> Vec<(Candidate, Exclusion)> {
+        let news = &self.left_out[self.told..];
+        let candidate = |(place, why): &LeftOut| Some((self.live.catalogue.candidate(*place, &self.model)?, *why));
+        let news = news.iter().filter_map(candidate).collect();
+        self.told = self.left_out.len();
+        news
+    }
+
+    /// What a client is told when nobody is left and nobody has answered.
+    pub(super) fn nobody(&self, now: i64) -> GatewayError {
+        let was_anybody = self.present.is_some() || self.before.is_some();
+        if !was_anybody
+            && self.left_out.is_empty()
+            && let Some(candidate) = self.unpriced.first()
+        {
+            return GatewayError::new(
+                ErrorCode::ModelNotPriced,
+                format!("the model {:?} has no price; the gateway's administrator can add one", candidate.served_model),
+            );
+        }
+        let is_busy = self.left_out.iter().any(|(_, why)| *why == Exclusion::Busy);
+        let soonest = self.left_out.iter().filter_map(|(_, why)| why.until()).min().filter(|_| !is_busy);
+        let wait = soonest.map_or(1, |at| u64::try_from((at - now).max(1)).unwrap_or(1).div_ceil(1_000));
+        GatewayError::new(
+            ErrorCode::NoProviderAvailable,
+            "no provider could serve this request: all that fit are unreachable, too slow or busy; try again",
+        )
+        .with_retry_after(wait)
+    }
+
+    /// All that were left out because they could not take the request now, and why.
+    pub(super) fn left_out(&self) -> impl Iterator<Item = (Arc<Provider>, &'static str)> {
+        let catalogue = &self.live.catalogue;
+        self.left_out.iter().filter_map(|(place, why)| Some((catalogue.at(*place)?.clone(), why.as_str())))
+    }
+
+    fn choose(&mut self, app: &App, inspected: &Inspected) -> Option<Priced> {
+        let live = Arc::clone(&self.live);
+        let strategy = live.config.routing.strategy;
+        let prices = app.prices.load();
+        let now = app.budgets.now();
+        loop {
+            let list_price = |served: &str| {
+                let price = prices.of_request(served, &self.model).filter(|_| !self.is_free);
+                price.map_or(0, |price| list_cost(app, &live, price, inspected, Asker { model: served, key: self.key }))
+            };
+            let unredirected = OnceCell::new();
+            let cost = |provider: &Provider| {
+                let served = provider.settings.redirect(&self.model);
+                let list = match served == &*self.model {
+                    true => *unredirected.get_or_init(|| list_price(served)),
+                    false => list_price(served),
+                };
+                list * u128::from(provider.settings.cost_multiplier.ppm())
+            };
+            let standing = AtPresent { model: &self.model, now, cost };
+            let before = self.left_out.len();
+            let (catalogue, left_out) = (&live.catalogue, &mut self.left_out);
+            let chosen = match self.before_at.filter(|at| catalogue.may_stay(*at, &self.open, &standing, left_out)) {
+                Some(at) => Some(at),
+                None => catalogue.choose(&self.open, strategy, &standing, &mut rand::rng(), left_out),
+            };
+            for (place, _) in &self.left_out[before..] {
+                self.open.remove(*place);
+            }
+            let place = chosen?;
+            self.open.remove(place);
+            let candidate = live.catalogue.candidate(place, &self.model)?;
+            if self.is_free {
+                return Some(Priced { candidate, price: None });
+            }
+            let price = prices.of_request(&candidate.served_model, &self.model).map(Arc::clone);
+            if price.is_some() || live.config.prices.unpriced == Unpriced::Free {
+                return Some(Priced { candidate, price });
+            }
+            self.unpriced.push(candidate);
+        }
+    }
+}
+
+/// What such requests have cost lately at the list price, in nano-dollars.
+fn list_cost(app: &App, live: &Live, price: &Price, inspected: &Inspected, asker: Asker<'_>) -> u128 {
+    let default_max_output_tokens = live.config.budgets.default_max_output_tokens;
+    let terms = Terms { price, multiplier_ppm: LIST_PRICE_PPM, default_max_output_tokens };
+    u128::try_from(estimate::expected(inspected, &terms, &app.learnt, asker).nanos()).unwrap_or(0)
+}
