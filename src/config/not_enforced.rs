@@ -25,7 +25,6 @@ impl Config {
         );
         note(routing.deadline != routing_default.deadline, "routing.deadline", "bound all attempts together");
         note(routing.affinity != routing_default.affinity, "routing.affinity", "keep a conversation at its provider");
-        note(routing.gate != routing_default.gate, "routing.gate", "judge an answer before it goes out");
         note(!routing.racing.after.is_zero(), "routing.racing.after", "race providers");
 
         for (index, provider) in self.providers.iter().enumerate() {

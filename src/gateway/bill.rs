@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::app::{App, InFlight};
 use super::context::Priced;
+use super::fault::Fault;
 use super::payers::Reserved;
 use super::stage::Stage;
 use crate::budget::estimate::Asker;
@@ -27,7 +28,7 @@ use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
 use crate::limit::CountSubject;
 use crate::money::Usd;
 use crate::pricing::cost;
-use crate::upstream::{Ending, Observer};
+use crate::upstream::{Beginning, Ending, Observer};
 
 /// Recorded for a client that left before there was a status (nginx's convention).
 const CLIENT_LEFT: u16 = 499;
@@ -110,6 +111,8 @@ pub struct Tab {
     draining: AtomicBool,
     /// Nobody will learn how the answer ends.
     gave_up: AtomicBool,
+    /// The client gets nothing of the answer, and pays nothing for it.
+    forgiven: AtomicBool,
     stage: Stage,
     drain_place: Mutex<Option<Guard>>,
     /// Held as long as the provider works for us, without the client too.
@@ -142,6 +145,7 @@ impl Tab {
             written_ahead: AtomicI64::new(0),
             draining: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
+            forgiven: AtomicBool::new(false),
             stage: Stage::default(),
             drain_place: Mutex::new(None),
             _at_provider: at_provider,
@@ -212,9 +216,20 @@ impl Tab {
         self.status.get().copied()
     }
 
+    /// What is wrong with an answer whose status is good, as far as it has come.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.meter.lock().as_ref().and_then(Meter::verdict).and_then(Fault::of_verdict)
+    }
+
+    /// The attempt is passed over, or left: whatever it has used is not the client's to pay.
+    /// What the process had to end has been settled by the stop, and stays so.
+    pub(super) fn forgive(&self) {
+        self.forgiven.fetch_or(!self.is_interrupted(), Ordering::AcqRel);
+    }
+
     /// How it went when the provider ended its answer, which may be an error or hold one.
     pub(super) fn outcome(&self) -> Outcome {
-        let failed = self.meter.lock().as_ref().is_some_and(Meter::saw_error);
+        let failed = self.meter.lock().as_ref().is_some_and(Meter::has_failed);
         if failed { Outcome::UpstreamFailed } else { Outcome::Completed }
     }
 
@@ -249,7 +264,7 @@ impl Tab {
             Outcome::Completed => "ok",
             Outcome::ClientAborted => "client_aborted",
             Outcome::UpstreamFailed if self.status().is_some_and(|s| s >= 400) => "upstream_status",
-            Outcome::UpstreamFailed => "broken",
+            Outcome::UpstreamFailed => self.fault().map_or("broken", |fault| fault.reason),
             Outcome::Interrupted => "interrupted",
             Outcome::Corrected => "corrected",
         });
@@ -316,6 +331,9 @@ impl Tab {
     /// What is charged: the provider's own numbers when it has said them, else what can be told from what was seen,
     /// else nothing.
     fn charge(&self) -> Option<Charge> {
+        if self.forgiven.load(Ordering::Acquire) {
+            return None;
+        }
         let meter = self.meter.lock();
         let Some(meter) = meter.as_ref().filter(|meter| meter.response_bytes() > 0) else {
             // The provider still works on a request that nobody waits for: it will bill the prompt at least, unless
@@ -329,7 +347,7 @@ impl Tab {
             // Text of long words looks like more tokens than were allowed.
             charge.usage.output = charge.usage.output.min(self.most_output());
         }
-        if meter.saw_error() && charge == Charge::default() {
+        if meter.has_failed() && charge == Charge::default() {
             // Not even the price per request.
             return None;
         }
@@ -428,6 +446,14 @@ impl Observer for Tab {
     fn ended(&self) {
         if let Some(meter) = self.meter.lock().as_mut() {
             meter.finish();
+        }
+    }
+
+    fn beginning(&self) -> Beginning {
+        match self.meter.lock().as_ref().and_then(Meter::verdict) {
+            None => Beginning::Unclear,
+            Some(verdict) if Fault::of_verdict(verdict).is_some() => Beginning::Bad,
+            Some(_) => Beginning::Good,
         }
     }
 

@@ -5,24 +5,30 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::Gateway;
-use super::context::{RequestContext, UpstreamAnswer};
+use super::context::{Current, RequestContext, UpstreamAnswer};
+use super::fault::Fault;
 use super::{reply, route};
 use crate::dialect::ErrorCode;
 use crate::ledger::Outcome;
 
 impl Gateway {
-    /// `upstream_response_filter`: an error that another attempt may not meet is not passed on while there is one.
+    /// `upstream_response_filter`: an answer that is none, by its status or by what the engine has held of it, is not
+    /// passed on while another attempt can be made.
     pub(super) fn judge_head(&self, session: &Session, head: &ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
         let status = head.status.as_u16();
-        let more = Self::has_more(ctx);
-        if !is_retryable(status) || has_answered(session) || !(more || was_refused(ctx)) {
+        let Some(fault) = Fault::of_status(status).or_else(|| held_fault(ctx.current.as_ref())) else {
+            return Ok(());
+        };
+        let has_better = fault.is_mute && ctx.last_answer.is_some();
+        if has_answered(session) || !(Self::has_more(ctx) || was_refused(ctx) || has_better) {
             return Ok(());
         }
         if let Some(current) = &ctx.current {
-            current.tab.report("upstream_status");
+            current.tab.report(fault.reason);
+            current.tab.forgive();
             if let Some(attempt) = &current.attempt {
                 attempt.reject();
-                if let Some(body) = attempt.small_answer() {
+                if let Some(body) = attempt.small_answer().filter(|_| !has_better) {
                     ctx.last_answer =
                         Some(UpstreamAnswer { status, headers: head.headers.clone(), body: body.clone() });
                 }
@@ -73,6 +79,9 @@ impl Gateway {
         if by_client || has_answered(session) {
             error.set_retry(false);
             return error;
+        }
+        if let Some(current) = &ctx.current {
+            current.tab.forgive();
         }
         if *error.etype() == ErrorType::ReadTimedout {
             // The provider may still be working on it: asking it once more would have it do so twice.
@@ -129,14 +138,16 @@ impl Gateway {
     }
 }
 
-/// Statuses that another attempt may not meet: 408, 429 and all 5xx, 529 ("overloaded") among them.
-const fn is_retryable(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..=599)
+/// What is wrong with an answer that was held back.
+fn held_fault(current: Option<&Current>) -> Option<Fault> {
+    let current = current?;
+    current.attempt.as_ref().filter(|attempt| attempt.gate.is_some())?;
+    current.tab.fault()
 }
 
 /// Whether a budget has kept another provider from being asked: then that is what the client is told when all others
 /// fail.
-fn was_refused(ctx: &RequestContext) -> bool {
+pub(super) fn was_refused(ctx: &RequestContext) -> bool {
     ctx.admitted.as_ref().is_some_and(|admitted| admitted.refusal.is_some())
 }
 

@@ -21,6 +21,7 @@ mod context;
 mod credentials;
 mod door;
 mod explain;
+mod fault;
 mod judge;
 mod meter;
 mod models;
