@@ -19,7 +19,7 @@ impl Gateway {
         let Some(fault) = Fault::of_status(status).or_else(|| held_fault(ctx.current.as_ref())) else {
             return Ok(());
         };
-        let has_better = fault.is_mute && ctx.last_answer.is_some();
+        let has_better = fault.is_mute && ctx.last_answer.as_ref().is_some_and(|kept| !kept.is_mute);
         if has_answered(session) || !(Self::has_more(ctx) || was_refused(ctx) || has_better) {
             return Ok(());
         }
@@ -29,8 +29,8 @@ impl Gateway {
             if let Some(attempt) = &current.attempt {
                 attempt.reject();
                 if let Some(body) = attempt.small_answer().filter(|_| !has_better) {
-                    ctx.last_answer =
-                        Some(UpstreamAnswer { status, headers: head.headers.clone(), body: body.clone() });
+                    let (headers, body, is_mute) = (head.headers.clone(), body.clone(), fault.is_mute);
+                    ctx.last_answer = Some(UpstreamAnswer { status, headers, body, is_mute });
                 }
             }
         }
