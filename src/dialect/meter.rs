@@ -25,6 +25,8 @@ pub struct Meter {
     body: Option<Box<dyn Body>>,
     /// It is a page for people: neither events nor JSON.
     page: bool,
+    /// It comes in a coding that nobody has asked for.
+    packed: bool,
     bytes: u64,
     ended: bool,
 }
@@ -63,14 +65,25 @@ impl Meter {
             json_lines: is_json_lines(content_type),
             body: None,
             page: false,
+            packed: false,
             bytes: 0,
             ended: false,
         }
     }
 
+    /// The answer is packed: it cannot be read, and is taken for one.
+    #[must_use]
+    pub fn packed(mut self) -> Self {
+        self.packed = true;
+        self
+    }
+
     /// Takes the next bytes of the body.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
+        if self.packed {
+            return;
+        }
         let mut bytes = bytes;
         if self.body.is_none() {
             let Some(begin) = bytes.iter().position(|byte| !is_preamble(*byte)) else {
@@ -116,8 +129,8 @@ impl Meter {
     /// What the answer is: known at the end of the first event that says it, or of the whole answer.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
-        if self.page {
-            return Some(Verdict::Page);
+        if self.packed || self.page {
+            return Some(if self.page { Verdict::Page } else { Verdict::Answer });
         }
         let Some(progress) = self.progress() else {
             return self.ended.then_some(Verdict::Empty);

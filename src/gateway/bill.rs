@@ -429,7 +429,11 @@ impl Observer for Tab {
         let _ = self.first_byte_ms.set(self.bill.elapsed_ms());
         let _ = self.status.set(head.status.as_u16());
         let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        *self.meter.lock() = Some(Meter::new(self.bill.endpoint, content_type, head.status.as_u16()));
+        let meter = Meter::new(self.bill.endpoint, content_type, head.status.as_u16());
+        // We have asked for it plain.
+        let encodings = head.headers.get_all(http::header::CONTENT_ENCODING);
+        let is_packed = encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        *self.meter.lock() = Some(if is_packed { meter.packed() } else { meter });
     }
 
     fn body(&self, piece: &[u8]) {

@@ -19,7 +19,7 @@ const REST_TIME: Duration = Duration::from_millis(100);
 /// # Errors
 /// When the provider breaks off or falls silent before it is clear: nothing of the answer goes on.
 pub(super) async fn hold(answer: &mut Answer, attempt: &Attempt, gate: Gate, deadline: Option<Instant>) -> Result<()> {
-    if is_opaque(answer) || is_longer_than(answer, gate.max_bytes) {
+    if is_longer_than(answer, gate.max_bytes) {
         return Ok(());
     }
     let until = Instant::now() + gate.max_time;
@@ -51,12 +51,6 @@ pub(super) async fn hold(answer: &mut Answer, attempt: &Attempt, gate: Gate, dea
         answer.ahead = Some(held);
     }
     Ok(())
-}
-
-/// Packed, though we have asked for it plain: nobody here can tell what it is.
-fn is_opaque(answer: &Answer) -> bool {
-    let encodings = answer.head.headers.get_all(http::header::CONTENT_ENCODING);
-    encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Errors are short.

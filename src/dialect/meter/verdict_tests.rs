@@ -483,3 +483,14 @@ fn an_answer_without_words_that_said_its_usage_pays_that() {
     let charge = meter.charge(4000);
     assert_eq!((charge.usage.input, charge.usage.output, charge.estimated), (472, 2, true));
 }
+
+#[test]
+fn what_is_packed_is_taken_for_an_answer_and_estimated() {
+    let mut meter = Meter::new(Endpoint::ChatCompletions, Some("application/json"), 200).packed();
+    assert_eq!(meter.verdict(), Some(Verdict::Answer));
+    meter.feed(b"\x1f\x8b\x08\0");
+    meter.finish();
+    assert_eq!((meter.verdict(), meter.has_failed(), meter.response_bytes()), (Some(Verdict::Answer), false, 4));
+    let usage = Usage { input: 1000, ..Usage::default() };
+    assert_eq!(meter.charge(4000), Charge { usage, estimated: true });
+}
