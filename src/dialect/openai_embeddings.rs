@@ -11,7 +11,7 @@ pub(super) enum Field {
     Usage,
     Prompt,
     Total,
-    Vector,
+    Vectors,
     Error,
     Clue(Clue),
 }
@@ -21,11 +21,11 @@ static ROOT: Node<Field> = object(&[
         "usage",
         object(&[("prompt_tokens", take(Field::Prompt)), ("total_tokens", take(Field::Total))]).marked(Field::Usage),
     ),
-    ("data", array(&VECTOR)),
+    ("data", array(&VECTOR).marked(Field::Vectors)),
     ("error", error_node!(Field)),
 ]);
 
-const VECTOR: Node<Field> = object(&[]).marked(Field::Vector);
+const VECTOR: Node<Field> = object(&[]);
 
 /// Reads answers of this dialect.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl Reader for Reading {
     fn open(&mut self, field: Field, progress: &mut Progress) {
         match field {
             Field::Usage => *self = Self::default(),
-            Field::Vector => progress.content = true,
+            Field::Vectors => progress.content = true,
             Field::Error => progress.error = true,
             _ => {}
         }
@@ -68,7 +68,7 @@ impl Reader for Reading {
                 progress.complaint.note(Clue::Message, value);
             }
             Field::Clue(clue) => progress.complaint.note(clue, value),
-            Field::Usage | Field::Vector => {}
+            Field::Usage | Field::Vectors => {}
         }
     }
 }
