@@ -46,7 +46,7 @@ impl Pair {
         let dialects = [self.api.dialect()];
         let mut first = self.first.entry(&self.name("first"), &dialects);
         first["timeouts"]["first_byte"] = json!("800ms");
-        first["timeouts"]["idle"] = json!("800ms");
+        first["timeouts"]["idle"] = json!("2s");
         let mut second = self.second.entry(&self.name("second"), &dialects);
         second["priority"] = json!(1);
         [first, second]
