@@ -62,6 +62,7 @@ pub fn record(n: u64) -> LedgerRecord {
             duration_ms: 1_499,
             status: Some(200),
             reason: "ok".to_owned(),
+            affinity: false,
         }],
     }
 }

@@ -23,7 +23,6 @@ impl Config {
             "bound the share of retries",
         );
         note(routing.deadline != routing_default.deadline, "routing.deadline", "bound all attempts together");
-        note(routing.gate != routing_default.gate, "routing.gate", "judge an answer before it goes out");
         note(!routing.racing.after.is_zero(), "routing.racing.after", "race providers");
         found
     }

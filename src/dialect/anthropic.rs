@@ -3,6 +3,7 @@
 //! `message_start` announces the prompt and `message_delta` has the last word on every number that it repeats. The
 //! numbers are disjoint on the wire already: `input_tokens` does not include what the cache read or wrote.
 
+use super::complaint::{Clue, error_node};
 use super::meter::{Progress, Reader};
 use super::scan::{Node, Scalar, array, count, object, take};
 use super::{ServiceTier, Usage};
@@ -26,7 +27,10 @@ pub(super) enum Field {
     Searches,
     Tier,
     Stop,
+    /// The type of a block, or of a piece of one.
+    Block,
     Error,
+    Clue(Clue),
 }
 
 static ROOT: Node<Field> = object(&[
@@ -34,16 +38,23 @@ static ROOT: Node<Field> = object(&[
     ("delta", DELTA),
     ("usage", USAGE.marked(Field::Usage)),
     ("message", object(&[("usage", USAGE.marked(Field::StartUsage))])),
+    ("content_block", object(&[("type", take(Field::Block))])),
     ("content", array(&BLOCK)),
     ("stop_reason", take(Field::Stop)),
-    ("error", take(Field::Error).marked(Field::Error)),
+    ("error", error_node!(Field)),
 ])
 .marked(Field::Root);
 
-const DELTA: Node<Field> =
-    object(&[("text", count()), ("partial_json", count()), ("thinking", count()), ("stop_reason", take(Field::Stop))]);
+const DELTA: Node<Field> = object(&[
+    ("type", take(Field::Block)),
+    ("text", count()),
+    ("partial_json", count()),
+    ("thinking", count()),
+    ("stop_reason", take(Field::Stop)),
+]);
 
-const BLOCK: Node<Field> = object(&[("text", count()), ("thinking", count()), ("input", count())]);
+const BLOCK: Node<Field> =
+    object(&[("type", take(Field::Block)), ("text", count()), ("thinking", count()), ("input", count())]);
 
 const USAGE: Node<Field> = object(&[
     ("input_tokens", take(Field::Input)),
@@ -233,8 +244,17 @@ impl Reader for Reading {
     fn scalar(&mut self, field: Field, value: Scalar<'_>, progress: &mut Progress) {
         match field {
             Field::Type => self.kind = value.text().map_or(Kind::Unnamed, Kind::from),
-            Field::Stop => progress.finished |= value.is_something(),
-            Field::Error => progress.error |= value.is_something(),
+            Field::Stop => progress.finish(value),
+            // Text and thoughts speak for themselves, once there is any.
+            Field::Block => {
+                progress.content |=
+                    !matches!(value.text(), None | Some("" | "text" | "thinking" | "text_delta" | "thinking_delta"));
+            }
+            Field::Error => {
+                progress.error |= value.is_something();
+                progress.complaint.note(Clue::Message, value);
+            }
+            Field::Clue(clue) => progress.complaint.note(clue, value),
             Field::Tier => {
                 if let Some(tier) = value.text().and_then(ServiceTier::from_provider) {
                     progress.tier = Some(tier);

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 
+use super::complaint::{Clue, error_node};
 use super::meter::{Progress, Reader};
 use super::scan::{Node, Scalar, array, count, object, take};
 use super::{ServiceTier, Usage};
@@ -33,9 +34,13 @@ pub(super) enum Field {
     Modality,
     ModalityCount,
     Finish,
+    Blocked,
+    /// Part of an answer that is not text.
+    Part,
     Query,
     ModelVersion,
     Error,
+    Clue(Clue),
 }
 
 /// A chunk, or an array of them.
@@ -45,8 +50,11 @@ const CHUNK: Node<Field> = object(&[
     ("candidates", array(&CANDIDATE)),
     ("usageMetadata", USAGE),
     ("modelVersion", take(Field::ModelVersion)),
-    ("promptFeedback", object(&[("blockReason", take(Field::Finish))])),
-    ("error", take(Field::Error).marked(Field::Error)),
+    ("promptFeedback", object(&[("blockReason", take(Field::Blocked))])),
+    ("error", error_node!(Field)),
+    // The answers to embedContent and batchEmbedContents.
+    ("embedding", THING),
+    ("embeddings", array(&THING)),
 ])
 .marked(Field::Chunk);
 
@@ -56,8 +64,16 @@ const CANDIDATE: Node<Field> = object(&[
     ("groundingMetadata", object(&[("webSearchQueries", array(&QUERY))])),
 ]);
 
-const PART: Node<Field> =
-    object(&[("text", count()), ("functionCall", count()), ("executableCode", object(&[("code", count())]))]);
+const PART: Node<Field> = object(&[
+    ("text", count()),
+    ("functionCall", count()),
+    ("executableCode", object(&[("code", count())]).marked(Field::Part)),
+    ("codeExecutionResult", THING),
+    ("inlineData", THING),
+    ("fileData", THING),
+]);
+
+const THING: Node<Field> = object(&[]).marked(Field::Part);
 
 const QUERY: Node<Field> = take(Field::Query);
 
@@ -210,6 +226,7 @@ impl Reader for Reading {
                 self.modality = Modality::Other;
                 self.modality_count = 0;
             }
+            Field::Part => progress.content = true,
             Field::Error => progress.error = true,
             _ => {}
         }
@@ -221,8 +238,12 @@ impl Reader for Reading {
             Field::PromptDetail => self.counts.prompt_parts.add(modality, count),
             Field::CachedDetail => self.counts.cached_parts.add(modality, count),
             Field::CandidatesDetail => self.counts.candidate_parts.add(modality, count),
-            Field::Chunk if self.has_usage => {
-                progress.report(Usage { web_searches: self.web_searches(), ..self.counts.usage() });
+            Field::Chunk => {
+                if self.has_usage {
+                    progress.report(Usage { web_searches: self.web_searches(), ..self.counts.usage() });
+                }
+                // An array of chunks is one document, but a stream all the same.
+                progress.decide();
             }
             _ => {}
         }
@@ -231,8 +252,16 @@ impl Reader for Reading {
     fn scalar(&mut self, field: Field, value: Scalar<'_>, progress: &mut Progress) {
         match field {
             Field::Modality => self.modality = Modality::from(value),
-            Field::Finish => progress.finished |= value.is_something(),
-            Field::Error => progress.error |= value.is_something(),
+            Field::Finish => progress.finish(value),
+            Field::Blocked => {
+                progress.finished |= value.is_something();
+                progress.declined |= value.is_something();
+            }
+            Field::Error => {
+                progress.error |= value.is_something();
+                progress.complaint.note(Clue::Message, value);
+            }
+            Field::Clue(clue) => progress.complaint.note(clue, value),
             Field::ModelVersion => {
                 self.bills_per_request =
                     value.text().is_some_and(|model| model.starts_with("gemini-1") || model.starts_with("gemini-2"));

@@ -6,7 +6,7 @@ mod reader;
 use std::fmt;
 
 use super::{Dialect, Endpoint, ServiceTier, Usage};
-use super::{anthropic, gemini, openai_chat, openai_embeddings, openai_responses};
+use super::{anthropic, counting, gemini, openai_chat, openai_embeddings, openai_responses};
 use reader::{Body, Documents, Stream};
 
 pub(super) use progress::Progress;
@@ -21,10 +21,29 @@ pub struct Meter {
     status: u16,
     /// The head announces one document per line.
     json_lines: bool,
-    /// Chosen at the first byte that is not white space; none for answers that cost nothing.
+    /// Chosen at the first byte that is not white space.
     body: Option<Box<dyn Body>>,
+    /// It is a page for people: neither events nor JSON.
+    page: bool,
+    /// It comes in a coding that nobody has asked for.
+    packed: bool,
     bytes: u64,
     ended: bool,
+}
+
+/// What an answer is, by its first document that tells, or because it ended before one did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The model's own words, or a reason for which it has none that lies in the request.
+    Answer,
+    /// An error, and the status that goes with it.
+    Error(u16),
+    /// It has ended without a word.
+    Wordless,
+    /// It has ended without a byte.
+    Empty,
+    /// A page for people.
+    Page,
 }
 
 /// What an attempt is charged for.
@@ -40,17 +59,39 @@ impl Meter {
     /// A meter for the answer to a request of this endpoint with this head.
     #[must_use]
     pub fn new(endpoint: Endpoint, content_type: Option<&str>, status: u16) -> Self {
-        Self { endpoint, status, json_lines: is_json_lines(content_type), body: None, bytes: 0, ended: false }
+        Self {
+            endpoint,
+            status,
+            json_lines: is_json_lines(content_type),
+            body: None,
+            page: false,
+            packed: false,
+            bytes: 0,
+            ended: false,
+        }
+    }
+
+    /// The answer is packed: it cannot be read, and is taken for one.
+    #[must_use]
+    pub fn packed(mut self) -> Self {
+        self.packed = true;
+        self
     }
 
     /// Takes the next bytes of the body.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
+        if self.packed {
+            return;
+        }
+        let mut bytes = bytes;
         if self.body.is_none() {
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+            let Some(begin) = bytes.iter().position(|byte| !is_preamble(*byte)) else {
                 return;
             };
-            self.body = self.choose_body(*first);
+            bytes = &bytes[begin..];
+            self.page = bytes[0] == b'<';
+            self.body = self.choose_body(bytes[0]);
         }
         if let Some(body) = &mut self.body {
             body.feed(bytes);
@@ -83,6 +124,24 @@ impl Meter {
     #[must_use]
     pub fn saw_error(&self) -> bool {
         self.status >= 400 || self.progress().is_some_and(|progress| progress.error)
+    }
+
+    /// What the answer is: known at the end of the first event that says it, or of the whole answer.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        if self.packed || self.page {
+            return Some(if self.page { Verdict::Page } else { Verdict::Answer });
+        }
+        let Some(progress) = self.progress() else {
+            return self.ended.then_some(Verdict::Empty);
+        };
+        progress.verdict().or_else(|| (self.ended || progress.closed).then(|| progress.verdict_at_end()))
+    }
+
+    /// Whether it is no answer: the provider reports an error, or nothing that it should.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.saw_error() || matches!(self.verdict(), Some(Verdict::Wordless | Verdict::Empty | Verdict::Page))
     }
 
     /// Bytes of generated text so far: answer, reasoning, arguments of tool calls.
@@ -135,7 +194,7 @@ impl Meter {
             return Charge { usage, estimated: false };
         }
         let nothing_known = progress.and_then(Progress::known).is_none();
-        if self.saw_error() && nothing_known && self.content_bytes() == 0 {
+        if nothing_known && self.content_bytes() == 0 && self.has_failed() {
             return Charge::default();
         }
         Charge { usage: self.estimate(request_bytes), estimated: true }
@@ -167,10 +226,8 @@ impl Meter {
     }
 
     fn choose_body(&self, first: u8) -> Option<Box<dyn Body>> {
-        if !self.endpoint.is_generation() {
-            return None;
-        }
         Some(match self.endpoint {
+            endpoint if !endpoint.is_generation() => self.body::<counting::Reading>(first),
             Endpoint::Messages => self.body::<anthropic::Reading>(first),
             Endpoint::ChatCompletions => self.body::<openai_chat::Reading>(first),
             Endpoint::Responses => self.body::<openai_responses::Reading>(first),
@@ -200,6 +257,11 @@ impl fmt::Debug for Meter {
     }
 }
 
+/// White space, and the byte order mark, which some write before anything.
+fn is_preamble(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, 0xEF | 0xBB | 0xBF)
+}
+
 fn is_json_lines(content_type: Option<&str>) -> bool {
     let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     matches!(
@@ -210,3 +272,5 @@ fn is_json_lines(content_type: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdict_tests;

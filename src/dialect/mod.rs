@@ -3,7 +3,9 @@
 //! Pure: no I/O, no clock, no async. The gateway hands bytes in and takes decisions out.
 
 mod anthropic;
+mod complaint;
 mod conversation;
+mod counting;
 mod error;
 mod gemini;
 mod inspect;
@@ -22,7 +24,7 @@ mod usage_chunk;
 pub use conversation::{Conversation, Identity, Opening};
 pub use error::{ErrorCode, GatewayError, LimitHeaders, error_body};
 pub use inspect::{CacheWrites, Facts, InspectError, Inspected, ToolCalls, inspect};
-pub use meter::{Charge, Meter};
+pub use meter::{Charge, Meter, Verdict};
 pub use models::{ModelEntry, model, model_list};
 pub use rewrite::rewrite;
 pub use routing::{ClientHints, Endpoint, Route, RouteError, RouteProblem, query_credentials, route};

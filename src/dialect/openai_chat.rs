@@ -4,6 +4,7 @@
 //! Whatever comes last counts.
 
 use super::ServiceTier;
+use super::complaint::{Clue, error_node};
 use super::meter::{Progress, Reader};
 use super::openai_usage::Totals;
 use super::scan::{Node, Scalar, array, count, object, take};
@@ -25,16 +26,19 @@ pub(super) enum Field {
     OutputImage,
     Tier,
     Finish,
+    /// Part of a message that is not text.
+    Part,
     Error,
+    Clue(Clue),
 }
 
 static ROOT: Node<Field> = object(&[
     ("choices", array(&CHOICE)),
     ("usage", USAGE),
     ("service_tier", take(Field::Tier)),
-    ("error", take(Field::Error).marked(Field::Error)),
+    ("error", error_node!(Field)),
     // Groq's place for it.
-    ("x_groq", object(&[("usage", USAGE), ("error", take(Field::Error).marked(Field::Error))])),
+    ("x_groq", object(&[("usage", USAGE), ("error", error_node!(Field))])),
 ])
 .marked(Field::Root);
 
@@ -45,6 +49,8 @@ const CHOICE: Node<Field> = object(&[
     ("finish_reason", take(Field::Finish)),
     // Moonshot's place for it in streams.
     ("usage", USAGE),
+    // OpenRouter's, where one choice has failed.
+    ("error", error_node!(Field)),
 ]);
 
 const MESSAGE: Node<Field> = object(&[
@@ -54,14 +60,17 @@ const MESSAGE: Node<Field> = object(&[
     ("refusal", count()),
     ("tool_calls", array(&TOOL_CALL)),
     ("function_call", FUNCTION),
-    ("audio", object(&[("transcript", count())])),
+    ("audio", object(&[("transcript", count())]).marked(Field::Part)),
+    ("images", array(&IMAGE)),
 ]);
+
+const IMAGE: Node<Field> = object(&[]).marked(Field::Part);
 
 const PART: Node<Field> = object(&[("text", count()), ("thinking", array(&THOUGHT)), ("refusal", count())]);
 
 const THOUGHT: Node<Field> = object(&[("text", count())]);
 
-const TOOL_CALL: Node<Field> = object(&[("function", FUNCTION), ("custom", FUNCTION)]);
+const TOOL_CALL: Node<Field> = object(&[("function", FUNCTION), ("custom", FUNCTION)]).marked(Field::Part);
 
 const FUNCTION: Node<Field> = object(&[("name", count()), ("arguments", count()), ("input", count())]);
 
@@ -139,6 +148,7 @@ impl Reader for Reading {
                 self.totals = Totals::default();
                 self.has_usage = true;
             }
+            Field::Part => progress.content = true,
             Field::Error => progress.error = true,
             _ => {}
         }
@@ -152,8 +162,12 @@ impl Reader for Reading {
 
     fn scalar(&mut self, field: Field, value: Scalar<'_>, progress: &mut Progress) {
         match field {
-            Field::Finish => progress.finished |= value.is_something(),
-            Field::Error => progress.error |= value.is_something(),
+            Field::Finish => progress.finish(value),
+            Field::Error => {
+                progress.error |= value.is_something();
+                progress.complaint.note(Clue::Message, value);
+            }
+            Field::Clue(clue) => progress.complaint.note(clue, value),
             Field::Tier => {
                 if let Some(tier) = value.text().and_then(ServiceTier::from_provider) {
                     progress.tier = Some(tier);

@@ -1,8 +1,9 @@
 //! OpenAI Embeddings: always a whole answer, and only a prompt to pay for.
 
 use super::Usage;
+use super::complaint::{Clue, error_node};
 use super::meter::{Progress, Reader};
-use super::scan::{Node, Scalar, object, take};
+use super::scan::{Node, Scalar, array, object, take};
 
 /// What matters in an answer.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +11,9 @@ pub(super) enum Field {
     Usage,
     Prompt,
     Total,
+    Vectors,
     Error,
+    Clue(Clue),
 }
 
 static ROOT: Node<Field> = object(&[
@@ -18,8 +21,11 @@ static ROOT: Node<Field> = object(&[
         "usage",
         object(&[("prompt_tokens", take(Field::Prompt)), ("total_tokens", take(Field::Total))]).marked(Field::Usage),
     ),
-    ("error", take(Field::Error).marked(Field::Error)),
+    ("data", array(&VECTOR).marked(Field::Vectors)),
+    ("error", error_node!(Field)),
 ]);
+
+const VECTOR: Node<Field> = object(&[]);
 
 /// Reads answers of this dialect.
 #[derive(Debug, Default)]
@@ -38,6 +44,7 @@ impl Reader for Reading {
     fn open(&mut self, field: Field, progress: &mut Progress) {
         match field {
             Field::Usage => *self = Self::default(),
+            Field::Vectors => progress.content = true,
             Field::Error => progress.error = true,
             _ => {}
         }
@@ -56,8 +63,12 @@ impl Reader for Reading {
         match field {
             Field::Prompt => self.prompt = value.count(),
             Field::Total => self.total = value.count(),
-            Field::Error => progress.error |= value.is_something(),
-            Field::Usage => {}
+            Field::Error => {
+                progress.error |= value.is_something();
+                progress.complaint.note(Clue::Message, value);
+            }
+            Field::Clue(clue) => progress.complaint.note(clue, value),
+            Field::Usage | Field::Vectors => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A response that is incomplete has been paid for as well: `response.incomplete` and `response.failed` end a stream
 //! like `response.completed`, with their usage.
 
+use super::complaint::{Clue, error_node};
 use super::meter::{Progress, Reader};
 use super::openai_usage::Totals;
 use super::scan::{Node, Scalar, array, count, object, take};
@@ -27,6 +28,7 @@ pub(super) enum Field {
     OutputImage,
     Tier,
     Error,
+    Clue(Clue),
     /// An item of a response's `output`.
     Item,
     /// The item that an event is about.
@@ -44,8 +46,11 @@ static ROOT: Node<Field> = object(&[
     ("status", take(Field::Status)),
     ("usage", USAGE),
     ("service_tier", take(Field::Tier)),
-    ("error", take(Field::Error).marked(Field::Error)),
+    ("error", error_node!(Field)),
     ("output", array(&WHOLE_ITEM)),
+    // Of an `error` event.
+    ("code", take(Field::Clue(Clue::Code))),
+    ("message", take(Field::Clue(Clue::Message))),
 ])
 .marked(Field::Root);
 
@@ -54,7 +59,7 @@ const RESPONSE: Node<Field> = object(&[
     ("status", take(Field::Status)),
     ("usage", USAGE),
     ("service_tier", take(Field::Tier)),
-    ("error", take(Field::Error).marked(Field::Error)),
+    ("error", error_node!(Field)),
     ("output", array(&OUTPUT_ITEM)),
 ]);
 
@@ -105,6 +110,8 @@ const OUTPUT_DETAILS: Node<Field> = object(&[
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     kind: Kind,
+    /// The response waits for its turn, or is worked on.
+    pending: bool,
     totals: Totals,
     has_usage: bool,
     item: Item,
@@ -125,6 +132,8 @@ enum Kind {
     End,
     Failed,
     ItemDone,
+    /// Something of the answer.
+    Part,
     Error,
     Other,
 }
@@ -137,6 +146,8 @@ impl From<&str> for Kind {
             "response.failed" => Self::Failed,
             "response.output_item.done" => Self::ItemDone,
             "error" => Self::Error,
+            "response.created" | "response.queued" | "response.in_progress" => Self::Other,
+            _ if name.starts_with("response.") => Self::Part,
             _ => Self::Other,
         }
     }
@@ -181,6 +192,9 @@ impl Reading {
             progress.searches = self.streamed_searches;
         }
         progress.error |= matches!(kind, Kind::Failed | Kind::Error);
+        // What is to be fetched later is an answer as well.
+        let is_ticket = kind == Kind::Unnamed && self.pending;
+        progress.content |= is_ticket || matches!(kind, Kind::ItemDone | Kind::Part);
         let ends = matches!(kind, Kind::End | Kind::Failed);
         progress.finished |= ends;
         progress.closed |= ends;
@@ -202,6 +216,7 @@ impl Reader for Reading {
         match field {
             Field::Root => {
                 self.kind = Kind::Unnamed;
+                self.pending = false;
                 self.has_usage = false;
                 self.listed_searches = 0;
                 self.event_is_search = false;
@@ -210,7 +225,11 @@ impl Reader for Reading {
                 self.totals = Totals::default();
                 self.has_usage = true;
             }
-            Field::Item | Field::EventItem => self.item = Item::default(),
+            Field::Item => {
+                self.item = Item::default();
+                progress.content = true;
+            }
+            Field::EventItem => self.item = Item::default(),
             Field::Error => progress.error = true,
             _ => {}
         }
@@ -229,11 +248,19 @@ impl Reader for Reading {
         match field {
             Field::Type => self.kind = value.text().map_or(Kind::Unnamed, Kind::from),
             Field::Status => {
-                progress.finished |= matches!(value.text(), Some("completed" | "incomplete" | "failed" | "cancelled"));
+                let status = value.text().unwrap_or_default();
+                progress.finished |= matches!(status, "completed" | "incomplete" | "failed" | "cancelled");
+                // By the limit that the client set, or by what it asks for.
+                progress.declined |= status == "incomplete";
+                self.pending = matches!(status, "queued" | "in_progress");
             }
             Field::ItemType => self.item.is_search_call = value.text() == Some("web_search_call"),
             Field::ActionType => self.item.does_not_search = value.text().is_some_and(|action| action != "search"),
-            Field::Error => progress.error |= value.is_something(),
+            Field::Error => {
+                progress.error |= value.is_something();
+                progress.complaint.note(Clue::Message, value);
+            }
+            Field::Clue(clue) => progress.complaint.note(clue, value),
             Field::Tier => {
                 if let Some(tier) = value.text().and_then(ServiceTier::from_provider) {
                     progress.tier = Some(tier);

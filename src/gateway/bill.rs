@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::app::{App, InFlight};
 use super::context::Priced;
+use super::fault::Fault;
 use super::payers::Reserved;
 use super::stage::Stage;
 use super::thread::Thread;
@@ -30,7 +31,7 @@ use crate::money::Usd;
 use crate::pricing::cost;
 use crate::provider::failure::{Failure, Next, Said, Verdict};
 use crate::provider::{InFlightAt, Pass};
-use crate::upstream::{Ending, Observer};
+use crate::upstream::{Beginning, Ending, Observer};
 
 /// Recorded for a client that left before there was a status (nginx's convention).
 const CLIENT_LEFT: u16 = 499;
@@ -128,6 +129,8 @@ pub struct Tab {
     draining: AtomicBool,
     /// Nobody will learn how the answer ends.
     gave_up: AtomicBool,
+    /// The client gets nothing of the answer, and pays nothing for it.
+    forgiven: AtomicBool,
     stage: Stage,
     drain_place: Mutex<Option<Guard>>,
     /// Taken by whoever learns first what the attempt says about the provider.
@@ -162,6 +165,7 @@ impl Tab {
             written_ahead: AtomicI64::new(0),
             draining: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
+            forgiven: AtomicBool::new(false),
             stage: Stage::default(),
             drain_place: Mutex::new(None),
             pass: Mutex::new(Some(at_provider.pass)),
@@ -233,9 +237,35 @@ impl Tab {
         self.status.get().copied()
     }
 
+    /// What is wrong with an answer whose status is good, as far as it has come.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.meter.lock().as_ref().and_then(Meter::verdict).and_then(Fault::of_verdict)
+    }
+
+    /// What that fault is, where this is what has come of the answer.
+    pub(super) fn failure_of(&self, fault: Fault, body: &[u8]) -> Failure {
+        if fault.is_mute { Failure::NoAnswer(fault.reason) } else { self.failure_inside(body) }
+    }
+
+    /// What an error is that has come in these bytes: by what it says, else by the kind of error that the meter saw.
+    fn failure_inside(&self, bytes: &[u8]) -> Failure {
+        let said = Said::within(bytes, &self.priced.candidate.served_model);
+        let status = match self.meter.lock().as_ref().and_then(Meter::verdict) {
+            Some(crate::dialect::Verdict::Error(status)) => Some(status),
+            _ => None,
+        };
+        Failure::Inside(status.map_or(said, |status| said.or_status(status)))
+    }
+
+    /// The attempt is passed over, or left: whatever it has used is not the client's to pay.
+    /// What the process had to end has been settled by the stop, and stays so.
+    pub(super) fn forgive(&self) {
+        self.forgiven.fetch_or(!self.is_interrupted(), Ordering::AcqRel);
+    }
+
     /// How it went when the provider ended its answer, which may be an error or hold one.
     pub(super) fn outcome(&self) -> Outcome {
-        let failed = self.meter.lock().as_ref().is_some_and(Meter::saw_error);
+        let failed = self.meter.lock().as_ref().is_some_and(Meter::has_failed);
         if failed { Outcome::UpstreamFailed } else { Outcome::Completed }
     }
 
@@ -289,7 +319,7 @@ impl Tab {
             Outcome::Completed => "ok",
             Outcome::ClientAborted => "client_aborted",
             Outcome::UpstreamFailed if self.status().is_some_and(|s| s >= 400) => "upstream_status",
-            Outcome::UpstreamFailed => "broken",
+            Outcome::UpstreamFailed => self.fault().map_or("broken", |fault| fault.reason),
             Outcome::Interrupted => "interrupted",
             Outcome::Corrected => "corrected",
         });
@@ -301,7 +331,7 @@ impl Tab {
                 }
             }
             Outcome::UpstreamFailed if self.status().is_none_or(|status| status < 400) => {
-                self.blame(Failure::Broken);
+                self.blame(self.fault().map_or(Failure::Broken, |fault| self.failure_of(fault, b"")));
             }
             // What a status says was said when it came.
             _ => drop(self.pass.lock().take()),
@@ -381,6 +411,9 @@ impl Tab {
     /// What is charged: the provider's own numbers when it has said them, else what can be told from what was seen,
     /// else nothing.
     fn charge(&self) -> Option<Charge> {
+        if self.forgiven.load(Ordering::Acquire) {
+            return None;
+        }
         let meter = self.meter.lock();
         let Some(meter) = meter.as_ref().filter(|meter| meter.response_bytes() > 0) else {
             // The provider still works on a request that nobody waits for: it will bill the prompt at least, unless
@@ -394,7 +427,7 @@ impl Tab {
             // Text of long words looks like more tokens than were allowed.
             charge.usage.output = charge.usage.output.min(self.most_output());
         }
-        if meter.saw_error() && charge == Charge::default() {
+        if meter.has_failed() && charge == Charge::default() {
             // Not even the price per request.
             return None;
         }
@@ -446,18 +479,21 @@ impl Tab {
     }
 
     /// What the answer says about the provider while it comes.
-    fn watch(&self, meter: &Meter, piece: &[u8]) {
-        let is_error = meter.saw_error();
+    fn watch(&self, piece: &[u8]) {
+        let (is_error, has_content) = match self.meter.lock().as_ref() {
+            // What an error says is known when its document has ended.
+            Some(meter) => (meter.saw_error() && meter.verdict().is_some(), meter.content_bytes() > 0),
+            None => return,
+        };
         {
             let mut pass = self.pass.lock();
             let Some(pass) = pass.as_mut().filter(|_| self.status().is_some_and(|status| status < 400)) else { return };
-            if !is_error && pass.is_trial() && meter.content_bytes() > 0 {
+            if !is_error && pass.is_trial() && has_content {
                 pass.answered(self.app.budgets.now());
             }
         }
         if is_error {
-            let model = &self.priced.candidate.served_model;
-            self.blame(Failure::Inside(Said::within(piece, model)));
+            self.blame(self.failure_inside(piece));
         }
     }
 
@@ -496,24 +532,36 @@ impl Observer for Tab {
             self.priced.candidate.provider.load.waited(waited, self.app.budgets.now());
         }
         let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        *self.meter.lock() = Some(Meter::new(self.bill.endpoint, content_type, head.status.as_u16()));
+        let meter = Meter::new(self.bill.endpoint, content_type, head.status.as_u16());
+        // We have asked for it plain.
+        let encodings = head.headers.get_all(http::header::CONTENT_ENCODING);
+        let is_packed = encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        *self.meter.lock() = Some(if is_packed { meter.packed() } else { meter });
     }
 
     fn body(&self, piece: &[u8]) {
         self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if let Some(meter) = self.meter.lock().as_mut() {
             meter.feed(piece);
-            self.watch(meter, piece);
             // What is whole is settled next.
             if !meter.is_complete() {
                 self.raise(meter);
             }
         }
+        self.watch(piece);
     }
 
     fn ended(&self) {
         if let Some(meter) = self.meter.lock().as_mut() {
             meter.finish();
+        }
+    }
+
+    fn beginning(&self) -> Beginning {
+        match self.meter.lock().as_ref().and_then(Meter::verdict) {
+            None => Beginning::Unclear,
+            Some(verdict) if Fault::of_verdict(verdict).is_some() => Beginning::Bad,
+            Some(_) => Beginning::Good,
         }
     }
 

@@ -117,6 +117,11 @@ impl Choice {
         self.turn += 1;
     }
 
+    /// Whether there may be a next one: without choosing it.
+    pub(super) fn may_have_next(&self) -> bool {
+        self.ahead.is_some() || !self.open.is_empty()
+    }
+
     /// Whether there is a next one. It is kept for when its turn comes.
     pub(super) fn has_next(&mut self, app: &App, inspected: &Inspected) -> bool {
         if self.ahead.is_none() {

@@ -150,7 +150,7 @@ pub struct Current {
     pub(super) usage_chunk: Option<UsageChunkFilter>,
 }
 
-/// An error answer, whole.
+/// An answer that was not passed on, whole.
 pub struct UpstreamAnswer {
     /// Status and headers.
     pub(super) status: u16,
@@ -158,4 +158,6 @@ pub struct UpstreamAnswer {
     pub(super) headers: HeaderMap,
     /// Body.
     pub(super) body: Bytes,
+    /// It tells the client nothing.
+    pub(super) is_mute: bool,
 }

@@ -5,39 +5,57 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::Gateway;
-use super::context::{RequestContext, UpstreamAnswer};
+use super::context::{Current, RequestContext, UpstreamAnswer};
 use super::{reply, route};
 use crate::dialect::ErrorCode;
 use crate::ledger::Outcome;
 use crate::provider::failure::{self, Failure, Next, Said};
 
 impl Gateway {
-    /// `upstream_response_filter`: an error that another attempt may not meet is not passed on while there is one.
+    /// `upstream_response_filter`: an answer that is none, by its status or by what the engine has held of it, is not
+    /// passed on while another attempt can be made.
     pub(super) fn judge_head(&self, session: &Session, head: &ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
         let status = head.status.as_u16();
-        let Some(current) = ctx.current.as_ref().filter(|_| status >= 400) else { return Ok(()) };
-        let body = current.attempt.as_ref().and_then(|attempt| attempt.small_answer()).cloned();
-        let model = &current.tab.priced.candidate.served_model;
-        let mut said = Said::read(status, body.as_deref().unwrap_or_default(), model);
-        said.wait = failure::told(&head.headers, self.app.budgets.now()).or(said.wait);
-        let failure = Failure::Status(status, said);
-        let next = current.tab.blame(failure);
+        let Some((failure, is_mute)) = self.failure(status, head, ctx.current.as_ref()) else { return Ok(()) };
+        let Some(next) = ctx.current.as_ref().map(|current| current.tab.blame(failure)) else { return Ok(()) };
         if next == Next::Elsewhere {
             self.forsake(ctx);
         }
-        let more = next != Next::PassOn && !has_answered(session) && (self.has_more(ctx) || was_refused(ctx));
+        let has_better = is_mute && ctx.last_answer.as_ref().is_some_and(|kept| !kept.is_mute);
+        // What the engine has held is no answer, whatever it says.
+        let is_held = status < 400;
+        let more = (is_held || next != Next::PassOn)
+            && !has_answered(session)
+            && (self.has_more(ctx) || was_refused(ctx) || has_better);
         let Some(current) = ctx.current.as_ref().filter(|_| more) else { return Ok(()) };
         current.tab.report(failure.reason());
+        current.tab.forgive();
         if let Some(attempt) = &current.attempt {
             attempt.reject();
-        }
-        if let Some(body) = body {
-            ctx.last_answer = Some(UpstreamAnswer { status, headers: head.headers.clone(), body });
+            if let Some(body) = attempt.small_answer().filter(|_| !has_better) {
+                let (headers, body) = (head.headers.clone(), body.clone());
+                ctx.last_answer = Some(UpstreamAnswer { status, headers, body, is_mute });
+            }
         }
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "the provider's status");
         error.as_up();
         self.try_elsewhere(ctx, &mut error);
         Err(error)
+    }
+
+    /// What is wrong with an answer by its status, or by what was held of it; and whether it tells the client nothing.
+    fn failure(&self, status: u16, head: &ResponseHeader, current: Option<&Current>) -> Option<(Failure, bool)> {
+        let current = current?;
+        let attempt = current.attempt.as_ref()?;
+        let body = || attempt.small_answer().map(|body| &body[..]).unwrap_or_default();
+        let model = &current.tab.priced.candidate.served_model;
+        if status >= 400 {
+            let mut said = Said::read(status, body(), model);
+            said.wait = failure::told(&head.headers, self.app.budgets.now()).or(said.wait);
+            return Some((Failure::Status(status, said), false));
+        }
+        let fault = attempt.gate.and(current.tab.fault())?;
+        Some((current.tab.failure_of(fault, body()), fault.is_mute))
     }
 
     /// `fail_to_connect`.
@@ -77,6 +95,9 @@ impl Gateway {
         if by_client || has_answered(session) {
             error.set_retry(false);
             return error;
+        }
+        if let Some(current) = &ctx.current {
+            current.tab.forgive();
         }
         self.try_elsewhere(ctx, &mut error);
         error
@@ -139,7 +160,7 @@ impl Gateway {
 
 /// Whether a budget has kept another provider from being asked: then that is what the client is told when all others
 /// fail.
-fn was_refused(ctx: &RequestContext) -> bool {
+pub(super) fn was_refused(ctx: &RequestContext) -> bool {
     ctx.admitted.as_ref().is_some_and(|admitted| admitted.refusal.is_some())
 }
 

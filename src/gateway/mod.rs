@@ -22,6 +22,7 @@ mod context;
 mod credentials;
 mod door;
 mod explain;
+mod fault;
 mod judge;
 mod meter;
 mod models;

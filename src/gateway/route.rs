@@ -108,6 +108,11 @@ impl Gateway {
         })
     }
 
+    /// Whether another attempt could be made after the present one, as far as can be told before that has ended.
+    pub(super) fn may_have_more(&self, ctx: &RequestContext) -> bool {
+        self.may_repeat(ctx) || ctx.admitted.as_ref().is_some_and(|admitted| admitted.choice.may_have_next())
+    }
+
     /// Whether another attempt can be made after the present one.
     pub(super) fn has_more(&self, ctx: &mut RequestContext) -> bool {
         self.may_repeat(ctx)

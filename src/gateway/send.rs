@@ -10,9 +10,10 @@ use pingora_proxy::Session;
 
 use super::Gateway;
 use super::context::{Admitted, RequestContext};
+use super::judge::was_refused;
 use crate::dialect::rewrite;
 use crate::provider::Candidate;
-use crate::upstream::{Attempt, Observer};
+use crate::upstream::{Attempt, Gate, Observer};
 
 /// The client's headers that a provider gets to see. Everything else - credentials, cookies, addresses, whatever the
 /// client's network added - stays here.
@@ -35,6 +36,7 @@ const PASSED_PREFIXES: &[&str] = &["x-stainless-"];
 impl Gateway {
     /// Hands the attempt to the engine.
     pub(super) fn send(&self, session: &Session, upstream: &mut RequestHeader, ctx: &mut RequestContext) -> Result<()> {
+        let gate = self.gate(ctx);
         let (Some(admitted), Some(current)) = (ctx.admitted.as_ref(), ctx.current.as_mut()) else {
             return Error::e_explain(ErrorType::InternalError, "a request that was not admitted reached the provider");
         };
@@ -42,10 +44,19 @@ impl Gateway {
         let body = rewrite(&admitted.inspected, admitted.body.clone(), &candidate.served_model);
         let head = head(admitted, candidate, &session.req_header().headers, &body)?;
         let observer: Arc<dyn Observer> = Arc::clone(&current.tab) as _;
-        let attempt = Arc::new(Attempt::new(head, body, candidate.provider.timeouts, observer));
+        let attempt = Arc::new(Attempt::new(head, body, candidate.provider.timeouts, observer).behind(gate));
         current.attempt = Some(Arc::clone(&attempt));
         upstream.extensions_mut().insert(attempt);
         Ok(())
+    }
+
+    /// What holds the answer back to judge it; none where the client would get it whatever it is.
+    fn gate(&self, ctx: &RequestContext) -> Option<Gate> {
+        let live = self.app.live.load();
+        let gate = &live.config.routing.gate;
+        let has_choice = self.may_have_more(ctx) || was_refused(ctx) || ctx.last_answer.is_some();
+        (gate.enabled && has_choice)
+            .then(|| Gate { max_bytes: usize::try_from(gate.max_bytes).unwrap_or(usize::MAX), max_time: gate.max_time })
     }
 }
 

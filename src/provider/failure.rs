@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | name does not resolve, TLS fails | no | provider | as its failures do | another provider |
 //! | connection refused or reset, connecting too slow, the request not taken | no | provider | as its failures do | again |
-//! | answer broken off before it began | no | provider | as its failures do | again |
+//! | answer broken off before it began, or none in spite of its good status | no | provider | as its failures do | again |
 //! | first byte or a later one too late | no | provider | as its failures do | another provider: this one may still be working |
 //! | 408, 5xx | no | provider | as its failures do | again |
 //! | 408, 429, 5xx (503 and 529 among them) that say when to come back | no | model if named, else provider | opens at once, as long as it says | another provider |
@@ -52,8 +52,10 @@ pub enum Failure {
     FirstByteTimeout,
     /// Silence within the answer.
     IdleTimeout,
-    /// The answer broke off, or is none.
+    /// The answer broke off.
     Broken,
+    /// A good status, and nothing of an answer: why it is none.
+    NoAnswer(&'static str),
     /// An answer with the status of an error.
     Status(u16, Said),
     /// An error inside of an answer whose status promised a good one.
@@ -119,7 +121,9 @@ impl Failure {
             Self::WriteTimeout => "write_timeout",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::IdleTimeout => "idle_timeout",
-            Self::Broken | Self::Inside(_) => "broken",
+            Self::Broken => "broken",
+            Self::NoAnswer(reason) => reason,
+            Self::Inside(_) => "error_in_answer",
             Self::Status(..) => "upstream_status",
         }
     }
@@ -131,7 +135,7 @@ impl Failure {
             Self::Unresolved | Self::TlsFailed | Self::FirstByteTimeout | Self::IdleTimeout => {
                 Verdict::counts(Scope::Provider, Next::Elsewhere)
             }
-            Self::ConnectFailed | Self::ConnectTimeout | Self::WriteTimeout | Self::Broken => {
+            Self::ConnectFailed | Self::ConnectTimeout | Self::WriteTimeout | Self::Broken | Self::NoAnswer(_) => {
                 Verdict::counts(Scope::Provider, Next::Again)
             }
             Self::Status(status, said) => of_status(status, said),

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::client::HttpSession;
@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Attempt;
+use super::pieces::Pieces;
 
 /// An error answer up to this size is read whole before it is judged: it can be passed on later, and its
 /// connection is reused.
@@ -26,7 +27,7 @@ const COALESCE: usize = 16 * 1024;
 pub(super) struct Answer {
     pub(super) session: HttpSession,
     pub(super) head: ResponseHeader,
-    /// Read with the head and not handed out yet: the body of an error answer, or its beginning.
+    /// Read with the head and not handed out yet: the body, or its beginning.
     pub(super) ahead: Option<Bytes>,
     /// The provider has sent all of it.
     pub(super) ended: bool,
@@ -38,19 +39,31 @@ pub(super) struct Answer {
 /// and passed on later. What is longer or slower is streamed from where this stopped.
 pub(super) async fn read_small_body(answer: &mut Answer, attempt: &Attempt, deadline: Option<Instant>) -> Result<()> {
     let limit = earliest(Some(Instant::now() + SMALL_ANSWER_TIME), deadline);
-    let mut body = BytesMut::new();
+    let mut body = Pieces::default();
+    read_some(answer, attempt, &mut body, limit).await?;
+    let body = body.into_bytes();
+    if answer.ended {
+        attempt.set_small_answer(body.clone());
+    }
+    if answer.ended || !body.is_empty() {
+        answer.ahead = Some(body);
+    }
+    Ok(())
+}
+
+/// Reads until the end, as far as that is small and comes within the limit.
+pub(super) async fn read_some(
+    answer: &mut Answer,
+    attempt: &Attempt,
+    body: &mut Pieces,
+    limit: Option<Instant>,
+) -> Result<()> {
     while !answer.ended && body.len() < SMALL_ANSWER {
         match read_piece(answer, attempt, limit).await {
-            Ok(piece) => body.extend_from_slice(&piece),
+            Ok(piece) => body.push(piece),
             Err(error) if *error.etype() == ErrorType::ReadTimedout => break,
             Err(error) => return Err(error),
         }
-    }
-    if answer.ended {
-        attempt.set_small_answer(body.clone().freeze());
-    }
-    if answer.ended || !body.is_empty() {
-        answer.ahead = Some(body.freeze());
     }
     Ok(())
 }
@@ -88,23 +101,18 @@ fn is_done(session: &mut HttpSession) -> Result<bool> {
 
 /// Joins what can be read without waiting. An error met here is told after the bytes before it.
 pub(super) fn join_ready(answer: &mut Answer, attempt: &Attempt, first: Bytes) -> (Bytes, Option<Box<Error>>) {
-    let mut joined: Option<BytesMut> = None;
-    let mut length = first.len();
-    while !answer.ended && length < COALESCE {
+    let mut joined = Pieces::default();
+    joined.push(first);
+    while !answer.ended && joined.len() < COALESCE {
         // Unlimited by the task's budget: "not ready" must mean that nothing is there.
         let read = tokio::task::unconstrained(read_piece(answer, attempt, None)).now_or_never();
         match read {
             None => break,
-            Some(Err(error)) => return (joined.map_or(first, BytesMut::freeze), Some(error)),
-            Some(Ok(piece)) => {
-                length += piece.len();
-                if !piece.is_empty() {
-                    joined.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&piece);
-                }
-            }
+            Some(Err(error)) => return (joined.into_bytes(), Some(error)),
+            Some(Ok(piece)) => joined.push(piece),
         }
     }
-    (joined.map_or(first, BytesMut::freeze), None)
+    (joined.into_bytes(), None)
 }
 
 pub(super) fn idle_limit(attempt: &Attempt, deadline: Option<Instant>) -> Option<Instant> {

@@ -22,12 +22,35 @@ pub trait Observer: Send + Sync {
     /// The answer has ended as its framing says.
     fn ended(&self);
 
+    /// What the answer is, as far as it has come: asked while a [`Gate`] holds it back.
+    fn beginning(&self) -> Beginning;
+
     /// The client has left and the rest of the answer would be read without it. Returns whether it may be.
     fn draining(&self) -> bool;
 
     /// The answer was read without the client, and this is how it ended. Called once, and only after
     /// [`draining`](Observer::draining); an answer that a client reads to its end is settled by whoever passes it on.
     fn drained(&self, ending: Ending);
+}
+
+/// What can be told of an answer by its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing yet.
+    Unclear,
+    /// It may go on to the client.
+    Good,
+    /// It should not, if there is another one to be had.
+    Bad,
+}
+
+/// How much of an answer is held back, and for how long, to learn what it is. After that it goes on unjudged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// No more of it than this.
+    pub max_bytes: usize,
+    /// No longer than this after its head.
+    pub max_time: Duration,
 }
 
 /// How an answer that nobody reads any more ended.
@@ -60,6 +83,8 @@ pub struct Attempt {
     pub body: Bytes,
     /// How long it may take.
     pub timeouts: Timeouts,
+    /// How long a good status is not trusted; none: it goes on at once.
+    pub gate: Option<Gate>,
     /// Told of every byte of the answer.
     pub observer: Arc<dyn Observer>,
     small_answer: OnceLock<Bytes>,
@@ -70,11 +95,19 @@ impl Attempt {
     /// An attempt that is ready to be sent.
     #[must_use]
     pub fn new(head: RequestHeader, body: Bytes, timeouts: Timeouts, observer: Arc<dyn Observer>) -> Self {
-        Self { head, body, timeouts, observer, small_answer: OnceLock::new(), rejected: AtomicBool::new(false) }
+        let (small_answer, rejected) = (OnceLock::new(), AtomicBool::new(false));
+        Self { head, body, timeouts, gate: None, observer, small_answer, rejected }
     }
 
-    /// The body of an error answer that was small enough to be read with its head: it can be judged, and passed on
-    /// later.
+    /// Its answer is held back until it is clear what it is.
+    #[must_use]
+    pub fn behind(mut self, gate: Option<Gate>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// The body of an error answer that was small enough to be read with its head, or what was held of an answer that
+    /// is none: it can be judged, and passed on later.
     #[must_use]
     pub fn small_answer(&self) -> Option<&Bytes> {
         self.small_answer.get()

@@ -2,18 +2,20 @@
 //!
 //! [`Exchange`] is the engine. It sends the request, retries once on a stale pooled connection, keeps separate
 //! time-outs for the first byte and for silence in between, hands every byte to the attempt's [`Observer`] as it
-//! arrives, and reads on after the client has left. It knows nothing of Pingora's proxy; [`Connector`] is the thin
-//! shell through which `pingora-proxy` drives it.
+//! arrives, holds an answer back until its observer knows what it is, and reads on after the client has left. It knows
+//! nothing of Pingora's proxy; [`Connector`] is the thin shell through which `pingora-proxy` drives it.
 
 mod answer;
 mod attempt;
 mod connector;
 mod engine;
+mod gate;
 mod opening;
 mod peer;
+mod pieces;
 mod resolve;
 
-pub use attempt::{Attempt, Ending, Observer, Timeouts};
+pub use attempt::{Attempt, Beginning, Ending, Gate, Observer, Timeouts};
 pub use connector::Connector;
 pub use engine::{DrainLimits, Exchange};
 pub use peer::{Endpoint, EndpointError};

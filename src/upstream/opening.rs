@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, earliest, limit, read_small_body, within};
 use super::attempt::Attempt;
+use super::gate;
 
 /// After a failed write the provider may have answered early; its answer is awaited this long.
 const EARLY_ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -25,7 +26,7 @@ const STALE_TIME: Duration = Duration::from_secs(1);
 /// Makes the pool groups of fresh connections differ.
 static FRESH: AtomicU64 = AtomicU64::new(0);
 
-/// Sends and waits for the head; once more when a pooled connection turns out to be dead.
+/// Sends, waits for the head, and reads on for as long as an answer is judged before it goes on.
 pub(super) async fn start(
     pool: Arc<Pool>,
     peer: HttpPeer,
@@ -34,14 +35,33 @@ pub(super) async fn start(
     attempt: Arc<Attempt>,
     deadline: Option<Instant>,
 ) -> Result<Answer> {
+    let mut answer = head(pool, peer, reused, session, &attempt, deadline).await?;
+    let status = answer.head.status;
+    if !answer.ended && (status.is_client_error() || status.is_server_error()) {
+        read_small_body(&mut answer, &attempt, deadline).await?;
+    } else if let Some(gate) = attempt.gate.filter(|_| status.is_success()) {
+        gate::hold(&mut answer, &attempt, gate, deadline).await?;
+    }
+    Ok(answer)
+}
+
+/// Sends and waits for the head; once more when a pooled connection turns out to be dead.
+async fn head(
+    pool: Arc<Pool>,
+    peer: HttpPeer,
+    reused: bool,
+    session: HttpSession,
+    attempt: &Attempt,
+    deadline: Option<Instant>,
+) -> Result<Answer> {
     let http2 = matches!(session, HttpSession::H2(_));
     let begun = Instant::now();
-    match send(session, &peer, &attempt, deadline).await {
+    match send(session, &peer, attempt, deadline).await {
         Ok(answer) => Ok(answer),
         Err(error) if is_downgrade(&error) => {
             pool.prefer_h1(&peer);
             let (session, _) = pool.get_http_session(&peer).await?;
-            send(session, &peer, &attempt, deadline).await
+            send(session, &peer, attempt, deadline).await
         }
         // The pool drops an HTTP/2 connection that says so.
         Err(mut error) if reused && http2 => {
@@ -50,14 +70,14 @@ pub(super) async fn start(
                 return Err(error);
             }
             let (session, _) = pool.get_http_session(&peer).await?;
-            send(session, &peer, &attempt, deadline).await
+            send(session, &peer, attempt, deadline).await
         }
         Err(error) if reused && is_stale(&error) && begun.elapsed() < STALE_TIME => {
             let mut fresh = peer;
             // A group of its own: the pool has no idle connection for it, so this one is new.
             fresh.group_key = fresh.group_key.wrapping_add(FRESH.fetch_add(1, Ordering::Relaxed) + 1);
             let (session, _) = pool.get_http_session(&fresh).await?;
-            let mut answer = send(session, &fresh, &attempt, deadline).await?;
+            let mut answer = send(session, &fresh, attempt, deadline).await?;
             answer.spent = true;
             Ok(answer)
         }
@@ -79,11 +99,11 @@ async fn send(
         // The provider may have answered early (413, 429) and closed its reading side.
         let early = tokio::time::timeout(EARLY_ANSWER_TIME, read_head(&mut session)).await;
         let Ok(Ok(head)) = early else { return Err(error) };
-        return opened(session, head, attempt, true, deadline).await;
+        return Ok(opened(session, head, attempt, true));
     }
     let limit = earliest(limit(attempt.timeouts.first_byte), deadline);
     let head = within(limit, "waiting for the first byte", read_head(&mut session)).await??;
-    opened(session, head, attempt, false, deadline).await
+    Ok(opened(session, head, attempt, false))
 }
 
 async fn send_request(session: &mut HttpSession, attempt: &Attempt) -> Result<()> {
@@ -108,13 +128,7 @@ async fn read_head(session: &mut HttpSession) -> Result<ResponseHeader> {
     }
 }
 
-async fn opened(
-    mut session: HttpSession,
-    head: ResponseHeader,
-    attempt: &Attempt,
-    spent: bool,
-    deadline: Option<Instant>,
-) -> Result<Answer> {
+fn opened(mut session: HttpSession, head: ResponseHeader, attempt: &Attempt, spent: bool) -> Answer {
     if let HttpSession::H1(h1) = &mut session {
         h1.respect_keepalive();
     }
@@ -125,10 +139,8 @@ async fn opened(
         attempt.observer.ended();
         // Whoever settles is asked with a piece of the body, if only an empty one.
         answer.ahead = Some(Bytes::new());
-    } else if answer.head.status.is_client_error() || answer.head.status.is_server_error() {
-        read_small_body(&mut answer, attempt, deadline).await?;
     }
-    Ok(answer)
+    answer
 }
 
 /// A connection that had been idle was closed before any byte of the answer.

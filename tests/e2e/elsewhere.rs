@@ -9,16 +9,6 @@ use crate::support::{Answer, Api, Gate, Gateway, Provider, eventually};
 
 const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
 
-async fn reasons(gateway: &Gateway, id: &str) -> Vec<Value> {
-    let path = format!("/requests/{id}");
-    eventually("the request's detail", async || {
-        let (status, detail) = gateway.admin().call(reqwest::Method::GET, &path, None).await;
-        let attempts = || detail["detail"]["attempts"].as_array().expect("attempts");
-        (status == 200).then(|| attempts().iter().map(|attempt| attempt["reason"].clone()).collect())
-    })
-    .await
-}
-
 /// A good provider that is asked after others.
 fn behind(good: &Provider) -> Value {
     let mut entry = good.entry("good", &DIALECTS);
@@ -35,7 +25,7 @@ async fn a_provider_whose_authority_is_unknown_fails_over_and_is_told_nothing() 
         good.then(Api::Chat.answer());
         let reply = gateway.ask(Api::Chat, false).await;
         assert_eq!(reply.head.status, 200, "{protocols:?}");
-        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["tls_failed", "ok"], "{protocols:?}");
+        assert_eq!(gateway.admin().reasons_of(reply.head.request_id()).await, ["tls_failed", "ok"], "{protocols:?}");
         assert!(stranger.connections() > 0, "{protocols:?}: it was tried");
         assert_eq!(stranger.requests().len(), 0, "{protocols:?}: neither request nor key");
     }
@@ -57,7 +47,8 @@ async fn a_provider_with_no_place_left_is_passed_over_until_there_is_one() {
     for _ in 0..3 {
         let reply = gateway.ask(Api::Chat, false).await;
         assert_eq!((reply.head.status, served_by(reply.head.request_id()).await), (200, json!("good")));
-        assert_eq!(reasons(&gateway, reply.head.request_id()).await, ["busy", "ok"], "it says why it was passed over");
+        let told = gateway.admin().reasons_of(reply.head.request_id()).await;
+        assert_eq!(told, ["busy", "ok"], "it says why it was passed over");
     }
     assert_eq!(small.requests().len(), 1);
     gate.open_wide();
@@ -96,7 +87,7 @@ async fn the_last_answer_is_passed_on_byte_for_byte_however_it_was_framed() {
             for (name, value) in facts.as_object().unwrap() {
                 assert_eq!(&row[name], value, "{name} of {row}");
             }
-            let told = reasons(&gateway, reply.head.request_id()).await;
+            let told = gateway.admin().reasons_of(reply.head.request_id()).await;
             assert_eq!(told, ["upstream_status", "connect_failed"], "{api:?}, {framing}");
         }
     }

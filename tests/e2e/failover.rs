@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::dialects::cost_of_row;
 use crate::support::gateway::{MODEL, Setup};
 use crate::support::leaving::DIALECTS;
+use crate::support::pairs::{Fault, Pair};
 use crate::support::provider::{End, entry, refusing};
-use crate::support::{Answer, Api, Gateway, Provider, Tokens, eventually};
+use crate::support::{Answer, Api, Gateway, Provider, eventually};
 
 /// Two providers, the second of which is good.
 async fn pair(first: &Provider) -> (Provider, Gateway) {
@@ -28,17 +28,8 @@ fn error(status: u16) -> Answer {
     Answer::json(status, &json!({"error": {"message": format!("the provider says {status}"), "type": "x"}}))
 }
 
-async fn attempts(gateway: &Gateway, id: &str) -> Vec<Value> {
-    let path = format!("/requests/{id}");
-    eventually("the request's detail", async || {
-        let (status, detail) = gateway.admin().call(reqwest::Method::GET, &path, None).await;
-        (status == 200).then(|| detail["detail"]["attempts"].as_array().expect("attempts").clone())
-    })
-    .await
-}
-
-/// What a provider may do instead of answering: its name, the status and the reason that are reported.
-fn faults(api: Api, stream: bool) -> Vec<(&'static str, Answer, Option<u16>, &'static str)> {
+/// What a provider may do instead of answering.
+fn faults(api: Api, stream: bool) -> Vec<Fault> {
     let good = api.answer_to(stream);
     // Each fault meets a fresh connection: a pooled one that breaks is tried again.
     let status =
@@ -63,69 +54,15 @@ fn faults(api: Api, stream: bool) -> Vec<(&'static str, Answer, Option<u16>, &'s
         ("503", status(503)),
         ("529", status(529)),
     ];
-    faults.into_iter().map(|(fault, (answer, status, reason))| (fault, answer, status, reason)).collect()
-}
-
-/// Two providers for one API, of which the first is tried first.
-struct Pair {
-    api: Api,
-    first: Provider,
-    second: Provider,
-}
-
-impl Pair {
-    async fn new(api: Api) -> Self {
-        Self { api, first: Provider::start().await, second: Provider::start().await }
-    }
-
-    fn name(&self, which: &str) -> String {
-        format!("{which}-{}", self.api.dialect())
-    }
-
-    fn entries(&self) -> [Value; 2] {
-        let dialects = [self.api.dialect()];
-        let mut first = self.first.entry(&self.name("first"), &dialects);
-        first["timeouts"]["first_byte"] = json!("800ms");
-        let mut second = self.second.entry(&self.name("second"), &dialects);
-        second["priority"] = json!(1);
-        [first, second]
-    }
-
-    async fn fails_over(&self, gateway: &Gateway, stream: bool) {
-        let api = self.api;
-        for (fault, answer, status, reason) in faults(api, stream) {
-            let context = format!("{api:?}, streamed: {stream}, the first provider: {fault}");
-            let (tried, served) = (self.first.requests().len(), self.second.requests().len());
-            self.first.then(answer);
-            self.second.then(api.answer_to(stream));
-            let reply = gateway.ask(api, stream).await;
-            assert_eq!(reply.head.status, 200, "{context}: {}", String::from_utf8_lossy(&reply.body));
-            assert_eq!(reply.body, api.answer_to(stream).body(), "{context}");
-            assert_eq!(self.first.requests().len(), tried + 1, "{context}: tried once");
-            assert_eq!(self.second.requests().len(), served + 1, "{context}");
-            assert_eq!(self.first.requests()[tried].body, self.second.requests()[served].body, "{context}");
-            let id = reply.head.request_id();
-            let row = gateway.admin().row_of(id).await;
-            assert_eq!((&row["provider"], &row["attempt"]), (&json!(self.name("second")), &json!(2)), "{context}");
-            assert_eq!((Tokens::of_row(&row), cost_of_row(&row)), (api.tokens(), api.tokens().cost()), "{context}");
-            let attempts = attempts(gateway, id).await;
-            let [failed, good] = attempts.as_slice() else { panic!("{context}: not two attempts: {attempts:#?}") };
-            assert_eq!(failed["provider"], self.name("first"), "{context}: {failed}");
-            assert_eq!((&failed["reason"], &failed["status"]), (&json!(reason), &json!(status)), "{context}: {failed}");
-            assert_eq!(good["provider"], self.name("second"), "{context}: {good}");
-            assert_eq!((&good["reason"], &good["status"]), (&json!("ok"), &json!(200)), "{context}: {good}");
-        }
-    }
+    faults.into_iter().map(|(what, (answer, status, reason))| Fault { what, answer, status, reason }).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_before_the_first_byte_the_next_provider_answers() {
-    let pairs = futures::future::join_all(Api::ALL.map(Pair::new)).await;
-    let gateway = Gateway::start(pairs.iter().flat_map(Pair::entries)).await;
+    let (pairs, gateway) = Pair::all().await;
     futures::future::join_all(pairs.iter().map(async |pair| {
-        pair.fails_over(&gateway, false).await;
-        if Api::STREAMING.contains(&pair.api) {
-            pair.fails_over(&gateway, true).await;
+        for stream in pair.api.ways() {
+            pair.fails_over(&gateway, stream, faults(pair.api, stream)).await;
         }
     }))
     .await;
@@ -141,8 +78,7 @@ async fn is_passed_over(unreachable: Value, reason: &str) {
         good.then(api.answer_to(stream));
         let reply = gateway.ask(api, stream).await;
         assert_eq!((reply.head.status, reply.body), (200, api.answer_to(stream).body()), "{api:?}, streamed: {stream}");
-        let attempts = attempts(&gateway, reply.head.request_id()).await;
-        let reasons: Vec<_> = attempts.iter().map(|attempt| &attempt["reason"]).collect();
+        let reasons = gateway.admin().reasons_of(reply.head.request_id()).await;
         assert_eq!(reasons, [reason, "ok"], "{api:?}, streamed: {stream}");
     }
 }
@@ -182,8 +118,7 @@ fn deaf() -> (Socket, Vec<TcpStream>, SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_answers_pass_as_they_are() {
-    let pairs = futures::future::join_all(Api::ALL.map(Pair::new)).await;
-    let gateway = Gateway::start(pairs.iter().flat_map(Pair::entries)).await;
+    let (pairs, gateway) = Pair::all().await;
     for Pair { api, first, second } in &pairs {
         for status in [400, 401, 403, 404, 409, 413, 422, 451] {
             first.then(error(status).header("x-request-id", "up-1"));

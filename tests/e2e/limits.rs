@@ -123,6 +123,11 @@ async fn f16_a_failover_never_slips_past_a_cap() {
     let refusal = gateway.spends_too_much(&caller, "colour", 50).await;
     assert_eq!(refusal.json()["error"]["details"]["scope"], "greens");
     assert_eq!((first.requests().len(), second.requests().len()), (asked + 1, seen));
+    // Nor an error that came with a good status.
+    first.then(Answer::json(200, &json!({"error": {"message": "out of order", "type": "server_error"}})));
+    let refusal = gateway.spends_too_much(&caller, "colour", 50).await;
+    assert_eq!(refusal.json()["error"]["details"]["scope"], "greens");
+    assert_eq!((first.requests().len(), second.requests().len()), (asked + 2, seen));
     let window = admin.window("user", caller.user_id, &json!(greens), "total").await;
     assert_eq!(window["reservedUsd"], json!(0), "{window}");
 }

@@ -28,6 +28,7 @@ mod estimates;
 mod failover;
 mod first_start;
 mod flood;
+mod gate;
 mod guards;
 mod heads_h2;
 mod journals;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::dialects::cost_of_row;
 use crate::support::gateway::{MODEL, Setup, price};
 use crate::support::leaving::{DIALECTS, begin, gateway, leave};
+use crate::support::mishaps::{error_document, error_event};
 use crate::support::provider::{End, refusing};
 use crate::support::{Answer, Api, Gate, Provider, Tokens, eventually};
 
@@ -122,31 +123,6 @@ fn silent_about_usage(api: Api, stream: bool) -> Answer {
         Some(format!("{name}data: {document}\n\n"))
     });
     Answer::sse(events)
-}
-
-/// An error as a provider writes it as a whole answer.
-fn error_document(api: Api) -> Value {
-    match api {
-        Api::Anthropic => json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
-        Api::Gemini => json!({"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}),
-        _ => {
-            json!({"error": {"message": "The server had an error", "type": "server_error", "param": null, "code": null}})
-        }
-    }
-}
-
-/// An error in the middle of a stream.
-fn error_event(api: Api) -> String {
-    match api {
-        Api::Anthropic => format!("event: error\ndata: {}\n\n", error_document(api)),
-        Api::Responses => {
-            let error = json!({"type": "error", "code": "server_error", "message": "The server had an error",
-                "param": null, "sequence_number": 99});
-            format!("event: error\ndata: {error}\n\n")
-        }
-        Api::Gemini => format!("data: {}\r\n\r\n", error_document(api)),
-        _ => format!("data: {}\n\n", error_document(api)),
-    }
 }
 
 /// The first events of an answer.

@@ -103,6 +103,16 @@ impl<R: Reader> Findings<R> {
     }
 }
 
+impl<R> Findings<R> {
+    /// An event that is named an error is one, whatever its data is.
+    fn end_event(&mut self) {
+        if self.progress.verdict().is_none() && self.event.as_str() == "error" {
+            self.progress.error = true;
+            self.progress.decide();
+        }
+    }
+}
+
 impl<R: Reader> Sink<R::Field> for Findings<R> {
     fn open(&mut self, field: R::Field) {
         self.reader.open(field, &mut self.progress);
@@ -122,6 +132,7 @@ impl<R: Reader> Sink<R::Field> for Findings<R> {
 
     fn document(&mut self) {
         self.progress.closed |= self.closes;
+        self.progress.decide();
     }
 }
 
@@ -161,6 +172,7 @@ impl<R: Reader> Events for Event<'_, R> {
     }
 
     fn end(&mut self) {
+        self.findings.end_event();
         self.scanner.reset();
         self.findings.event.clear();
         *self.done_matched = Some(0);

@@ -50,6 +50,11 @@ impl<F: Copy> Node<F> {
         Self { mark: Some(field), ..self }
     }
 
+    /// The value may also be a scalar, which is handed over.
+    pub const fn or_take(self, field: F) -> Self {
+        Self { leaf: Leaf::Take(field), ..self }
+    }
+
     /// The value may also be an array of these.
     pub const fn or_array(self, items: &'static Self) -> Self {
         Self { items: Some(items), ..self }

@@ -120,9 +120,7 @@ impl Said {
             wait: details.iter().find_map(|detail| duration(text(detail, "retryDelay")?)),
         }
     }
-}
 
-impl Said {
     /// Reads the piece of an answer in which an error has come: an event of a stream, or a document. What was cut by the
     /// network says nothing.
     #[must_use]
@@ -131,6 +129,20 @@ impl Said {
         let of_stream = lines.rev().map(|data| Self::read(200, data, model));
         let said = of_stream.chain([Self::read(200, piece, model)]).find(|said| *said != Self::default());
         said.unwrap_or_default()
+    }
+
+    /// What does not say what it is about is what this status stands for.
+    #[must_use]
+    pub fn or_status(self, status: u16) -> Self {
+        let stands_for = match status {
+            401 => Meaning::Credential,
+            402 => Meaning::Quota,
+            429 => Meaning::RateLimit,
+            400..=407 | 409..=428 | 430..=499 => Meaning::Request,
+            _ => Meaning::Unknown,
+        };
+        let meaning = if self.meaning == Meaning::Unknown { stands_for } else { self.meaning };
+        Self { meaning, ..self }
     }
 }
 

@@ -142,6 +142,25 @@ fn an_error_inside_an_answer_is_judged_like_the_status_it_stands_for() {
 }
 
 #[test]
+fn an_error_that_says_little_is_what_its_kind_stands_for() {
+    let meanings = [
+        (400, Meaning::Request),
+        (401, Meaning::Credential),
+        (402, Meaning::Quota),
+        (404, Meaning::Request),
+        (408, Meaning::Unknown),
+        (429, Meaning::RateLimit),
+        (500, Meaning::Unknown),
+        (529, Meaning::Unknown),
+    ];
+    for (status, meaning) in meanings {
+        assert_eq!(UNKNOWN.or_status(status).meaning, meaning, "{status}");
+        let known = Said { meaning: Meaning::Overloaded, ..UNKNOWN };
+        assert_eq!(known.or_status(status), known, "{status}: what it says counts");
+    }
+}
+
+#[test]
 fn bodies_of_every_provider_are_understood() {
     use Meaning as M;
     let cases = [

@@ -111,6 +111,21 @@ impl Admin {
         row.clone()
     }
 
+    /// The attempts of a request, in order, as soon as its detail is there.
+    pub async fn attempts_of(&self, request_id: &str) -> Vec<Value> {
+        let path = format!("/requests/{request_id}");
+        eventually("the request's detail", async || {
+            let (status, detail) = self.call(Method::GET, &path, None).await;
+            (status == 200).then(|| detail["detail"]["attempts"].as_array().expect("attempts").clone())
+        })
+        .await
+    }
+
+    /// Why each of them ended.
+    pub async fn reasons_of(&self, request_id: &str) -> Vec<Value> {
+        self.attempts_of(request_id).await.into_iter().map(|mut attempt| attempt["reason"].take()).collect()
+    }
+
     /// The newest row, as soon as there are `count` of them in all.
     pub async fn newest_of(&self, count: usize) -> Value {
         eventually(&format!("{count} ledger rows"), async || {

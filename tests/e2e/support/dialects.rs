@@ -41,6 +41,11 @@ impl Api {
         Self::ALL.into_iter().map(|api| (api, false)).chain(Self::STREAMING.map(|api| (api, true)))
     }
 
+    /// Whole, and streamed if it can be.
+    pub fn ways(self) -> impl Iterator<Item = bool> {
+        [false, true].into_iter().filter(move |stream| !stream || Self::STREAMING.contains(&self))
+    }
+
     /// The name in the configuration and the ledger.
     pub fn dialect(self) -> &'static str {
         match self {

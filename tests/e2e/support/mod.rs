@@ -10,6 +10,8 @@ pub mod gateway;
 pub mod h2client;
 pub mod leaving;
 pub mod load;
+pub mod mishaps;
+pub mod pairs;
 pub mod provider;
 pub mod racing;
 pub mod small_disk;
