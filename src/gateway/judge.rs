@@ -54,8 +54,10 @@ impl Gateway {
             said.wait = failure::told(&head.headers, self.app.budgets.now()).or(said.wait);
             return Some((Failure::Status(status, said), false));
         }
-        let fault = attempt.gate.and(current.tab.fault())?;
-        Some((current.tab.failure_of(fault, body()), fault.is_mute))
+        // What the gate has let go is not judged any more, though more of it may have come by now.
+        let held = attempt.small_answer()?;
+        let fault = current.tab.fault()?;
+        Some((current.tab.failure_of(fault, held), fault.is_mute))
     }
 
     /// `fail_to_connect`.
