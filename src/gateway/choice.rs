@@ -3,6 +3,9 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use serde_json::json;
+
 use super::app::{App, Live};
 use super::context::Priced;
 use super::thread::Thread;
@@ -162,11 +165,35 @@ impl Choice {
         let is_busy = self.left_out.iter().any(|(_, why)| *why == Exclusion::Busy);
         let soonest = self.left_out.iter().filter_map(|(_, why)| why.until()).min().filter(|_| !is_busy);
         let wait = soonest.map_or(1, |at| u64::try_from((at - now).max(1)).unwrap_or(1).div_ceil(1_000));
-        GatewayError::new(
-            ErrorCode::NoProviderAvailable,
-            "no provider could serve this request: all that fit are unreachable, too slow or busy; try again",
-        )
-        .with_retry_after(wait)
+        let waiting: Vec<_> = self.waiting().collect();
+        let is_told_why = !was_anybody && !waiting.is_empty() && waiting.len() == self.left_out.len();
+        let message = if is_told_why {
+            let list: Vec<_> = waiting.iter().map(|(name, until)| sentence(name, *until)).collect();
+            format!(
+                "no provider could serve this request: all that fit are left alone after failures: {}",
+                list.join("; ")
+            )
+        } else {
+            "no provider could serve this request: all that fit are unreachable, too slow or busy; try again".to_owned()
+        };
+        let error = GatewayError::new(ErrorCode::NoProviderAvailable, message).with_retry_after(wait);
+        if waiting.is_empty() {
+            return error;
+        }
+        let providers: Vec<_> = waiting
+            .iter()
+            .map(|(name, until)| json!({"provider": name, "retriedAt": until.map(|at| at.to_string())}))
+            .collect();
+        error.with_details(json!({"leftAlone": providers}))
+    }
+
+    /// The providers that are left alone after failures, and when they are tried again; none: nobody knows.
+    fn waiting(&self) -> impl Iterator<Item = (Arc<str>, Option<Timestamp>)> {
+        self.left_out.iter().filter_map(|(place, why)| {
+            let (Exclusion::CircuitOpen { until } | Exclusion::ModelCircuitOpen { until }) = *why else { return None };
+            let whole_second = |at: i64| Timestamp::from_second(at.div_euclid(1_000) + 1).ok();
+            Some((Arc::clone(&self.live.catalogue.at(*place)?.name), until.and_then(whole_second)))
+        })
     }
 
     /// All that were left out because they could not take the request now, and why.
@@ -217,6 +244,14 @@ impl Choice {
             self.unpriced.push(candidate);
         }
     }
+}
+
+/// What is said of a provider that is left alone.
+fn sentence(name: &str, until: Option<Timestamp>) -> String {
+    until.map_or_else(
+        || format!("{name}, until its present trial has ended or it is reset"),
+        |until| format!("{name} is tried again at {until}"),
+    )
 }
 
 /// What such requests have cost lately at the list price, in nano-dollars.

@@ -146,6 +146,31 @@ async fn when_all_are_left_alone_the_client_is_told_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_all_are_left_alone_the_client_is_told_which_and_until_when() {
+    let providers = [Provider::start().await, Provider::start().await];
+    let entries = ["one", "two"].iter().zip(&providers).map(|(name, provider)| provider.entry(name, &["openai_chat"]));
+    let gateway = Gateway::start(entries).await;
+    providers[0].then(error(429).header("retry-after", "300"));
+    gateway.admin().ok(Method::POST, "/providers/two:openCircuit", Some(&json!({}))).await;
+    assert_eq!(gateway.ask(Api::Chat, false).await.head.status, 429);
+    let refused = gateway.ask(Api::Chat, false).await;
+    Api::Chat.refuses(&refused, 503, "no_provider_available");
+    let wait: u64 = refused.head.get("retry-after").unwrap().parse().unwrap();
+    assert!((280..=300).contains(&wait), "{wait}");
+    let error: Value = serde_json::from_slice::<Value>(&refused.body).unwrap()["error"].clone();
+    let mut left_alone = error["details"]["leftAlone"].as_array().unwrap().clone();
+    left_alone.sort_by_key(|one| one["provider"].to_string());
+    assert_eq!((&left_alone[0]["provider"], &left_alone[1]["provider"]), (&json!("one"), &json!("two")), "{error}");
+    let at: jiff::Timestamp = left_alone[0]["retriedAt"].as_str().unwrap().parse().unwrap();
+    let left = at.as_second() - jiff::Timestamp::now().as_second();
+    assert!((270..=301).contains(&left), "{left}");
+    assert_eq!(left_alone[1]["retriedAt"], Value::Null, "nobody knows: {error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(&format!("one is tried again at {at}")) && message.contains("two, until"), "{message}");
+    assert_eq!((providers[0].requests().len(), providers[1].requests().len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_a_provider_does_not_have_is_asked_for_elsewhere_and_the_others_are_not() {
     let pair = Pair::start("60s").await;
     pair.first.then(no_such_model());
