@@ -75,7 +75,8 @@ pub struct Account {
     now: i64,
     seeded_at: i64,
     recall_at: i64,
-    /// Until then nothing is granted while a node of `join` is missing.
+    /// Until then nothing is granted while a node of `join` is missing. It also tells what was said before the authority
+    /// forgot everything from what is said since.
     settle_until: i64,
     join: Vec<Incarnation>,
     /// The counters belong to other caps.
@@ -191,7 +192,7 @@ impl Account {
         for holder in &mut self.holders {
             let mark = seed.marks.iter().find(|&&(inc, _)| inc == holder.inc).map_or(0, |&(_, lsn)| lsn);
             if self.rules.hold(Rule::Marks) {
-                holder.position = Position::Mark(mark);
+                holder.position = Position::Mark(mark, self.settle_until);
             }
             if self.rules.hold(Rule::Pending) {
                 holder.pending = holder.unwritten;
@@ -273,7 +274,7 @@ impl Account {
         self.holders.push(Holder {
             inc,
             seq: 0,
-            position: Position::Mark(0),
+            position: Position::Mark(0, 0),
             reserved: Usd::ZERO,
             kept: Usd::ZERO,
             written: 0,

@@ -132,7 +132,7 @@ local function node_field(inc) return 'n:' .. text(inc) end
 local function holder_of(inc)
   local text = redis.call('HGET', key, node_field(inc))
   if text then return { cmsgpack.unpack(text) }, true end
-  return { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }, false
+  return { inc, 0, 'M0:0', 0, 0, 0, 0, 0, false, false, false, 0 }, false
 end
 
 local function all_holders(account)

@@ -51,7 +51,7 @@ local holder
 if found[2] then
   holder = { cmsgpack.unpack(found[2]) }
 else
-  holder = { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }
+  holder = { inc, 0, 'M0:0', 0, 0, 0, 0, 0, false, false, false, 0 }
   local incs = list(account, INCS)
   incs[#incs + 1] = inc
 end

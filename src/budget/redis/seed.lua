@@ -18,7 +18,7 @@ local first_charge = number()
 local marks, listed, mark_of = {}, {}, {}
 for index = 1, number() do
   local inc, mark = number(), word()
-  marks[index], listed[inc], mark_of[inc] = inc, 'M' .. mark, tonumber(mark)
+  marks[index], listed[inc], mark_of[inc] = inc, mark, tonumber(mark)
 end
 
 local account = load()
@@ -92,7 +92,8 @@ account[RESEED] = false
 local pending = 0
 for _, holder in ipairs(holders) do
   account[RESEED] = account[RESEED] or holder[CLOSED]
-  holder[PLACE] = listed[holder[INC]] or 'M0'
+  local mark = listed[holder[INC]] or '0'
+  holder[PLACE] = string.format('M%s:%.0f', mark, account[SETTLES])
   holder[PENDING] = holder[UNWRITTEN]
   if holder[PENDING] ~= 0 then pending = pending + 1 end
 end

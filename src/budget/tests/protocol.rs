@@ -112,7 +112,7 @@ impl Node {
 /// So many charges are counted.
 const fn counted(position: Position) -> Lsn {
     match position {
-        Position::At(to) | Position::Mark(to) => to,
+        Position::At(to) | Position::Mark(to, _) => to,
         Position::Start => 0,
     }
 }

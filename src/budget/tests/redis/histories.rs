@@ -213,7 +213,8 @@ fn difference(memory: &str, redis: &str) -> String {
 async fn memory_and_redis_give_the_same_answers() {
     let time = Time::at(NOON);
     let redis = Owned::start(&time, false).await;
-    let memory = MemoryAuthority::new(time.clock(), 0);
+    // Both were born at the same time.
+    let memory = MemoryAuthority::new(time.clock(), super::BIRTH - NOON);
     let (mut granted, mut resent, mut seeded) = (0, 0, 0);
     for number in 0..HISTORIES {
         let mut history = History::new(number, &time);

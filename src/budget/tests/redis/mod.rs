@@ -32,6 +32,10 @@ use server::Redis;
 /// Generous: the machine may be busy.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const DEAD_AFTER: i64 = 30_000;
+/// Of an authority that nobody has to join any more.
+const AGE: i64 = 3_600_000;
+/// What it tells its knowledge from that of others by.
+const BIRTH: i64 = NOON - AGE + DEAD_AFTER;
 
 /// A Redis of its own for each authority, which goes by the test's time.
 pub struct OnRedis;
@@ -47,7 +51,7 @@ impl Owned {
     pub async fn start(time: &Time, settles: bool) -> Self {
         let server = Redis::start();
         if !settles {
-            let born = NOON - 3_600_000;
+            let born = NOON - AGE;
             let mut pipe = ::redis::pipe();
             for partition in 0..64 {
                 pipe.set(format!("{{tg:{partition}}}:gen"), born).ignore();

@@ -139,14 +139,14 @@ async fn a_flush_is_noticed_and_the_others_are_asked_what_they_hold() {
     };
     let waits = talk
         .ok(&Statement {
-            from: crate::budget::Position::Mark(0),
+            from: crate::budget::Position::Mark(0, 0),
             need_min: usd("0.1"),
             need_sum: usd("0.1"),
             ..kept(&talk, A, 3, "0.4")
         })
         .await;
     assert!(waits.settling && waits.granted == usd("0"));
-    let joined = Statement { from: crate::budget::Position::Mark(0), ..kept(&other, B, 2, "0.5") };
+    let joined = Statement { from: crate::budget::Position::Mark(0, 0), ..kept(&other, B, 2, "0.5") };
     assert_eq!(other.ok(&joined).await.free, usd("0.1"), "both claims are taken as they are");
     stop.cancel();
 }
