@@ -30,6 +30,7 @@ mod figures;
 mod flush;
 mod given_up;
 mod idle;
+mod lagging;
 mod lives;
 mod outage;
 mod overspend;

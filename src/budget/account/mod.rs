@@ -28,8 +28,9 @@ pub const STALE_AFTER: i64 = 2_000;
 /// A seed whose query is older may miss charges that nodes no longer remember.
 const SEED_LIFE: i64 = 5_000;
 
-/// A node whose clock is further ahead (milliseconds) cannot say when it asked the ledger.
-const AHEAD: i64 = 5_000;
+/// A node whose clock is ahead by no more (milliseconds) begins the next minute, or day, for everybody. One that is further
+/// ahead cannot say when it charged something or asked the ledger.
+pub const AHEAD: i64 = 5_000;
 
 /// Others are asked at most so often to give back what they do not use.
 const RECALL_EVERY: i64 = 250;
@@ -116,7 +117,7 @@ impl Account {
     /// Takes a node's statement.
     pub fn exchange(&mut self, said: &Statement, clock: i64) -> Answer {
         // A fail-over to a slow clock never reopens a window; a node's clock may be a little ahead.
-        let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= clock + STALE_AFTER).max();
+        let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= clock + AHEAD).max();
         self.now = self.now.max(clock).max(ahead.unwrap_or(clock));
         let now = self.now;
         self.end_silent(clock);

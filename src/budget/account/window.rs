@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::protocol::{Bounds, Counted, Item, WindowQuery, WindowReport, WindowSeed};
 use super::bytes::{Reader, Writer};
-use super::{EXACT, STALE_AFTER};
+use super::{AHEAD, EXACT};
 use crate::limit::{Mode, Window, WindowPolicy};
 use crate::money::Usd;
 
@@ -73,7 +73,7 @@ pub fn query(policy: &WindowPolicy, bounds: Option<Bounds>, now: i64) -> WindowQ
 /// The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever
 /// a node's clock says.
 pub const fn latest_slot(now: i64, width: i64) -> i64 {
-    (now + STALE_AFTER).div_euclid(width) * width
+    (now + AHEAD).div_euclid(width) * width
 }
 
 impl WindowState {

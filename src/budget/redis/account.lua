@@ -8,7 +8,7 @@
 
 local key = KEYS[1]
 local EXACT = 9007199254740991
-local FORGOTTEN_AFTER, STALE_AFTER = 600000, 2000
+local FORGOTTEN_AFTER, STALE_AFTER, AHEAD = 600000, 2000, 5000
 local MINUTE, SECOND, FIVE_HOURS, DAY = 60000, 1000, 18000000, 86400000
 
 -- The state. INCS, JOIN and TERMS are lists, or such texts.
@@ -211,7 +211,7 @@ end
 
 -- The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever a
 -- node's clock says.
-local function latest_slot(now, width) return floor((now + STALE_AFTER) / width) * width end
+local function latest_slot(now, width) return floor((now + AHEAD) / width) * width end
 
 -- How long a rolling window is, and its slots.
 local function rolling(kind)

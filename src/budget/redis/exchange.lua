@@ -34,7 +34,7 @@ local account = unpacked(found[1])
 local now = max(account[NOW], time)
 for index = 1, #items do
   local minute = items[index][1]
-  if minute > now and minute <= time + STALE_AFTER then now = minute end
+  if minute > now and minute <= time + AHEAD then now = minute end
 end
 account[NOW] = now
 local was_busy = account[BUSY] ~= 0

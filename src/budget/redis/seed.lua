@@ -3,7 +3,7 @@
 -- A budget that is not there is told apart from one that was flushed by its partition, which the node has looked at after
 -- it had left a mark here (`gap`): whatever flushed the budget since has flushed the mark as well.
 
-local SEED_LIFE, AHEAD, SILENT = 5000, 5000, 60000
+local SEED_LIFE, SILENT = 5000, 60000
 
 local time = clock()
 local query_started, born, dead_after, gap = number(), number(), number(), word()
