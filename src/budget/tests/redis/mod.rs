@@ -51,12 +51,7 @@ impl Owned {
     pub async fn start(time: &Time, settles: bool) -> Self {
         let server = Redis::start();
         if !settles {
-            let born = NOON - AGE;
-            let mut pipe = ::redis::pipe();
-            for partition in 0..64 {
-                pipe.set(format!("{{tg:{partition}}}:gen"), born).ignore();
-            }
-            pipe.query_async::<()>(&mut connection(&server).await).await.unwrap();
+            born(&mut connection(&server).await, NOON - AGE).await;
         }
         let (authority, events) = authority(&server, time, 1);
         Self { server, authority, events }
@@ -75,6 +70,15 @@ pub fn asker(inc: Incarnation) -> Asker {
 
 pub async fn connection(server: &Redis) -> ::redis::aio::MultiplexedConnection {
     ::redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// As if Redis had been empty at this instant.
+async fn born(connection: &mut ::redis::aio::MultiplexedConnection, at: i64) {
+    let mut pipe = ::redis::pipe();
+    for partition in 0..64 {
+        pipe.set(format!("{{tg:{partition}}}:gen"), at).ignore();
+    }
+    pipe.query_async::<()>(connection).await.unwrap();
 }
 
 impl Fresh for OnRedis {
