@@ -34,6 +34,7 @@ pub struct Plan {
     budgets: Value,
     loaded: bool,
     limited: Vec<(String, Value)>,
+    preferred: Vec<Value>,
     clocks: Vec<i64>,
 }
 
@@ -56,8 +57,8 @@ impl Plan {
     /// A node for each of these ways to one Redis.
     pub fn over(redis: Vec<String>) -> Self {
         let budgets = json!({"reservation": "worst_case", "on_authority_failure": "closed"});
-        let (settings, limited, clocks) = Default::default();
-        Self { redis, patience: PATIENCE, settings, budgets, loaded: false, limited, clocks }
+        let (settings, limited, preferred, clocks) = Default::default();
+        Self { redis, patience: PATIENCE, settings, budgets, loaded: false, limited, preferred, clocks }
     }
 
     /// What the budgets of all nodes are set to: `lease.dead_after`.
@@ -101,10 +102,18 @@ impl Plan {
         self
     }
 
+    /// With this provider, which is asked for every model before the others.
+    pub fn preferred(mut self, mut entry: Value) -> Self {
+        entry["priority"] = json!(0);
+        self.preferred.push(entry);
+        self
+    }
+
     fn providers(&self, provider: &Provider) -> Vec<Value> {
         let entry = |name: &str, models: &[&str]| {
             let mut entry = provider.entry(name, &["openai_chat"]);
             entry["models"] = json!(models);
+            entry["priority"] = json!(1);
             entry
         };
         let limited = self.limited.iter().map(|(model, limits)| {
@@ -112,7 +121,8 @@ impl Plan {
             entry["limits"] = limits.clone();
             entry
         });
-        std::iter::once(entry("upstream", &MODELS)).chain(limited).collect()
+        let all = std::iter::once(entry("upstream", &MODELS)).chain(limited);
+        self.preferred.iter().cloned().chain(all).collect()
     }
 
     /// What node number `n` is to be started with.

@@ -25,6 +25,7 @@ mod counts;
 mod database_away;
 mod edits;
 mod edits_running;
+mod failover;
 mod faults;
 mod figures;
 mod flush;
