@@ -28,6 +28,7 @@ mod edits_running;
 mod failover;
 mod faults;
 mod figures;
+mod flips;
 mod flush;
 mod given_up;
 mod idle;
