@@ -95,7 +95,9 @@ impl MemoryAuthority {
     pub(super) fn exchange_now(&self, budget: BudgetId, statement: &Statement) -> Answer {
         let now = (self.clock)();
         let mut shard = self.shard(budget).lock();
-        shard.get_mut(&budget).map_or(Answer::Seed, |slot| slot.wake(self.settle_until, self.rules).exchange(statement, now))
+        shard
+            .get_mut(&budget)
+            .map_or(Answer::Seed, |slot| slot.wake(self.settle_until, self.rules).exchange(statement, now))
     }
 
     pub(super) fn seed_now(&self, budget: BudgetId, seed: &SeedStatement) -> Seeded {

@@ -30,11 +30,8 @@ async fn soak_a_failover_at_the_cap_passes_no_cap_on_three_nodes_and_what_is_lef
     // What it may cost is little: a few requests at once would pass it, if they cost anything.
     away["limits"] = json!({"total": {"usd": 0.3}});
     let limits = json!({"total": {"usd": 1}});
-    let cluster = Plan::new(3, &redis.url())
-        .limited([("limited-model".to_owned(), limits)])
-        .preferred(away)
-        .start()
-        .await;
+    let cluster =
+        Plan::new(3, &redis.url()).limited([("limited-model".to_owned(), limits)]).preferred(away).start().await;
     let times = scale(120, 1_200);
     for whose in [Whose::User, Whose::Key, Whose::UserForGroup] {
         let caller = cluster.limited(whose, "daily", 1.0).await;

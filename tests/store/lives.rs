@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use entity::{gateway_nodes, usage_ledger, write_offs};
 use sea_orm::{DatabaseConnection, EntityTrait, PaginatorTrait};
 use tollgate::budget::{
-    Answer, Audit, Authority, AuthorityError, Clock, Incarnation, Item, Lifeline, MemoryAuthority, Seed,
-    SeedQuery, SeedStatement, Seeded, Seeds, Statement, Terms, WindowQuery, WindowSeed,
+    Answer, Audit, Authority, AuthorityError, Clock, Incarnation, Item, Lifeline, MemoryAuthority, Seed, SeedQuery,
+    SeedStatement, Seeded, Seeds, Statement, Terms, WindowQuery, WindowSeed,
 };
 use tollgate::config::Interrupted;
 use tollgate::ledger::journal::JournalHome;

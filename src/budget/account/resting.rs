@@ -152,8 +152,11 @@ fn unpacked_policy(version: i64, from: &mut Reader<'_>) -> Policy {
 fn holder(now: i64, birth: Birth, from: &mut Reader<'_>) -> Holder {
     let (inc, seq, place) = (from.number(), from.number().cast_unsigned(), from.number());
     let seen = now.wrapping_sub(from.number());
-    let position =
-        if place < 0 { Position::Mark((-1 - place).cast_unsigned(), birth) } else { Position::At(place.cast_unsigned()) };
+    let position = if place < 0 {
+        Position::Mark((-1 - place).cast_unsigned(), birth)
+    } else {
+        Position::At(place.cast_unsigned())
+    };
     Holder {
         inc,
         seq,
