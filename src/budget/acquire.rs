@@ -232,16 +232,18 @@ impl Budgets {
             let settles = steps.iter().flatten().any(|step| matches!(step, Step::Settle));
             let denials = |step| if let Step::Deny(denials) = step { denials } else { Vec::new() };
             let mut denials: Vec<_> = steps.into_iter().flatten().flat_map(denials).collect();
+            // Those that come later may be known to have nothing left, whatever becomes of the first.
+            let refuses = !denials.is_empty();
+            for at in (0..4).filter(|&at| refuses && short[at] && !next[at]) {
+                let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
+                denials.extend(self.known_denials(entry, missing, now));
+            }
             // What other nodes may use does not come back here.
             let may_pass =
                 !late && !waiter.alone.contains(&true) && !denials.is_empty() && denials.iter().all(Denial::may_pass);
             if settles || may_pass {
                 tokio::time::sleep(SETTLING).await;
                 continue;
-            }
-            for at in (0..4).filter(|&at| short[at] && !next[at]) {
-                let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
-                denials.extend(self.known_denials(entry, missing, now));
             }
             return Err(Denied::of(denials).map_or(ReserveError::Unavailable, ReserveError::Denied));
         }

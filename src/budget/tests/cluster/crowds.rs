@@ -1,5 +1,7 @@
 //! Crowds on several nodes that need two budgets each: nobody keeps the last of one from those who have the other.
 
+#![allow(clippy::print_stdout, reason = "what is measured is the result")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
