@@ -144,10 +144,6 @@ impl Budgets {
         let mut waiter = Waiter::new(self);
         loop {
             now = now.max((self.clock)());
-            if waiter.pins.are_old() {
-                waiter.pins.release();
-                tokio::time::sleep(SETTLING).await;
-            }
             let short = match self.take(claim, &entries, Some(&mut waiter), now) {
                 Taking::Took(amounts) => {
                     let blindly = waiter.forced.contains(&true);
@@ -160,6 +156,11 @@ impl Budgets {
                 }
                 Taking::Short(short) => short,
             };
+            if waiter.pins.are_old() {
+                waiter.pins.release();
+                tokio::time::sleep(SETTLING).await;
+                continue;
+            }
             let late = Instant::now() >= deadline;
             let next = waiter.next(short);
             let mut steps: Each<Option<Step>> = [const { None }; 4];
@@ -242,6 +243,8 @@ impl Budgets {
             let may_pass =
                 !late && !waiter.alone.contains(&true) && !denials.is_empty() && denials.iter().all(Denial::may_pass);
             if settles || may_pass {
+                // Nobody else waits for what this one cannot use yet.
+                waiter.pins.release();
                 tokio::time::sleep(SETTLING).await;
                 continue;
             }
@@ -267,6 +270,10 @@ impl Budgets {
         late: bool,
         now: i64,
     ) -> Step {
+        if ticket.as_ref().is_some_and(|ticket| !Arc::ptr_eq(&ticket.entry, entry)) {
+            // It waited for a budget that was forgotten since, and is another one now.
+            *ticket = None;
+        }
         let mut lease = entry.lease.lock();
         let need = lease.need(missing, self.takes_all_that_is_left(), now);
         // What was heard of money holds until all of it is spent; of requests each answer is of its moment.

@@ -10,7 +10,7 @@ use super::acquire::Each;
 use super::table::Entry;
 use crate::money::Usd;
 
-/// At most so long: others may need this and nothing else.
+/// At most so long while it asks for the next budget: others may need this and nothing else.
 const LIFE: Duration = Duration::from_millis(250);
 
 /// Set aside, and given back when the request gives up.

@@ -20,6 +20,7 @@ const PACE: Order = Order { model: MODEL, max_tokens: 1_000, pause: Duration::fr
 
 /// All that can still be spent is spent, no more than the cap, and the books are right.
 async fn up_to_the_cap(cluster: &Cluster, caller: &Caller, cap: i64) {
+    cluster.knows_what_is_left(caller, MODEL).await;
     capped::ask(&cluster.all(), caller, MODEL, Some(1_000), usize::try_from(cap / COST).unwrap() + 20).await;
     let sums = cluster.balance(caller).await;
     println!("in the end {sums:?} of {cap}");

@@ -208,6 +208,22 @@ impl Cluster {
         .await;
     }
 
+    /// Waits until no node is in doubt about this caller's budgets; how many of the requests that were made passed. One alone
+    /// on each node would say little: it may be paid from what the node holds.
+    pub async fn knows_what_is_left(&self, caller: &Caller, model: &str) -> usize {
+        let mut passed = 0;
+        eventually("nobody is in doubt about what is left", async || {
+            let replies =
+                self.nodes.iter().cycle().take(8 * self.nodes.len()).map(|node| node.spend(caller, model, 50));
+            let replies = futures::future::join_all(replies).await;
+            let statuses: Vec<_> = replies.iter().map(|reply| reply.head.status).collect();
+            passed += statuses.iter().filter(|status| **status == 200).count();
+            (!statuses.contains(&503)).then_some(())
+        })
+        .await;
+        passed
+    }
+
     /// Waits until on every node nothing is in flight or set aside, and this caller's budgets have used what his rows add
     /// up to.
     pub async fn balance(&self, caller: &Caller) -> Sums {

@@ -19,7 +19,7 @@ use super::protocol::{
     WindowReport,
 };
 use super::rules::{Rule, Rules};
-use crate::limit::{Policy, UNORDERED, WindowPolicy};
+use crate::limit::{Mode, Policy, UNORDERED, WindowPolicy};
 use crate::money::Usd;
 
 /// A statement that is older is not trusted: the node has given it up and sent another.
@@ -117,7 +117,8 @@ impl Account {
     /// Takes a node's statement.
     pub fn exchange(&mut self, said: &Statement, clock: i64) -> Answer {
         // A fail-over to a slow clock never reopens a window; a node's clock may be a little ahead.
-        let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= clock + AHEAD).max();
+        let latest = clock + self.ahead();
+        let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= latest).max();
         self.now = self.now.max(clock).max(ahead.unwrap_or(clock));
         let now = self.now;
         self.end_silent(clock);
@@ -147,6 +148,11 @@ impl Account {
         Answer::Ok(Box::new(taken))
     }
 
+    /// How far ahead a node's clock may be. The slots of counts are seconds: none of them may end early.
+    fn ahead(&self) -> i64 {
+        if self.is_count() { STALE_AFTER } else { AHEAD }
+    }
+
     /// Sets what was spent to what the ledger says.
     pub fn seed(&mut self, said: &SeedStatement, clock: i64) -> Seeded {
         let now = self.now.max(clock);
@@ -169,6 +175,17 @@ impl Account {
         if self.rules.hold(Rule::Overtaken) && seed.marks.iter().any(overtaken) {
             return Seeded::Refused;
         }
+        // A node that is a little ahead begins the next day, and then that is the time: what others charge until they know
+        // would be of no window.
+        let starts = policy.windows.iter().zip(&said.terms.bounds).filter_map(|(policy, bounds)| {
+            let follows = matches!(policy.mode, Mode::Calendar { .. });
+            bounds.filter(|_| follows).map(|bounds| bounds.start)
+        });
+        let begun = starts.max().unwrap_or(now);
+        if begun > clock + AHEAD {
+            return Seeded::Refused;
+        }
+        let now = now.max(begun);
         let mut windows = Vec::with_capacity(policy.windows.len());
         for (policy, &bounds) in policy.windows.iter().zip(&said.terms.bounds) {
             let known = seed.windows.iter().find(|window| window.window == policy.window);
@@ -332,7 +349,7 @@ impl Account {
 
     fn take_items(&mut self, said: &Statement, clock: i64, now: i64) {
         let slot = if self.is_count() { SECOND } else { MINUTE };
-        let latest = latest_slot(clock, slot);
+        let latest = latest_slot(clock + self.ahead(), slot);
         for item in &said.items {
             let item = Item { minute: item.minute.min(latest), ..*item };
             for window in &mut self.windows {

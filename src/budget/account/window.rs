@@ -72,8 +72,8 @@ pub fn query(policy: &WindowPolicy, bounds: Option<Bounds>, now: i64) -> WindowQ
 
 /// The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever
 /// a node's clock says.
-pub const fn latest_slot(now: i64, width: i64) -> i64 {
-    (now + AHEAD).div_euclid(width) * width
+pub const fn latest_slot(latest: i64, width: i64) -> i64 {
+    latest.div_euclid(width) * width
 }
 
 impl WindowState {
@@ -108,7 +108,7 @@ impl WindowState {
         now: i64,
     ) -> Self {
         let mut state = Self { known: true, ..Self::unknown(policy, bounds) };
-        let latest = latest_slot(now, MINUTE);
+        let latest = latest_slot(now + AHEAD, MINUTE);
         let minutes = seed.minutes.iter().map(|&(minute, amount)| (minute.min(latest), amount));
         match state.mode {
             Mode::Forever | Mode::Calendar { .. } => state.spent = seed.sum.min(EXACT),

@@ -211,7 +211,7 @@ end
 
 -- The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever a
 -- node's clock says.
-local function latest_slot(now, width) return floor((now + AHEAD) / width) * width end
+local function latest_slot(latest, width) return floor(latest / width) * width end
 
 -- How long a rolling window is, and its slots.
 local function rolling(kind)

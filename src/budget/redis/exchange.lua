@@ -32,9 +32,12 @@ local account = unpacked(found[1])
 
 -- Time does not go back, whoever has become the master; a node's clock may be a little ahead.
 local now = max(account[NOW], time)
+-- The slots of counts are seconds: none of them may end early.
+local counts = is_count(account)
+local ahead_at_most = time + (counts and STALE_AFTER or AHEAD)
 for index = 1, #items do
   local minute = items[index][1]
-  if minute > now and minute <= time + AHEAD then now = minute end
+  if minute > now and minute <= ahead_at_most then now = minute end
 end
 account[NOW] = now
 local was_busy = account[BUSY] ~= 0
@@ -172,8 +175,7 @@ if holder[PLACE] ~= from then
 end
 
 local windows = account[WINDOWS]
-local counts = is_count(account)
-local latest = latest_slot(time, counts and SECOND or MINUTE)
+local latest = latest_slot(ahead_at_most, counts and SECOND or MINUTE)
 local sum = 0
 for index = 1, #items do
   local minute, era, amount = min(items[index][1], latest), items[index][2], items[index][3]
@@ -280,7 +282,7 @@ end
 keep()
 -- Whoever is granted money of a day that a node ahead of this clock has begun dates what it pays for in that day.
 return {
-  'ok', now, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable, falls, changes,
+  'ok', counts and time or now, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable, falls, changes,
   ours_is_later and account[VERSION], ours_is_later and account[BODY],
   started, account[RESEED] and 1 or 0, known and 0 or 1, reports,
 }
