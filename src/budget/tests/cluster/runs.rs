@@ -66,11 +66,6 @@ fn nodes_whose_charges_have_no_positions_fail() {
 }
 
 #[test]
-fn nodes_whose_positions_move_without_their_charges_fail() {
-    must_fail(2_050, without(Rule::Rebased));
-}
-
-#[test]
 fn nodes_that_are_seeded_without_marks_fail() {
     must_fail(0, without(Rule::Marks));
 }
