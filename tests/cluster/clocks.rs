@@ -145,6 +145,22 @@ fn served(asked: &[Asked], midnight_at: Instant) -> Vec<(i64, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nodes_whose_clocks_differ_by_seconds_share_a_cap() {
+    let redis = Redis::start();
+    let cluster = Plan::new(3, &redis.url()).clocks(&AHEAD).start().await;
+    let caller = cluster.limited(Whose::User, "total", 1.0).await;
+    for node in &cluster.nodes {
+        knows(node, &caller).await;
+    }
+    let passed = capped::ask(&cluster.all(), &caller, MODEL, Some(1_000), 60).await;
+    let sums = cluster.balance(&caller).await;
+    println!("{passed} passed: {sums:?}");
+    assert!((CAP * 9 / 10..=CAP).contains(&sums.nanos), "{sums:?}");
+    assert_eq!(sums.rows, passed);
+    cluster.audit();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn soak_clocks_that_differ_by_seconds_count_each_day_for_itself_and_keep_its_cap() {
     let mut until = 14_000;
     let night = loop {
