@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Cluster, MODEL, Plan};
+use crate::harness::{Cluster, MODEL, OTHER_MODEL, Plan};
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
 use crate::support::capped::{self, Whose};
@@ -35,7 +35,12 @@ async fn redis_is_flushed_while_the_database_is_away_and_nothing_is_granted_befo
     const CAP: i64 = 12_000_000_000;
     let redis = Redis::start();
     let mut cluster = Plan::new(3, &redis.url()).start().await;
+    let free = cluster.admin().caller(json!({}), json!({})).await;
+    // Whoever knows of the later write has heard of the earlier one, and remembers the key from now on.
     let caller = cluster.limited(Whose::User, "total", 12.0).await;
+    for node in cluster.all() {
+        node.spends(&free, OTHER_MODEL, 50).await;
+    }
     let witness = Witness::of(&redis.url());
     let traffic = Traffic::start(&cluster.all(), std::slice::from_ref(&caller), 4, PACE);
     traffic.passes(30).await;
@@ -56,6 +61,7 @@ async fn redis_is_flushed_while_the_database_is_away_and_nothing_is_granted_befo
         let began = Instant::now();
         Api::Chat.refuses(&node.spend(&caller, MODEL, 50).await, 503, "budget_unavailable");
         assert!(began.elapsed() < Duration::from_secs(3), "refused after {:?}", began.elapsed());
+        node.spends(&free, OTHER_MODEL, 50).await;
     }
     traffic.advances(30).await;
     let asked = traffic.stop().await;
