@@ -3,25 +3,13 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, MODEL, Plan};
+use crate::harness::{MODEL, Plan};
 use crate::servers::redis::Redis;
-use crate::support::books::nanos;
 use crate::support::capped::{self, AT_ONCE, Whose};
 use crate::support::provider::refusing;
 use crate::support::{eventually, scale, spending};
 
 const CAP: i64 = 1_000_000_000;
-
-/// What nodes count for a provider: used, and set aside.
-async fn counted(cluster: &Cluster, provider: &str) -> Vec<(i64, i64)> {
-    let mut counted = Vec::new();
-    for node in cluster.all() {
-        let budgets = node.admin().get(&format!("/budgets/provider/{provider}")).await;
-        let window = &budgets["items"][0]["windows"][0];
-        counted.push((nanos(&window["usedUsd"]), nanos(&window["reservedUsd"])));
-    }
-    counted
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_a_failover_at_the_cap_passes_no_cap_on_three_nodes_and_what_is_left_can_be_used() {
@@ -47,8 +35,8 @@ async fn soak_a_failover_at_the_cap_passes_no_cap_on_three_nodes_and_what_is_lef
     println!("the provider that answers: {passed} of {times} passed");
     assert!((18..=20).contains(&passed), "{passed}");
     eventually("all nodes count what was charged, and nothing is set aside", async || {
-        let spent = counted(&cluster, "limited-model").await;
-        let away = counted(&cluster, "away").await;
+        let spent = cluster.counted_of("limited-model").await;
+        let away = cluster.counted_of("away").await;
         (spent == [(passed as i64 * 50_000_000, 0); 3] && away == [(0, 0); 3]).then_some(())
     })
     .await;

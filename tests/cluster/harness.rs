@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::servers::faketime;
 use crate::servers::postgres::Postgres;
 use crate::support::admin::Caller;
-use crate::support::books::Sums;
+use crate::support::books::{Sums, nanos};
 use crate::support::capped::{Whose, limited_by};
 use crate::support::gateway::{Setup, run, set};
 use crate::support::{Admin, Books, Gateway, Provider, eventually, load, spending};
@@ -208,6 +208,17 @@ impl Cluster {
         .await;
     }
 
+    /// What each node counts in the only window of a provider: used, and set aside, in nano-dollars.
+    pub async fn counted_of(&self, provider: &str) -> Vec<(i64, i64)> {
+        let mut counted = Vec::new();
+        for node in &self.nodes {
+            let budgets = node.admin().get(&format!("/budgets/provider/{provider}")).await;
+            let window = &budgets["items"][0]["windows"][0];
+            counted.push((nanos(&window["usedUsd"]), nanos(&window["reservedUsd"])));
+        }
+        counted
+    }
+
     /// Waits until no node is in doubt about this caller's budgets; how many of the requests that were made passed. One alone
     /// on each node would say little: it may be paid from what the node holds.
     pub async fn knows_what_is_left(&self, caller: &Caller, model: &str) -> usize {
@@ -261,7 +272,7 @@ impl Cluster {
     /// What the ledger's own sum says that a user has spent, in nano-dollars.
     pub async fn summed(&self, caller: &Caller) -> i64 {
         let summary = self.admin().get(&format!("/usage/summary?userId={}", caller.user_id)).await;
-        crate::support::books::nanos(&summary["totalUsd"])
+        nanos(&summary["totalUsd"])
     }
 }
 

@@ -18,16 +18,12 @@ const CAP: i64 = 2_000_000_000;
 /// A replica that has heard all that its master knows.
 async fn replica_of(master: &Redis) -> Redis {
     let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
-    hears(&replica).await;
-    replica
-}
-
-async fn hears(replica: &Redis) {
     eventually("the replica hears its master", async || {
         let info: String = replica.call(&["INFO", "replication"]).await;
         info.contains("master_link_status:up").then_some(())
     })
     .await;
+    replica
 }
 
 #[tokio::test(flavor = "multi_thread")]
