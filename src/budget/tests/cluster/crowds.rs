@@ -3,7 +3,6 @@
 #![allow(clippy::print_stdout, reason = "what is measured is the result")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::time::sleep;
 use super::super::world::{key, only, usd, user};
 use super::node::{Node, plan};
 use super::{ALL, Cluster};
-use crate::budget::{Budgets, ReserveError};
+use crate::budget::ReserveError;
 use crate::limit::Window;
 use crate::money::Usd;
 
@@ -28,8 +27,7 @@ async fn serve(cluster: &Cluster, node: &Node, of_key: i64, passed: &AtomicU64) 
     let net = &cluster.net;
     let (plan, charged) = plan(&cluster.limits, 1, of_key);
     sleep(Duration::from_millis(net.draw(0..5))).await;
-    let budgets: &Arc<Budgets> = &node.budgets;
-    match budgets.reserve(&plan, usd("0.06"), net.now()).await {
+    match node.budgets.reserve(&plan, usd("0.06"), net.now()).await {
         Ok(reservation) => {
             sleep(Duration::from_millis(net.draw(1..30))).await;
             let lsn = net.books.charge(node.inc, &charged, net.now(), usd("0.05"));
@@ -92,5 +90,5 @@ async fn crowds_of_two_keys_spend_what_their_user_has_left() {
         least = least.min(passed);
     }
     println!("{least} of 15 at least");
-    assert!(least >= 13, "{least} of 15");
+    assert!(least >= 14, "{least} of 15");
 }

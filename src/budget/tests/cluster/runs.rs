@@ -66,6 +66,11 @@ fn nodes_whose_charges_have_no_positions_fail() {
 }
 
 #[test]
+fn nodes_whose_positions_move_without_their_charges_fail() {
+    must_fail(150, without(Rule::Rebased));
+}
+
+#[test]
 fn nodes_that_are_seeded_without_marks_fail() {
     must_fail(0, without(Rule::Marks));
 }
