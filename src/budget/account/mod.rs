@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use bytes::Bytes;
 pub use resting::{Resting, policy_bytes, policy_of_bytes};
-use window::latest_slot;
+use window::slot_at;
 pub use window::{MINUTE, SECOND, WindowState, query};
 
 use super::protocol::{
@@ -19,7 +19,7 @@ use super::protocol::{
     WindowReport,
 };
 use super::rules::{Rule, Rules};
-use crate::limit::{Mode, Policy, UNORDERED, WindowPolicy};
+use crate::limit::{Policy, UNORDERED, WindowPolicy};
 use crate::money::Usd;
 
 /// A statement that is older is not trusted: the node has given it up and sent another.
@@ -177,12 +177,8 @@ impl Account {
         }
         // A node that is a little ahead begins the next day, and then that is the time: what others charge until they know
         // would be of no window.
-        let starts = policy.windows.iter().zip(&said.terms.bounds).filter_map(|(policy, bounds)| {
-            let follows = matches!(policy.mode, Mode::Calendar { .. });
-            bounds.filter(|_| follows).map(|bounds| bounds.start)
-        });
-        let begun = starts.max().unwrap_or(now);
-        if begun > clock + AHEAD {
+        let begun = said.terms.bounds.iter().flatten().map(|bounds| bounds.start).max().unwrap_or(now);
+        if begun > self.now.max(clock + AHEAD) {
             return Seeded::Refused;
         }
         let now = now.max(begun);
@@ -349,7 +345,8 @@ impl Account {
 
     fn take_items(&mut self, said: &Statement, clock: i64, now: i64) {
         let slot = if self.is_count() { SECOND } else { MINUTE };
-        let latest = latest_slot(clock + self.ahead(), slot);
+        // Nothing is in a time that is still to come, whatever a node's clock says.
+        let latest = slot_at(clock + self.ahead(), slot);
         for item in &said.items {
             let item = Item { minute: item.minute.min(latest), ..*item };
             for window in &mut self.windows {

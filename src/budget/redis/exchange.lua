@@ -175,7 +175,8 @@ if holder[PLACE] ~= from then
 end
 
 local windows = account[WINDOWS]
-local latest = latest_slot(ahead_at_most, counts and SECOND or MINUTE)
+-- Nothing is in a time that is still to come, whatever a node's clock says.
+local latest = slot_at(ahead_at_most, counts and SECOND or MINUTE)
 local sum = 0
 for index = 1, #items do
   local minute, era, amount = min(items[index][1], latest), items[index][2], items[index][3]
@@ -282,7 +283,7 @@ end
 keep()
 -- Whoever is granted money of a day that a node ahead of this clock has begun dates what it pays for in that day.
 return {
-  'ok', counts and time or now, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable, falls, changes,
-  ours_is_later and account[VERSION], ours_is_later and account[BODY],
+  'ok', counts and time or now, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable,
+  falls, changes, ours_is_later and account[VERSION], ours_is_later and account[BODY],
   started, account[RESEED] and 1 or 0, known and 0 or 1, reports,
 }

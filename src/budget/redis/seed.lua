@@ -42,19 +42,18 @@ for _, holder in ipairs(holders) do
   if mark and not holder[CLOSED] and mark < holder[WRITTEN] then return { 'refused', time } end
 end
 -- A node that is a little ahead begins the next day, and then that is the time.
-for index, policy in ipairs(terms.windows) do
+for index = 1, #terms.windows do
   local bounds = terms.bounds[index]
-  if is_calendar(policy[MODE]) and bounds and bounds[1] > now then
-    if bounds[1] > time + AHEAD then return { 'refused', time } end
-    now = bounds[1]
-  end
+  if bounds then now = max(now, bounds[1]) end
 end
+if now > max(account[NOW], time + AHEAD) then return { 'refused', time } end
 for index, policy in ipairs(terms.windows) do
   local bounds = terms.bounds[index]
   if is_calendar(policy[MODE]) and (not bounds or bounds[2] <= now) then return { 'refused', time } end
 end
 
-local latest = latest_slot(now + AHEAD, MINUTE)
+-- Nothing is in a time that is still to come, whatever a node's clock says.
+local latest = slot_at(now + AHEAD, MINUTE)
 first_charge = first_charge and min(first_charge, latest)
 for _, seed in ipairs(seeds) do
   for _, minute in ipairs(seed[2]) do minute[1] = min(minute[1], latest) end
