@@ -94,10 +94,7 @@ impl MemoryAuthority {
 
     pub(super) fn exchange_now(&self, budget: BudgetId, statement: &Statement) -> Answer {
         let now = (self.clock)();
-        let mut shard = self.shard(budget).lock();
-        shard
-            .get_mut(&budget)
-            .map_or(Answer::Seed, |slot| slot.wake(self.settle_until, self.rules).exchange(statement, now))
+        self.with(budget, |account| account.exchange(statement, now)).unwrap_or(Answer::Seed)
     }
 
     pub(super) fn seed_now(&self, budget: BudgetId, seed: &SeedStatement) -> Seeded {
@@ -113,9 +110,7 @@ impl MemoryAuthority {
 
     pub(super) fn close_now(&self, inc: Incarnation, budgets: &[BudgetId]) {
         for &budget in budgets {
-            if let Some(slot) = self.shard(budget).lock().get_mut(&budget) {
-                slot.wake(self.settle_until, self.rules).close(inc);
-            }
+            self.with(budget, |account| account.close(inc));
         }
     }
 
@@ -132,7 +127,7 @@ impl MemoryAuthority {
     }
 
     pub(super) fn audit_now(&self, budget: BudgetId) -> Option<Audit> {
-        self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.settle_until, self.rules).audit())
+        self.with(budget, |account| account.audit())
     }
 
     /// How many are packed.
@@ -145,13 +140,19 @@ impl MemoryAuthority {
     /// Its state now, to go back to.
     #[cfg(test)]
     pub(super) fn copy_of(&self, budget: BudgetId) -> Option<Account> {
-        self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.settle_until, self.rules).clone())
+        self.with(budget, |account| account.clone())
     }
 
     /// Replaces its state.
     #[cfg(test)]
     pub(super) fn put(&self, budget: BudgetId, account: Account) {
         self.shard(budget).lock().insert(budget, Slot::Active(Box::new(account)));
+    }
+
+    /// Works with a budget, if it is known.
+    fn with<T>(&self, budget: BudgetId, work: impl FnOnce(&mut Account) -> T) -> Option<T> {
+        let mut shard = self.shard(budget).lock();
+        shard.get_mut(&budget).map(|slot| work(slot.wake(self.settle_until, self.rules)))
     }
 
     fn shard(&self, budget: BudgetId) -> &Shard {
@@ -176,9 +177,7 @@ impl Authority for MemoryAuthority {
 
     async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
         for &budget in budgets {
-            if let Some(slot) = self.shard(budget).lock().get_mut(&budget) {
-                slot.wake(self.settle_until, self.rules).count_anew();
-            }
+            self.with(budget, Account::count_anew);
         }
         Ok(())
     }

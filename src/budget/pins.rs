@@ -55,9 +55,7 @@ impl<'a> Pins<'a> {
     /// Lets others have it.
     pub fn release(&mut self) {
         for pin in std::mem::take(&mut self.pins).into_iter().flatten() {
-            let mut lease = pin.entry.lease.lock();
-            lease.release(pin.amount);
-            self.budgets.tell_later(&pin.entry, &mut lease, (self.budgets.clock)());
+            self.budgets.put_back(&pin.entry, pin.amount);
         }
     }
 }
