@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::denial::Need;
 use super::lease::{Alone, Lease, Occasion, Verdict};
-use super::pins::Pins;
 use super::table::Entry;
+use super::waiter::{Ticket, Waiter};
 use super::{Budgets, Denial, Denied, ReserveError};
 use crate::limit::{BudgetId, Policy};
 use crate::money::Usd;
@@ -72,33 +72,6 @@ pub(super) struct Took {
     pub blindly: bool,
 }
 
-/// A request that waits. Its needs are part of what is asked for until it is dropped.
-///
-/// At first it asks all its budgets at once. If that was not enough, others want the same: then it asks one after the other,
-/// in the order that is everybody's, and holds on to what it has got of those before. So whoever has got the last of one
-/// budget gets what it needs of the next, and nobody keeps it from those who have that.
-pub(super) struct Waiter<'a> {
-    tickets: Each<Option<Ticket<'a>>>,
-    /// Budgets that this node decides about alone.
-    alone: Each<bool>,
-    /// Budgets that give whatever they have.
-    forced: Each<bool>,
-    in_turn: bool,
-    pins: Pins<'a>,
-}
-
-/// A place in the queue of a budget.
-struct Ticket<'a> {
-    budgets: &'a Budgets,
-    entry: Arc<Entry>,
-    /// None while others of its budgets come first.
-    number: Option<u64>,
-    /// How many answers there had been when it began to wait.
-    began: u64,
-    /// Answers up to here do not count any more.
-    since: u64,
-}
-
 /// What a short budget needs.
 enum Step {
     Ask(Occasion),
@@ -144,10 +117,6 @@ impl Budgets {
         let mut waiter = Waiter::new(self);
         loop {
             now = now.max((self.clock)());
-            if waiter.pins.are_old() {
-                waiter.pins.release();
-                tokio::time::sleep(SETTLING).await;
-            }
             let short = match self.take(claim, &entries, Some(&mut waiter), now) {
                 Taking::Took(amounts) => {
                     let blindly = waiter.forced.contains(&true);
@@ -160,6 +129,11 @@ impl Budgets {
                 }
                 Taking::Short(short) => short,
             };
+            if waiter.pins.are_old() {
+                waiter.pins.release();
+                tokio::time::sleep(SETTLING).await;
+                continue;
+            }
             let late = Instant::now() >= deadline;
             let next = waiter.next(short);
             let mut steps: Each<Option<Step>> = [const { None }; 4];
@@ -232,16 +206,20 @@ impl Budgets {
             let settles = steps.iter().flatten().any(|step| matches!(step, Step::Settle));
             let denials = |step| if let Step::Deny(denials) = step { denials } else { Vec::new() };
             let mut denials: Vec<_> = steps.into_iter().flatten().flat_map(denials).collect();
+            // Those that come later may be known to have nothing left, whatever becomes of the first.
+            let refuses = !denials.is_empty();
+            for at in (0..4).filter(|&at| refuses && short[at] && !next[at]) {
+                let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
+                denials.extend(self.known_denials(entry, missing, now));
+            }
             // What other nodes may use does not come back here.
             let may_pass =
                 !late && !waiter.alone.contains(&true) && !denials.is_empty() && denials.iter().all(Denial::may_pass);
             if settles || may_pass {
+                // Nobody else waits for what this one cannot use yet.
+                waiter.pins.release();
                 tokio::time::sleep(SETTLING).await;
                 continue;
-            }
-            for at in (0..4).filter(|&at| short[at] && !next[at]) {
-                let (Some(entry), Some((_, missing))) = (&entries[at], claim.wants(at)) else { continue };
-                denials.extend(self.known_denials(entry, missing, now));
             }
             return Err(Denied::of(denials).map_or(ReserveError::Unavailable, ReserveError::Denied));
         }
@@ -265,6 +243,10 @@ impl Budgets {
         late: bool,
         now: i64,
     ) -> Step {
+        if ticket.as_ref().is_some_and(|ticket| !Arc::ptr_eq(&ticket.entry, entry)) {
+            // It waited for a budget that was forgotten since, and is another one now.
+            *ticket = None;
+        }
         let mut lease = entry.lease.lock();
         let need = lease.need(missing, self.takes_all_that_is_left(), now);
         // What was heard of money holds until all of it is spent; of requests each answer is of its moment.
@@ -396,70 +378,6 @@ impl Budgets {
             return Taking::Short(short);
         }
         Taking::Took(waiter.map_or(took, |waiter| waiter.pins.take()))
-    }
-}
-
-impl<'a> Waiter<'a> {
-    fn new(budgets: &'a Budgets) -> Self {
-        Self {
-            tickets: Each::default(),
-            alone: Each::default(),
-            forced: Each::default(),
-            in_turn: false,
-            pins: Pins::new(budgets),
-        }
-    }
-
-    /// Which of those that have too little are asked now. For the others it does not wait meanwhile.
-    fn next(&mut self, short: Each<bool>) -> Each<bool> {
-        if !self.in_turn {
-            return short;
-        }
-        let first = short.iter().position(|short| *short);
-        for (at, ticket) in self.tickets.iter_mut().enumerate() {
-            if let Some(ticket) = ticket.as_mut().filter(|_| first != Some(at)) {
-                ticket.leave();
-            }
-        }
-        std::array::from_fn(|at| first == Some(at))
-    }
-}
-
-impl<'a> Ticket<'a> {
-    fn new(budgets: &'a Budgets, entry: &Arc<Entry>, lease: &mut Lease, need: Need) -> Self {
-        let heard = lease.heard();
-        Self { budgets, entry: Arc::clone(entry), number: Some(lease.wait(need)), began: heard, since: heard }
-    }
-
-    /// Waits, if it did not.
-    fn wait(&mut self, lease: &mut Lease, need: Need) {
-        if self.number.is_none() {
-            self.number = Some(lease.wait(need));
-            self.since = lease.heard();
-        }
-    }
-
-    fn wait_no_longer(&mut self, lease: &mut Lease) {
-        if let Some(number) = self.number.take() {
-            lease.wait_no_longer(number);
-        }
-    }
-
-    /// Waits no longer, and lets others have what was granted for it.
-    fn leave(&mut self) {
-        if self.number.is_some() {
-            let entry = Arc::clone(&self.entry);
-            let mut lease = entry.lease.lock();
-            self.wait_no_longer(&mut lease);
-            self.budgets.tell_later(&entry, &mut lease, (self.budgets.clock)());
-        }
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        let entry = Arc::clone(&self.entry);
-        self.wait_no_longer(&mut entry.lease.lock());
     }
 }
 

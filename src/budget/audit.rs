@@ -148,7 +148,7 @@ fn drifts(
     // written long ago.
     let is_known = |holder: &Holding| {
         let is_quiet = holder.reserved == Usd::ZERO && holder.unwritten == Usd::ZERO && now - holder.seen > QUIET;
-        is_quiet || Some(holder.position) == mark(holder.inc).map(Position::Mark)
+        is_quiet || matches!(holder.position, Position::Mark(lsn, _) if mark(holder.inc) == Some(lsn))
     };
     if !audit.holders.iter().filter(|holder| holder.inc != inc).all(is_known) {
         return None;

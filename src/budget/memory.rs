@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::Clock;
 use super::account::{Account, Resting};
 use super::authority::{Authority, AuthorityError};
-use super::protocol::{Answer, Audit, Incarnation, SeedStatement, Seeded, Statement};
+use super::protocol::{Answer, Audit, Birth, Incarnation, SeedStatement, Seeded, Statement};
 use super::rules::Rules;
 use super::shards::{BudgetHasher, SHARDS, shard_of};
 use crate::limit::BudgetId;
@@ -28,9 +28,9 @@ enum Slot {
 }
 
 impl Slot {
-    fn wake(&mut self, rules: Rules) -> &mut Account {
+    fn wake(&mut self, birth: Birth, rules: Rules) -> &mut Account {
         if let Self::Resting(resting) = self {
-            *self = Self::Active(Box::new(resting.wake(rules)));
+            *self = Self::Active(Box::new(resting.wake(birth, rules)));
         }
         match self {
             Self::Active(account) => account,
@@ -94,15 +94,14 @@ impl MemoryAuthority {
 
     pub(super) fn exchange_now(&self, budget: BudgetId, statement: &Statement) -> Answer {
         let now = (self.clock)();
-        let mut shard = self.shard(budget).lock();
-        shard.get_mut(&budget).map_or(Answer::Seed, |slot| slot.wake(self.rules).exchange(statement, now))
+        self.with(budget, |account| account.exchange(statement, now)).unwrap_or(Answer::Seed)
     }
 
     pub(super) fn seed_now(&self, budget: BudgetId, seed: &SeedStatement) -> Seeded {
         let now = (self.clock)();
         let mut shard = self.shard(budget).lock();
         if let Some(slot) = shard.get_mut(&budget) {
-            return slot.wake(self.rules).seed(seed, now);
+            return slot.wake(self.settle_until, self.rules).seed(seed, now);
         }
         let Some(account) = Account::new(seed, self.settle_until, now, self.rules) else { return Seeded::Refused };
         shard.insert(budget, Slot::Active(Box::new(account)));
@@ -111,16 +110,14 @@ impl MemoryAuthority {
 
     pub(super) fn close_now(&self, inc: Incarnation, budgets: &[BudgetId]) {
         for &budget in budgets {
-            if let Some(slot) = self.shard(budget).lock().get_mut(&budget) {
-                slot.wake(self.rules).close(inc);
-            }
+            self.with(budget, |account| account.close(inc));
         }
     }
 
     fn known_by(&self, inc: Incarnation) -> Vec<BudgetId> {
         let knows = |slot: &Slot| match slot {
             Slot::Active(account) => account.knows(inc),
-            Slot::Resting(resting) => resting.wake(self.rules).knows(inc),
+            Slot::Resting(resting) => resting.wake(self.settle_until, self.rules).knows(inc),
         };
         let of = |shard: &Shard| {
             let shard = shard.lock();
@@ -130,7 +127,7 @@ impl MemoryAuthority {
     }
 
     pub(super) fn audit_now(&self, budget: BudgetId) -> Option<Audit> {
-        self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.rules).audit())
+        self.with(budget, |account| account.audit())
     }
 
     /// How many are packed.
@@ -143,13 +140,19 @@ impl MemoryAuthority {
     /// Its state now, to go back to.
     #[cfg(test)]
     pub(super) fn copy_of(&self, budget: BudgetId) -> Option<Account> {
-        self.shard(budget).lock().get_mut(&budget).map(|slot| slot.wake(self.rules).clone())
+        self.with(budget, |account| account.clone())
     }
 
     /// Replaces its state.
     #[cfg(test)]
     pub(super) fn put(&self, budget: BudgetId, account: Account) {
         self.shard(budget).lock().insert(budget, Slot::Active(Box::new(account)));
+    }
+
+    /// Works with a budget, if it is known.
+    fn with<T>(&self, budget: BudgetId, work: impl FnOnce(&mut Account) -> T) -> Option<T> {
+        let mut shard = self.shard(budget).lock();
+        shard.get_mut(&budget).map(|slot| work(slot.wake(self.settle_until, self.rules)))
     }
 
     fn shard(&self, budget: BudgetId) -> &Shard {
@@ -174,9 +177,7 @@ impl Authority for MemoryAuthority {
 
     async fn count_anew(&self, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
         for &budget in budgets {
-            if let Some(slot) = self.shard(budget).lock().get_mut(&budget) {
-                slot.wake(self.rules).count_anew();
-            }
+            self.with(budget, Account::count_anew);
         }
         Ok(())
     }

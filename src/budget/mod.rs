@@ -35,6 +35,7 @@ mod stats;
 mod table;
 mod terms;
 mod view;
+mod waiter;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use super::acquire::Each;
 use super::table::Entry;
 use crate::money::Usd;
 
-/// At most so long: others may need this and nothing else.
+/// At most so long while it asks for the next budget: others may need this and nothing else.
 const LIFE: Duration = Duration::from_millis(250);
 
 /// Set aside, and given back when the request gives up.
@@ -55,9 +55,7 @@ impl<'a> Pins<'a> {
     /// Lets others have it.
     pub fn release(&mut self) {
         for pin in std::mem::take(&mut self.pins).into_iter().flatten() {
-            let mut lease = pin.entry.lease.lock();
-            lease.release(pin.amount);
-            self.budgets.tell_later(&pin.entry, &mut lease, (self.budgets.clock)());
+            self.budgets.put_back(&pin.entry, pin.amount);
         }
     }
 }

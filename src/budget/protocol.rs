@@ -15,6 +15,9 @@ pub type Incarnation = i64;
 /// A place in the journal of one incarnation. Counts up from 1 without gaps.
 pub type Lsn = u64;
 
+/// Tells apart what an authority knew before it forgot everything and what it knows since. 0: a node that was in no seed.
+pub type Birth = i64;
+
 /// Up to where a node's charges to a budget are counted at the authority.
 ///
 /// Requests may reach a budget in another order than the journal numbered them, so a node counts its charges per
@@ -23,8 +26,9 @@ pub type Lsn = u64;
 pub enum Position {
     /// The node has just met this budget and knows of no position.
     Start,
-    /// All charges up to this place in the journal.
-    Mark(Lsn),
+    /// All charges up to this place in the journal, as it stands with an authority that knows nothing from before: who has
+    /// told it nothing yet would otherwise seem to go on from here with what was said before the authority forgot all.
+    Mark(Lsn, Birth),
     /// The node's first so many charges to this budget.
     At(u64),
 }

@@ -225,17 +225,20 @@ impl Budgets {
 
     fn lower(&self, hold: &mut Hold, amount: Usd) {
         let Some(entry) = hold.entry.as_ref().filter(|_| hold.amount > amount) else { return };
-        let mut lease = entry.lease.lock();
-        lease.release(hold.amount - amount);
+        self.put_back(entry, hold.amount - amount);
         hold.amount = amount;
-        self.tell_later(entry, &mut lease, (self.clock)());
     }
 
     pub(super) fn release(&self, hold: Hold) {
         if let Some(entry) = hold.entry {
-            let mut lease = entry.lease.lock();
-            lease.release(hold.amount);
-            self.tell_later(&entry, &mut lease, (self.clock)());
+            self.put_back(&entry, hold.amount);
         }
+    }
+
+    /// What was set aside in this budget is free again.
+    pub(super) fn put_back(&self, entry: &Entry, amount: Usd) {
+        let mut lease = entry.lease.lock();
+        lease.release(amount);
+        self.tell_later(entry, &mut lease, (self.clock)());
     }
 }

@@ -20,6 +20,7 @@ const PACE: Order = Order { model: MODEL, max_tokens: 1_000, pause: Duration::fr
 
 /// All that can still be spent is spent, no more than the cap, and the books are right.
 async fn up_to_the_cap(cluster: &Cluster, caller: &Caller, cap: i64) {
+    cluster.knows_what_is_left(caller, MODEL).await;
     capped::ask(&cluster.all(), caller, MODEL, Some(1_000), usize::try_from(cap / COST).unwrap() + 20).await;
     let sums = cluster.balance(caller).await;
     println!("in the end {sums:?} of {cap}");
@@ -34,8 +35,9 @@ async fn redis_is_flushed_while_the_database_is_away_and_nothing_is_granted_befo
     const CAP: i64 = 12_000_000_000;
     let redis = Redis::start();
     let mut cluster = Plan::new(3, &redis.url()).start().await;
-    let caller = cluster.limited(Whose::User, "total", 12.0).await;
     let free = cluster.admin().caller(json!({}), json!({})).await;
+    // Whoever knows of the later write has heard of the earlier one, and remembers the key from now on.
+    let caller = cluster.limited(Whose::User, "total", 12.0).await;
     for node in cluster.all() {
         node.spends(&free, OTHER_MODEL, 50).await;
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::servers::faketime;
 use crate::servers::postgres::Postgres;
 use crate::support::admin::Caller;
-use crate::support::books::Sums;
+use crate::support::books::{Sums, nanos};
 use crate::support::capped::{Whose, limited_by};
 use crate::support::gateway::{Setup, run, set};
 use crate::support::{Admin, Books, Gateway, Provider, eventually, load, spending};
@@ -34,6 +34,7 @@ pub struct Plan {
     budgets: Value,
     loaded: bool,
     limited: Vec<(String, Value)>,
+    preferred: Vec<Value>,
     clocks: Vec<i64>,
 }
 
@@ -56,8 +57,8 @@ impl Plan {
     /// A node for each of these ways to one Redis.
     pub fn over(redis: Vec<String>) -> Self {
         let budgets = json!({"reservation": "worst_case", "on_authority_failure": "closed"});
-        let (settings, limited, clocks) = Default::default();
-        Self { redis, patience: PATIENCE, settings, budgets, loaded: false, limited, clocks }
+        let (settings, limited, preferred, clocks) = Default::default();
+        Self { redis, patience: PATIENCE, settings, budgets, loaded: false, limited, preferred, clocks }
     }
 
     /// What the budgets of all nodes are set to: `lease.dead_after`.
@@ -101,10 +102,18 @@ impl Plan {
         self
     }
 
+    /// With this provider, which is asked for every model before the others.
+    pub fn preferred(mut self, mut entry: Value) -> Self {
+        entry["priority"] = json!(0);
+        self.preferred.push(entry);
+        self
+    }
+
     fn providers(&self, provider: &Provider) -> Vec<Value> {
         let entry = |name: &str, models: &[&str]| {
             let mut entry = provider.entry(name, &["openai_chat"]);
             entry["models"] = json!(models);
+            entry["priority"] = json!(1);
             entry
         };
         let limited = self.limited.iter().map(|(model, limits)| {
@@ -112,7 +121,8 @@ impl Plan {
             entry["limits"] = limits.clone();
             entry
         });
-        std::iter::once(entry("upstream", &MODELS)).chain(limited).collect()
+        let all = std::iter::once(entry("upstream", &MODELS)).chain(limited);
+        self.preferred.iter().cloned().chain(all).collect()
     }
 
     /// What node number `n` is to be started with.
@@ -198,6 +208,33 @@ impl Cluster {
         .await;
     }
 
+    /// What each node counts in the only window of a provider: used, and set aside, in nano-dollars.
+    pub async fn counted_of(&self, provider: &str) -> Vec<(i64, i64)> {
+        let mut counted = Vec::new();
+        for node in &self.nodes {
+            let budgets = node.admin().get(&format!("/budgets/provider/{provider}")).await;
+            let window = &budgets["items"][0]["windows"][0];
+            counted.push((nanos(&window["usedUsd"]), nanos(&window["reservedUsd"])));
+        }
+        counted
+    }
+
+    /// Waits until no node is in doubt about this caller's budgets; how many of the requests that were made passed. One alone
+    /// on each node would say little: it may be paid from what the node holds.
+    pub async fn knows_what_is_left(&self, caller: &Caller, model: &str) -> usize {
+        let mut passed = 0;
+        eventually("nobody is in doubt about what is left", async || {
+            let replies =
+                self.nodes.iter().cycle().take(8 * self.nodes.len()).map(|node| node.spend(caller, model, 50));
+            let replies = futures::future::join_all(replies).await;
+            let statuses: Vec<_> = replies.iter().map(|reply| reply.head.status).collect();
+            passed += statuses.iter().filter(|status| **status == 200).count();
+            (!statuses.contains(&503)).then_some(())
+        })
+        .await;
+        passed
+    }
+
     /// Waits until on every node nothing is in flight or set aside, and this caller's budgets have used what his rows add
     /// up to.
     pub async fn balance(&self, caller: &Caller) -> Sums {
@@ -235,7 +272,7 @@ impl Cluster {
     /// What the ledger's own sum says that a user has spent, in nano-dollars.
     pub async fn summed(&self, caller: &Caller) -> i64 {
         let summary = self.admin().get(&format!("/usage/summary?userId={}", caller.user_id)).await;
-        crate::support::books::nanos(&summary["totalUsd"])
+        nanos(&summary["totalUsd"])
     }
 }
 

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use entity::{gateway_nodes, usage_ledger, write_offs};
 use sea_orm::{DatabaseConnection, EntityTrait, PaginatorTrait};
 use tollgate::budget::{
-    Answer, Audit, Authority, AuthorityError, Clock, Incarnation, Item, Lifeline, MemoryAuthority, Position, Seed,
-    SeedQuery, SeedStatement, Seeded, Seeds, Statement, Terms, WindowQuery, WindowSeed,
+    Answer, Audit, Authority, AuthorityError, Clock, Incarnation, Item, Lifeline, MemoryAuthority, Seed, SeedQuery,
+    SeedStatement, Seeded, Seeds, Statement, Terms, WindowQuery, WindowSeed,
 };
 use tollgate::config::Interrupted;
 use tollgate::ledger::journal::JournalHome;
@@ -159,11 +159,13 @@ impl World {
         self.seeded(inc, budget, 0).await;
         let now = self.time.load(Ordering::SeqCst);
         let amount = Usd::from_nanos(nanos);
+        let known = self.authority.audit(budget).await.unwrap().unwrap();
+        let holder = known.holders.iter().find(|holder| holder.inc == inc).unwrap();
         let statement = Statement {
             inc,
             seq: 1,
             sent: now,
-            from: Position::Mark(0),
+            from: holder.position,
             to: 1,
             items: vec![Item { minute: now / 60_000 * 60_000, era: 0, amount }],
             reserved: Usd::from_nanos(5),

@@ -19,6 +19,7 @@ pub struct Redis {
     folder: TempDir,
     port: Port,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Redis {
@@ -29,9 +30,14 @@ impl Redis {
 
     /// Starts one with further settings, as on the command line: `["--maxmemory", "1mb"]`.
     pub fn start_with(settings: &[&str]) -> Self {
+        Self::start_in(settings, &[])
+    }
+
+    /// The same with these variables.
+    pub fn start_in(settings: &[&str], environment: &[(String, String)]) -> Self {
         let folder = tempfile::Builder::new().prefix("tollgate-redis-").tempdir().unwrap();
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let mut redis = Self { process: None, folder, port: Port::take(), settings };
+        let mut redis = Self { process: None, folder, port: Port::take(), settings, environment: environment.to_vec() };
         redis.restart();
         redis
     }
@@ -64,6 +70,7 @@ impl Redis {
         let mut process = Process::start("redis-server", None, &folder.join("log"), |command| {
             command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
             command.arg("--dir").arg(folder).args(&self.settings);
+            command.envs(self.environment.iter().cloned());
         });
         process.wait_until(START_LIMIT, |_| answers(port));
         self.process = Some(process);

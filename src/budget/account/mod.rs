@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use bytes::Bytes;
 pub use resting::{Resting, policy_bytes, policy_of_bytes};
-use window::latest_slot;
+use window::slot_at;
 pub use window::{MINUTE, SECOND, WindowState, query};
 
 use super::protocol::{
@@ -28,8 +28,9 @@ pub const STALE_AFTER: i64 = 2_000;
 /// A seed whose query is older may miss charges that nodes no longer remember.
 const SEED_LIFE: i64 = 5_000;
 
-/// A node whose clock is further ahead (milliseconds) cannot say when it asked the ledger.
-const AHEAD: i64 = 5_000;
+/// A node whose clock is ahead by no more (milliseconds) begins the next minute, or day, for everybody. One that is further
+/// ahead cannot say when it charged something or asked the ledger.
+pub const AHEAD: i64 = 5_000;
 
 /// Others are asked at most so often to give back what they do not use.
 const RECALL_EVERY: i64 = 250;
@@ -75,7 +76,8 @@ pub struct Account {
     now: i64,
     seeded_at: i64,
     recall_at: i64,
-    /// Until then nothing is granted while a node of `join` is missing.
+    /// Until then nothing is granted while a node of `join` is missing. It also tells what was said before the authority
+    /// forgot everything from what is said since.
     settle_until: i64,
     join: Vec<Incarnation>,
     /// The counters belong to other caps.
@@ -115,7 +117,8 @@ impl Account {
     /// Takes a node's statement.
     pub fn exchange(&mut self, said: &Statement, clock: i64) -> Answer {
         // A fail-over to a slow clock never reopens a window; a node's clock may be a little ahead.
-        let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= clock + STALE_AFTER).max();
+        let latest = clock + self.ahead();
+        let ahead = said.items.iter().map(|item| item.minute).filter(|&minute| minute <= latest).max();
         self.now = self.now.max(clock).max(ahead.unwrap_or(clock));
         let now = self.now;
         self.end_silent(clock);
@@ -145,6 +148,11 @@ impl Account {
         Answer::Ok(Box::new(taken))
     }
 
+    /// How far ahead a node's clock may be. The slots of counts are seconds: none of them may end early.
+    fn ahead(&self) -> i64 {
+        if self.is_count() { STALE_AFTER } else { AHEAD }
+    }
+
     /// Sets what was spent to what the ledger says.
     pub fn seed(&mut self, said: &SeedStatement, clock: i64) -> Seeded {
         let now = self.now.max(clock);
@@ -167,6 +175,13 @@ impl Account {
         if self.rules.hold(Rule::Overtaken) && seed.marks.iter().any(overtaken) {
             return Seeded::Refused;
         }
+        // A node that is a little ahead begins the next day, and then that is the time: what others charge until they know
+        // would be of no window.
+        let begun = said.terms.bounds.iter().flatten().map(|bounds| bounds.start).max().unwrap_or(now);
+        if begun > self.now.max(clock + AHEAD) {
+            return Seeded::Refused;
+        }
+        let now = now.max(begun);
         let mut windows = Vec::with_capacity(policy.windows.len());
         for (policy, &bounds) in policy.windows.iter().zip(&said.terms.bounds) {
             let known = seed.windows.iter().find(|window| window.window == policy.window);
@@ -191,7 +206,7 @@ impl Account {
         for holder in &mut self.holders {
             let mark = seed.marks.iter().find(|&&(inc, _)| inc == holder.inc).map_or(0, |&(_, lsn)| lsn);
             if self.rules.hold(Rule::Marks) {
-                holder.position = Position::Mark(mark);
+                holder.position = Position::Mark(mark, self.settle_until);
             }
             if self.rules.hold(Rule::Pending) {
                 holder.pending = holder.unwritten;
@@ -273,7 +288,7 @@ impl Account {
         self.holders.push(Holder {
             inc,
             seq: 0,
-            position: Position::Mark(0),
+            position: Position::Mark(0, 0),
             reserved: Usd::ZERO,
             kept: Usd::ZERO,
             written: 0,
@@ -330,7 +345,8 @@ impl Account {
 
     fn take_items(&mut self, said: &Statement, clock: i64, now: i64) {
         let slot = if self.is_count() { SECOND } else { MINUTE };
-        let latest = latest_slot(clock, slot);
+        // Nothing is in a time that is still to come, whatever a node's clock says.
+        let latest = slot_at(clock + self.ahead(), slot);
         for item in &said.items {
             let item = Item { minute: item.minute.min(latest), ..*item };
             for window in &mut self.windows {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::protocol::Position;
+use super::super::protocol::{Birth, Position};
 use super::bytes::{Bytes, Reader, Writer};
 use super::window::WindowState;
 use super::{Account, Holder};
@@ -41,16 +41,16 @@ impl Resting {
             let place = match holder.position {
                 Position::Start => return None,
                 Position::At(count) => i64::try_from(count).ok()?,
-                Position::Mark(lsn) => -1 - i64::try_from(lsn).ok()?,
+                Position::Mark(lsn, _) => -1 - i64::try_from(lsn).ok()?,
             };
             to.put_all([holder.inc, i64::try_from(holder.seq).ok()?, place, account.now.wrapping_sub(holder.seen)]);
         }
         Some(Self(to.done()))
     }
 
-    /// The budget as it was.
+    /// The budget as it was. `birth`: of its authority.
     #[must_use]
-    pub fn wake(&self, rules: Rules) -> Account {
+    pub fn wake(&self, birth: Birth, rules: Rules) -> Account {
         let mut from = Reader::new(&self.0);
         let now = from.number();
         let seeded_at = now.wrapping_sub(from.number());
@@ -62,12 +62,12 @@ impl Resting {
             now,
             seeded_at,
             recall_at: i64::MIN,
-            settle_until: i64::MIN,
+            settle_until: birth,
             join: Vec::new(),
             reseed: false,
             stated: (0, 0),
             windows,
-            holders: from.list(|from| holder(now, from)),
+            holders: from.list(|from| holder(now, birth, from)),
             rules,
         }
     }
@@ -149,11 +149,14 @@ fn unpacked_policy(version: i64, from: &mut Reader<'_>) -> Policy {
     Policy { version, era, windows }
 }
 
-fn holder(now: i64, from: &mut Reader<'_>) -> Holder {
+fn holder(now: i64, birth: Birth, from: &mut Reader<'_>) -> Holder {
     let (inc, seq, place) = (from.number(), from.number().cast_unsigned(), from.number());
     let seen = now.wrapping_sub(from.number());
-    let position =
-        if place < 0 { Position::Mark((-1 - place).cast_unsigned()) } else { Position::At(place.cast_unsigned()) };
+    let position = if place < 0 {
+        Position::Mark((-1 - place).cast_unsigned(), birth)
+    } else {
+        Position::At(place.cast_unsigned())
+    };
     Holder {
         inc,
         seq,

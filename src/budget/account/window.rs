@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::protocol::{Bounds, Counted, Item, WindowQuery, WindowReport, WindowSeed};
 use super::bytes::{Reader, Writer};
-use super::{EXACT, STALE_AFTER};
+use super::{AHEAD, EXACT};
 use crate::limit::{Mode, Window, WindowPolicy};
 use crate::money::Usd;
 
@@ -62,18 +62,17 @@ pub fn query(policy: &WindowPolicy, bounds: Option<Bounds>, now: i64) -> WindowQ
         Mode::Calendar { .. } => (bounds.map_or(i64::MIN, |bounds| bounds.start), false, false),
         Mode::Rolling => {
             let (length, width) = rolling(policy.window);
-            ((now - length).div_euclid(width) * width, true, false)
+            (slot_at(now - length, width), true, false)
         }
         // The stored start may be missing: twice the length shows where a window that runs now can have begun.
-        Mode::FromFirstCharge => ((now - 2 * FIVE_HOURS).div_euclid(MINUTE) * MINUTE, true, true),
+        Mode::FromFirstCharge => (slot_at(now - 2 * FIVE_HOURS, MINUTE), true, true),
     };
     WindowQuery { window: policy.window, since_era: policy.since_era, from, by_minute, first_charge }
 }
 
-/// The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever
-/// a node's clock says.
-pub const fn latest_slot(now: i64, width: i64) -> i64 {
-    (now + STALE_AFTER).div_euclid(width) * width
+/// Where the slot of this width starts that an instant is in.
+pub const fn slot_at(instant: i64, width: i64) -> i64 {
+    instant.div_euclid(width) * width
 }
 
 impl WindowState {
@@ -108,7 +107,8 @@ impl WindowState {
         now: i64,
     ) -> Self {
         let mut state = Self { known: true, ..Self::unknown(policy, bounds) };
-        let latest = latest_slot(now, MINUTE);
+        // Nothing is in a time that is still to come, whatever a node's clock says.
+        let latest = slot_at(now + AHEAD, MINUTE);
         let minutes = seed.minutes.iter().map(|&(minute, amount)| (minute.min(latest), amount));
         match state.mode {
             Mode::Forever | Mode::Calendar { .. } => state.spent = seed.sum.min(EXACT),
@@ -140,7 +140,7 @@ impl WindowState {
         match state.mode {
             Mode::Forever | Mode::Calendar { .. } => state.spent = spent,
             Mode::Rolling => state.add_to_slot(at, spent),
-            Mode::FromFirstCharge => state.add_from_first(at.div_euclid(MINUTE) * MINUTE, spent),
+            Mode::FromFirstCharge => state.add_from_first(slot_at(at, MINUTE), spent),
         }
         state
     }
@@ -346,7 +346,7 @@ impl WindowState {
 
     fn slot_of(&self, minute: i64) -> i64 {
         let (_, width) = rolling(self.window);
-        minute.div_euclid(width) * width
+        slot_at(minute, width)
     }
 
     fn add_to_slot(&mut self, minute: i64, amount: Usd) {

@@ -47,9 +47,7 @@ impl fmt::Debug for Held {
 impl Drop for Held {
     fn drop(&mut self) {
         for entry in self.entries.iter().flatten() {
-            let mut lease = entry.lease.lock();
-            lease.release(ONE);
-            self.budgets.tell_later(entry, &mut lease, (self.budgets.clock)());
+            self.budgets.put_back(entry, ONE);
         }
     }
 }

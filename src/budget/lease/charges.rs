@@ -114,7 +114,7 @@ impl Charges {
                     return false;
                 }
             }
-            Position::Mark(lsn) => {
+            Position::Mark(lsn, _) => {
                 if lsn < self.forgotten {
                     return false;
                 }
@@ -137,10 +137,10 @@ impl Charges {
     pub fn differing(&self, written: Lsn, position: Position) -> Vec<Item> {
         let told = match position {
             Position::Start => 0,
-            Position::Mark(_) => usize::MAX,
+            Position::Mark(..) => usize::MAX,
             Position::At(count) => usize::try_from(count.saturating_sub(self.before)).unwrap_or(usize::MAX),
         };
-        let mark = if let Position::Mark(lsn) = position { lsn } else { Lsn::MAX };
+        let mark = if let Position::Mark(lsn, _) = position { lsn } else { Lsn::MAX };
         let differing = self.list.iter().enumerate().filter_map(|(index, charge)| {
             let amount = match (index < told && charge.lsn <= mark, charge.lsn <= written) {
                 (true, false) => charge.amount,
@@ -186,7 +186,7 @@ impl Charges {
     fn is_told(&self, index: u64, charge: &Charge) -> bool {
         match self.position {
             Position::Start => false,
-            Position::Mark(lsn) => charge.lsn <= lsn,
+            Position::Mark(lsn, _) => charge.lsn <= lsn,
             Position::At(count) => self.before.saturating_add(index) < count,
         }
     }
@@ -197,7 +197,7 @@ impl Charges {
             _ => 0,
         };
         let mark = match self.position {
-            Position::Mark(lsn) => lsn,
+            Position::Mark(lsn, _) => lsn,
             _ => 0,
         };
         self.list.iter().skip(skip).filter(move |charge| charge.lsn > mark)

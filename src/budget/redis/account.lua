@@ -8,7 +8,7 @@
 
 local key = KEYS[1]
 local EXACT = 9007199254740991
-local FORGOTTEN_AFTER, STALE_AFTER = 600000, 2000
+local FORGOTTEN_AFTER, STALE_AFTER, AHEAD = 600000, 2000, 5000
 local MINUTE, SECOND, FIVE_HOURS, DAY = 60000, 1000, 18000000, 86400000
 
 -- The state. INCS, JOIN and TERMS are lists, or such texts.
@@ -132,7 +132,7 @@ local function node_field(inc) return 'n:' .. text(inc) end
 local function holder_of(inc)
   local text = redis.call('HGET', key, node_field(inc))
   if text then return { cmsgpack.unpack(text) }, true end
-  return { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }, false
+  return { inc, 0, 'M0:0', 0, 0, 0, 0, 0, false, false, false, 0 }, false
 end
 
 local function all_holders(account)
@@ -209,9 +209,8 @@ local function end_silent(account, now)
   end
 end
 
--- The last slot of this width that anything can have been charged in: nothing is in a time that is still to come, whatever a
--- node's clock says.
-local function latest_slot(now, width) return floor((now + STALE_AFTER) / width) * width end
+-- Where the slot of this width starts that an instant is in.
+local function slot_at(instant, width) return floor(instant / width) * width end
 
 -- How long a rolling window is, and its slots.
 local function rolling(kind)
@@ -263,7 +262,7 @@ end
 -- But for what has left by now.
 local function add_to_slot(window, minute, amount, now)
   local length, width = rolling(window[KIND])
-  local slot = floor(minute / width) * width
+  local slot = slot_at(minute, width)
   if slot + width + length <= now then return end
   local name = field(window, slot)
   if redis.call('HINCRBY', key, name, text(amount)) > EXACT then redis.call('HSET', key, name, text(EXACT)) end
@@ -301,7 +300,7 @@ local function roll(window, bounds, now)
   if mode == ROLLING then
     local length, width = rolling(window[KIND])
     if not window[FIRST] or leaves(window, window[FIRST]) > now then return end
-    local over = min(floor((now - length - width) / width) * width, window[LAST])
+    local over = min(slot_at(now - length - width, width), window[LAST])
     for _, slot in ipairs(slots(window, window[FIRST], over)) do
       spend(window, -slot[2])
       redis.call('HDEL', key, slot[3])

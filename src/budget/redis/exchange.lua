@@ -32,9 +32,12 @@ local account = unpacked(found[1])
 
 -- Time does not go back, whoever has become the master; a node's clock may be a little ahead.
 local now = max(account[NOW], time)
+-- The slots of counts are seconds: none of them may end early.
+local counts = is_count(account)
+local ahead_at_most = time + (counts and STALE_AFTER or AHEAD)
 for index = 1, #items do
   local minute = items[index][1]
-  if minute > now and minute <= time + STALE_AFTER then now = minute end
+  if minute > now and minute <= ahead_at_most then now = minute end
 end
 account[NOW] = now
 local was_busy = account[BUSY] ~= 0
@@ -51,7 +54,7 @@ local holder
 if found[2] then
   holder = { cmsgpack.unpack(found[2]) }
 else
-  holder = { inc, 0, 'M0', 0, 0, 0, 0, 0, false, false, false, 0 }
+  holder = { inc, 0, 'M0:0', 0, 0, 0, 0, 0, false, false, false, 0 }
   local incs = list(account, INCS)
   incs[#incs + 1] = inc
 end
@@ -172,8 +175,8 @@ if holder[PLACE] ~= from then
 end
 
 local windows = account[WINDOWS]
-local counts = is_count(account)
-local latest = latest_slot(time, counts and SECOND or MINUTE)
+-- Nothing is in a time that is still to come, whatever a node's clock says.
+local latest = slot_at(ahead_at_most, counts and SECOND or MINUTE)
 local sum = 0
 for index = 1, #items do
   local minute, era, amount = min(items[index][1], latest), items[index][2], items[index][3]
@@ -280,7 +283,7 @@ end
 keep()
 -- Whoever is granted money of a day that a node ahead of this clock has begun dates what it pays for in that day.
 return {
-  'ok', now, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable, falls, changes,
-  ours_is_later and account[VERSION], ours_is_later and account[BODY],
+  'ok', counts and time or now, kept, granted, free, free < enough and 1 or 0, settling and 1 or 0, recallable,
+  falls, changes, ours_is_later and account[VERSION], ours_is_later and account[BODY],
   started, account[RESEED] and 1 or 0, known and 0 or 1, reports,
 }

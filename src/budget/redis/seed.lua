@@ -3,7 +3,7 @@
 -- A budget that is not there is told apart from one that was flushed by its partition, which the node has looked at after
 -- it had left a mark here (`gap`): whatever flushed the budget since has flushed the mark as well.
 
-local SEED_LIFE, AHEAD, SILENT = 5000, 5000, 60000
+local SEED_LIFE, SILENT = 5000, 60000
 
 local time = clock()
 local query_started, born, dead_after, gap = number(), number(), number(), word()
@@ -18,7 +18,7 @@ local first_charge = number()
 local marks, listed, mark_of = {}, {}, {}
 for index = 1, number() do
   local inc, mark = number(), word()
-  marks[index], listed[inc], mark_of[inc] = inc, 'M' .. mark, tonumber(mark)
+  marks[index], listed[inc], mark_of[inc] = inc, mark, tonumber(mark)
 end
 
 local account = load()
@@ -41,12 +41,19 @@ for _, holder in ipairs(holders) do
   local mark = mark_of[holder[INC]]
   if mark and not holder[CLOSED] and mark < holder[WRITTEN] then return { 'refused', time } end
 end
+-- A node that is a little ahead begins the next day, and then that is the time.
+for index = 1, #terms.windows do
+  local bounds = terms.bounds[index]
+  if bounds then now = max(now, bounds[1]) end
+end
+if now > max(account[NOW], time + AHEAD) then return { 'refused', time } end
 for index, policy in ipairs(terms.windows) do
   local bounds = terms.bounds[index]
   if is_calendar(policy[MODE]) and (not bounds or bounds[2] <= now) then return { 'refused', time } end
 end
 
-local latest = latest_slot(now, MINUTE)
+-- Nothing is in a time that is still to come, whatever a node's clock says.
+local latest = slot_at(now + AHEAD, MINUTE)
 first_charge = first_charge and min(first_charge, latest)
 for _, seed in ipairs(seeds) do
   for _, minute in ipairs(seed[2]) do minute[1] = min(minute[1], latest) end
@@ -92,7 +99,8 @@ account[RESEED] = false
 local pending = 0
 for _, holder in ipairs(holders) do
   account[RESEED] = account[RESEED] or holder[CLOSED]
-  holder[PLACE] = listed[holder[INC]] or 'M0'
+  local mark = listed[holder[INC]] or '0'
+  holder[PLACE] = string.format('M%s:%.0f', mark, account[SETTLES])
   holder[PENDING] = holder[UNWRITTEN]
   if holder[PENDING] ~= 0 then pending = pending + 1 end
 end

@@ -59,7 +59,7 @@ impl Arguments {
     fn position(&mut self, position: Position) {
         let text = match position {
             Position::Start => "S".to_owned(),
-            Position::Mark(lsn) => format!("M{lsn}"),
+            Position::Mark(lsn, birth) => format!("M{lsn}:{birth}"),
             Position::At(count) => format!("A{count}"),
         };
         self.bytes(text.as_bytes());
@@ -270,7 +270,10 @@ impl Reply {
         let exact = |place: &u64| i64::try_from(*place).is_ok_and(|place| place <= EXACT.nanos());
         let place = |text: &str| text.parse().ok().filter(exact).ok_or(RedisError::Garbled("a position"));
         match text.split_at_checked(1) {
-            Some(("M", lsn)) => Ok(Position::Mark(place(lsn)?)),
+            Some(("M", mark)) => {
+                let (lsn, birth) = mark.split_once(':').ok_or(RedisError::Garbled("a position"))?;
+                Ok(Position::Mark(place(lsn)?, birth.parse().map_err(|_| RedisError::Garbled("a position"))?))
+            }
             Some(("A", count)) => Ok(Position::At(place(count)?)),
             _ => Err(RedisError::Garbled("a position")),
         }

@@ -153,6 +153,29 @@ async fn the_last_of_two_budgets_is_not_swapped_between_two_requests() {
     assert!(first.is_ok() ^ second.is_ok(), "{first:?} {second:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_is_refused_by_one_budget_for_good_does_not_wait_for_what_is_set_aside_in_another() {
+    let world = World::new(worst_case());
+    let one = only(Window::Daily, usd("1"));
+    let of_key = |of_user: Option<&Arc<crate::limit::Policy>>| {
+        let mut plan = of_user.map_or_else(uncapped, user_capped);
+        plan.key.mainline.1 = Some(Arc::clone(&one));
+        plan
+    };
+    // The key's is set aside by somebody who may turn out to need less; the user's is spent.
+    let _running = world.budgets.reserve(&of_key(None), usd("0.9"), NOON).await.unwrap();
+    world.spend(&user_capped(&one), usd("1")).await.unwrap();
+    for _ in 0..3 {
+        let began = tokio::time::Instant::now();
+        let refused = world.budgets.reserve(&of_key(Some(&one)), usd("0.5"), NOON).await;
+        let Err(ReserveError::Denied(denied)) = refused else { panic!("{refused:?}") };
+        let axes: Vec<_> = denied.all().map(|denial| denial.budget.axis).collect();
+        assert_eq!(axes, [Axis::Key, Axis::User]);
+        assert!(began.elapsed() < std::time::Duration::from_millis(300), "{:?}", began.elapsed());
+        world.jump(1_000).await;
+    }
+}
+
 #[tokio::test]
 async fn a_failover_at_the_cap_sets_common_budgets_aside_once() {
     let world = World::new(worst_case());

@@ -112,7 +112,7 @@ impl Node {
 /// So many charges are counted.
 const fn counted(position: Position) -> Lsn {
     match position {
-        Position::At(to) | Position::Mark(to) => to,
+        Position::At(to) | Position::Mark(to, _) => to,
         Position::Start => 0,
     }
 }
@@ -665,7 +665,7 @@ fn leases_that_expire_overspend() {
 
 #[test]
 fn statements_without_numbers_fail() {
-    must_fail(without(Rule::Numbered));
+    must_fail_from(630, without(Rule::Numbered));
 }
 
 #[test]
@@ -710,7 +710,7 @@ fn a_node_that_spends_what_it_keeps_after_nobody_has_heard_of_it_fails() {
 
 #[test]
 fn seeds_from_before_what_was_told_to_be_written_fail() {
-    must_fail_from(505, Faults { latest: 10_000, ..without(Rule::Overtaken) });
+    must_fail_from(960, Faults { latest: 10_000, ..without(Rule::Overtaken) });
 }
 
 #[test]

@@ -71,7 +71,7 @@ async fn a_budget_that_has_rested_is_as_it_was_in_every_kind_of_window() {
             assert!(account.is_idle(), "round {round}");
             let packed = Resting::of(&account).expect("idle");
             assert_eq!(packed.last_contact(), account.last_contact());
-            let mut woken = packed.wake(Rules::ALL);
+            let mut woken = packed.wake(NOON, Rules::ALL);
             let audit = account.audit();
             assert_eq!(woken.audit(), audit, "round {round}");
             // What follows is the same, too.

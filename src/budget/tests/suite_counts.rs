@@ -104,7 +104,7 @@ pub async fn what_a_silent_node_holds_of_a_count_ends_and_of_money_does_not(fres
     assert_eq!(count.ok(&asks(&count, B, 2, 1)).await.granted, requests(1));
     assert_eq!(money.ok(&forever(asks(&money, B, 1, 1))).await.granted, Usd::ZERO);
     // It was not dead after all: what still runs is counted, as a debt.
-    let back = Statement { from: Position::Mark(0), reserved: requests(1), ..asks(&count, A, 3, 0) };
+    let back = Statement { from: Position::Mark(0, 0), reserved: requests(1), ..asks(&count, A, 3, 0) };
     assert_eq!(count.ok(&back).await.free, requests(-1));
 }
 
@@ -131,9 +131,9 @@ pub async fn a_node_tells_a_forgotten_count_its_minute_again_before_anything_is_
     // Both had told the authority of before this.
     talk.seed("0", &[(A, 0), (B, 0)]).await;
     let before = Statement { from: Position::At(9), to: 9, ..asks(&talk, A, 1, 1) };
-    assert!(matches!(talk.say(&before).await, Answer::Resend(Position::Mark(0))));
+    assert!(matches!(talk.say(&before).await, Answer::Resend(Position::Mark(0, _))));
     let again = Statement { to: 9, items: vec![of_second(NOON - 5_000, 9)], ..asks(&talk, A, 2, 1) };
-    let again = Statement { from: Position::Mark(0), ..again };
+    let again = Statement { from: Position::Mark(0, 0), ..again };
     assert!(talk.ok(&again).await.settling);
     let other = Statement { to: 4, items: vec![of_second(NOON - 5_000, 4)], ..asks(&talk, B, 1, 1) };
     assert_eq!(talk.ok(&other).await.free, requests(6));

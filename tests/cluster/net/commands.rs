@@ -49,7 +49,7 @@ async fn send(command: &Bytes, redis: &mut OwnedWriteHalf, order: &Order, way: &
         }
         Fate::Late => {
             order.push([Slot::Nothing(given_up)]);
-            tokio::spawn(send_late(command.clone(), way.redis));
+            tokio::spawn(send_late(command.clone(), way.redis()));
             return Ok(());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::faults::{Fate, Faults};
 use super::{answers, commands};
 
-/// A way to one Redis; its connections end with it.
+/// A way to one Redis at a time; its connections end with it.
 pub struct Proxy {
     way: Arc<Way>,
     port: u16,
@@ -33,7 +34,8 @@ pub struct Figures {
 }
 
 pub(super) struct Way {
-    pub redis: u16,
+    /// Its port.
+    redis: AtomicU16,
     /// Whoever is not answered within this time has given up, and some more.
     pub given_up: Duration,
     faults: Mutex<(Faults, StdRng)>,
@@ -85,7 +87,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let way = Arc::new(Way {
-            redis,
+            redis: AtomicU16::new(redis),
             given_up: patience + patience / 2,
             faults: Mutex::new((Faults::default(), StdRng::seed_from_u64(seed))),
             figures: Mutex::default(),
@@ -117,6 +119,12 @@ impl Proxy {
         self.way.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// Leads to the Redis at this port from now on.
+    pub fn lead_to(&self, redis: u16) {
+        self.way.redis.store(redis, Ordering::Release);
+        self.cut();
+    }
+
     /// Whether connections are broken and refused from now on.
     pub fn close(&self, closed: bool) {
         self.way.closed.send_replace(closed);
@@ -135,6 +143,10 @@ impl Drop for Proxy {
 }
 
 impl Way {
+    pub fn redis(&self) -> u16 {
+        self.redis.load(Ordering::Acquire)
+    }
+
     /// What becomes of this command.
     pub fn fate(&self, words: &[&[u8]], bytes: usize) -> Fate {
         let name = words.first().map(|word| String::from_utf8_lossy(word).to_ascii_uppercase()).unwrap_or_default();
@@ -165,7 +177,7 @@ async fn accept(listener: TcpListener, way: Arc<Way>) {
 }
 
 async fn pass(client: TcpStream, way: Arc<Way>) {
-    let Ok(redis) = TcpStream::connect(("127.0.0.1", way.redis)).await else { return };
+    let Ok(redis) = TcpStream::connect(("127.0.0.1", way.redis())).await else { return };
     for stream in [&client, &redis] {
         stream.set_nodelay(true).unwrap();
     }

@@ -1,7 +1,8 @@
 //! Crowds on several nodes that need two budgets each: nobody keeps the last of one from those who have the other.
 
+#![allow(clippy::print_stdout, reason = "what is measured is the result")]
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::sleep;
 use super::super::world::{key, only, usd, user};
 use super::node::{Node, plan};
 use super::{ALL, Cluster};
-use crate::budget::{Budgets, ReserveError};
+use crate::budget::ReserveError;
 use crate::limit::Window;
 use crate::money::Usd;
 
@@ -26,8 +27,7 @@ async fn serve(cluster: &Cluster, node: &Node, of_key: i64, passed: &AtomicU64) 
     let net = &cluster.net;
     let (plan, charged) = plan(&cluster.limits, 1, of_key);
     sleep(Duration::from_millis(net.draw(0..5))).await;
-    let budgets: &Arc<Budgets> = &node.budgets;
-    match budgets.reserve(&plan, usd("0.06"), net.now()).await {
+    match node.budgets.reserve(&plan, usd("0.06"), net.now()).await {
         Ok(reservation) => {
             sleep(Duration::from_millis(net.draw(1..30))).await;
             let lsn = net.books.charge(node.inc, &charged, net.now(), usd("0.05"));

@@ -164,6 +164,15 @@ impl FaultyAuthority {
         }
     }
 
+    /// Some of them may not hear it.
+    fn tell_others(&self, budget: BudgetId) {
+        for (inc, budgets) in self.net.listening.lock().iter() {
+            if *inc != self.inc && !self.net.happens(10) {
+                budgets.policies_changed(&[budget]);
+            }
+        }
+    }
+
     /// Whether it arrives is not for the one to know who waits for the answer, nor whether it arrives again.
     async fn send<T: Send + 'static>(
         &self,
@@ -208,7 +217,13 @@ impl Authority for FaultyAuthority {
 
     async fn seed(&self, budget: BudgetId, seed: &SeedStatement) -> Result<Seeded, AuthorityError> {
         let seed = seed.clone();
-        self.send(move |net| net.seed(budget, &seed)).await
+        let seeded = self.send(move |net| net.seed(budget, &seed)).await?;
+        // As over Redis: what somebody told before it is in doubt until he speaks again.
+        let pending = |audit: Audit| audit.holders.iter().any(|holder| holder.pending != Usd::ZERO);
+        if seeded == Seeded::Taken && self.net.authority().audit_now(budget).is_some_and(pending) {
+            self.tell_others(budget);
+        }
+        Ok(seeded)
     }
 
     async fn close(&self, inc: Incarnation, budgets: &[BudgetId]) -> Result<(), AuthorityError> {
@@ -220,11 +235,7 @@ impl Authority for FaultyAuthority {
     }
 
     async fn recall(&self, budget: BudgetId) -> bool {
-        for (inc, budgets) in self.net.listening.lock().iter() {
-            if *inc != self.inc && !self.net.happens(10) {
-                budgets.policies_changed(&[budget]);
-            }
-        }
+        self.tell_others(budget);
         sleep(Duration::from_millis(50)).await;
         true
     }

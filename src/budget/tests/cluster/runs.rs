@@ -67,7 +67,7 @@ fn nodes_whose_charges_have_no_positions_fail() {
 
 #[test]
 fn nodes_whose_positions_move_without_their_charges_fail() {
-    must_fail(2_050, without(Rule::Rebased));
+    must_fail(150, without(Rule::Rebased));
 }
 
 #[test]

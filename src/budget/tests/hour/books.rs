@@ -42,7 +42,7 @@ impl Journal {
         match position {
             Position::Start => 0,
             Position::At(count) => usize::try_from(count).unwrap_or(usize::MAX).min(self.of[budget].len()),
-            Position::Mark(lsn) => self.of[budget].partition_point(|charge| charge.lsn <= lsn),
+            Position::Mark(lsn, _) => self.of[budget].partition_point(|charge| charge.lsn <= lsn),
         }
     }
 
@@ -151,7 +151,7 @@ impl Books {
             let mut minutes: BTreeMap<_, _> =
                 self.past[budget].range(asked.from..).map(|(&at, &sum)| (at, sum)).collect();
             for journal in self.journals.values() {
-                let count = journal.count(budget, Position::Mark(journal.written));
+                let count = journal.count(budget, Position::Mark(journal.written, 0));
                 journal.minutes(budget, count, asked.from, &mut minutes);
             }
             WindowSeed {

@@ -156,7 +156,9 @@ impl Told {
     ) -> Result<Usd, String> {
         let old = self.of.entry(inc).or_default();
         let known = now.of.get(&inc).copied().unwrap_or_default();
-        let may = if now.whole.contains(&inc) { claim } else { claim.max(known.all(journal, budget)) };
+        // So may what it was granted before the authority last went back, and has not heard of yet.
+        let known_of = known.all(journal, budget) + known.beyond + known.unheard;
+        let may = if now.whole.contains(&inc) { claim } else { claim.max(known_of) };
         let beyond = (may - old.all(journal, budget)).max(Usd::ZERO);
         if beyond > old.beyond + old.unheard + known.given - old.given {
             return Err(format!("{inc} may spend {beyond} twice, once {old:?}, now {known:?}"));

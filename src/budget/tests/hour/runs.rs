@@ -40,6 +40,12 @@ fn without(rule: Rule) -> Faults {
 }
 
 #[test]
+fn an_hour_of_thirty_two_nodes_passes_no_cap_but_by_what_is_stated() {
+    let figures = hour(600, ALL);
+    assert_eq!(figures.debts, Usd::ZERO);
+}
+
+#[test]
 fn an_hour_of_thirty_two_nodes_whose_requests_cost_more_than_expected_passes_no_cap_but_by_what_is_stated() {
     let figures = hour(601, Faults { overruns: true, ..ALL });
     assert!(figures.debts > Usd::ZERO, "{figures:?}");

@@ -43,7 +43,7 @@ fn statement(terms: &Arc<Terms>, time: &Time, inc: i64, round: u64) -> Statement
         inc,
         seq: round + 1,
         sent: time.now(),
-        from: if round == 0 { Position::Mark(0) } else { Position::At(round) },
+        from: if round == 0 { Position::Mark(0, super::BIRTH) } else { Position::At(round) },
         to: round + 1,
         items: vec![Item { minute, era: 0, amount: usd("0.02") }],
         reserved: usd("0.4"),

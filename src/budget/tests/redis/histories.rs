@@ -80,8 +80,8 @@ impl History {
 
     fn minute(&mut self) -> i64 {
         let ago = match self.rng.random_range(0..4) {
-            0 => self.rng.random_range(-3_000..MINUTE * 600),
-            1 => self.rng.random_range(-3_000..MINUTE * 60 * 30),
+            0 => self.rng.random_range(-8_000..MINUTE * 600),
+            1 => self.rng.random_range(-8_000..MINUTE * 60 * 30),
             _ => self.rng.random_range(-1_000..MINUTE),
         };
         let slot = if self.rng.random_ratio(1, 2) { 1_000 } else { MINUTE };
@@ -213,10 +213,14 @@ fn difference(memory: &str, redis: &str) -> String {
 async fn memory_and_redis_give_the_same_answers() {
     let time = Time::at(NOON);
     let redis = Owned::start(&time, false).await;
-    let memory = MemoryAuthority::new(time.clock(), 0);
+    let mut connection = super::connection(&redis.server).await;
     let (mut granted, mut resent, mut seeded) = (0, 0, 0);
     for number in 0..HISTORIES {
         let mut history = History::new(number, &time);
+        // Both were born at the same time; every other time just now, and all nodes have to join.
+        let age = if number.is_multiple_of(2) { super::AGE } else { 0 };
+        super::born(&mut connection, time.now() - age).await;
+        let memory = MemoryAuthority::new(time.clock(), super::DEAD_AFTER - age);
         let budget = history.budget;
         let mut told: Vec<String> = Vec::new();
         for step in 0..STEPS {
@@ -235,6 +239,12 @@ async fn memory_and_redis_give_the_same_answers() {
                     told.push(format!("close {inc}"));
                     memory.close(inc, &[budget]).await.unwrap();
                     redis.close(inc, &[budget]).await.unwrap();
+                    Default::default()
+                }
+                3 if history.rng.random_ratio(1, 3) => {
+                    told.push("count anew".to_owned());
+                    memory.count_anew(&[budget]).await.unwrap();
+                    redis.count_anew(&[budget]).await.unwrap();
                     Default::default()
                 }
                 3 => {

@@ -32,6 +32,10 @@ use server::Redis;
 /// Generous: the machine may be busy.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const DEAD_AFTER: i64 = 30_000;
+/// Of an authority that nobody has to join any more.
+const AGE: i64 = 3_600_000;
+/// What it tells its knowledge from that of others by.
+const BIRTH: i64 = NOON - AGE + DEAD_AFTER;
 
 /// A Redis of its own for each authority, which goes by the test's time.
 pub struct OnRedis;
@@ -47,12 +51,7 @@ impl Owned {
     pub async fn start(time: &Time, settles: bool) -> Self {
         let server = Redis::start();
         if !settles {
-            let born = NOON - 3_600_000;
-            let mut pipe = ::redis::pipe();
-            for partition in 0..64 {
-                pipe.set(format!("{{tg:{partition}}}:gen"), born).ignore();
-            }
-            pipe.query_async::<()>(&mut connection(&server).await).await.unwrap();
+            born(&mut connection(&server).await, NOON - AGE).await;
         }
         let (authority, events) = authority(&server, time, 1);
         Self { server, authority, events }
@@ -71,6 +70,15 @@ pub fn asker(inc: Incarnation) -> Asker {
 
 pub async fn connection(server: &Redis) -> ::redis::aio::MultiplexedConnection {
     ::redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// As if Redis had been empty at this instant.
+async fn born(connection: &mut ::redis::aio::MultiplexedConnection, at: i64) {
+    let mut pipe = ::redis::pipe();
+    for partition in 0..64 {
+        pipe.set(format!("{{tg:{partition}}}:gen"), at).ignore();
+    }
+    pipe.query_async::<()>(connection).await.unwrap();
 }
 
 impl Fresh for OnRedis {

@@ -9,8 +9,11 @@ use super::super::suite::{A, B, Talk, terms};
 use super::super::world::*;
 use super::server::Redis;
 use super::{Owned, asker, authority, connection};
-use crate::budget::{Answer, Authority, AuthorityError, Event, Events, RedisAuthority, RedisError, Statement};
+use crate::budget::{
+    Answer, Authority, AuthorityError, Event, Events, Position, RedisAuthority, RedisError, Seeded, Statement,
+};
 use crate::limit::Window;
+use crate::money::Usd;
 
 /// The usual time limit.
 const SHORT: Duration = Duration::from_millis(50);
@@ -139,14 +142,14 @@ async fn a_flush_is_noticed_and_the_others_are_asked_what_they_hold() {
     };
     let waits = talk
         .ok(&Statement {
-            from: crate::budget::Position::Mark(0),
+            from: Position::Mark(0, 0),
             need_min: usd("0.1"),
             need_sum: usd("0.1"),
             ..kept(&talk, A, 3, "0.4")
         })
         .await;
     assert!(waits.settling && waits.granted == usd("0"));
-    let joined = Statement { from: crate::budget::Position::Mark(0), ..kept(&other, B, 2, "0.5") };
+    let joined = Statement { from: Position::Mark(0, 0), ..kept(&other, B, 2, "0.5") };
     assert_eq!(other.ok(&joined).await.free, usd("0.1"), "both claims are taken as they are");
     stop.cancel();
 }
@@ -270,4 +273,27 @@ async fn a_redis_that_may_throw_budgets_away_is_not_used() {
     let refused = authority.check().await.unwrap_err();
     assert!(matches!(&refused, RedisError::Evicts(policy) if policy == "allkeys-lru"), "{refused}");
     assert!(refused.to_string().contains("noeviction"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_said_before_a_flush_is_not_what_it_holds_after_it() {
+    let time = Time::at(NOON);
+    let here = Owned::start(&time, false).await;
+    let talk = Talk { authority: &*here.authority, time: &time, terms: terms(&only(Window::Total, usd("1"))) };
+    talk.seed("0", &[(A, 0), (B, 0)]).await;
+    // Its first word, which comes twice: it has nothing. Then it is granted something.
+    let position = here.authority.audit(user(1)).await.unwrap().unwrap().holders[0].position;
+    let first = Statement { from: position, ..talk.statement(A, 1) };
+    talk.ok(&first).await;
+    assert_eq!(talk.ok(&talk.asks(A, 2, "0.6")).await.granted, usd("0.6"));
+    ::redis::cmd("FLUSHALL").query_async::<()>(&mut connection(&here.server).await).await.unwrap();
+    time.pass(100);
+    assert_eq!(talk.seed("0", &[(A, 0), (B, 0)]).await, Seeded::Taken);
+    let again = here.authority.exchange(user(1), &first).await.unwrap();
+    assert!(matches!(again, Answer::Resend(Position::Mark(0, _))), "{again:?}");
+    // The other one has joined, and A still has to.
+    let waits = talk.ok(&talk.asks(B, 1, "0.9")).await;
+    assert!(waits.settling && waits.granted == Usd::ZERO, "{waits:?}");
+    let kept = Statement { from: Position::Mark(0, 0), kept: usd("0.6"), ..talk.statement(A, 3) };
+    assert_eq!(talk.ok(&kept).await.free, usd("0.4"));
 }
