@@ -1,6 +1,6 @@
 //! What can be configured but has no effect in this version, so that nobody relies on it.
 
-use super::{Config, Ledger, Routing};
+use super::{Config, Ledger};
 
 impl Config {
     /// One sentence for each setting that differs from its default and that this version does not act on.
@@ -16,14 +16,8 @@ impl Config {
         let (ledger, ledger_default) = (&self.ledger, Ledger::default());
         note(ledger.refusal_days != ledger_default.refusal_days, "ledger.refusal_days", "store refusals");
 
-        let (routing, routing_default) = (&self.routing, Routing::default());
-        note(
-            routing.retry_budget != routing_default.retry_budget,
-            "routing.retry_budget",
-            "bound the share of retries",
-        );
-        note(routing.deadline != routing_default.deadline, "routing.deadline", "bound all attempts together");
-        note(!routing.racing.after.is_zero(), "routing.racing.after", "race providers");
+        let racing = &self.routing.racing;
+        note(!racing.after.is_zero(), "routing.racing.after", "race providers");
         found
     }
 }
@@ -49,7 +43,7 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        let expected = ["ledger.refusal_days", "routing.deadline", "routing.racing.after"];
+        let expected = ["ledger.refusal_days", "routing.racing.after"];
         assert_eq!(paths, expected);
     }
 }

@@ -27,6 +27,7 @@ use crate::dialect::{
 };
 use crate::directory::{Principal, Refusal};
 use crate::limit::CountKind;
+use crate::provider::retry::Deadline;
 
 /// The most bytes of header names and values that are read into meaning; real clients send a few kilobytes.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -216,6 +217,8 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         let slot =
             if route.endpoint.is_counting() { None } else { Some(self.app.ledger.reserve().ok_or_else(ledger_full)?) };
+        // How long the client took to send is not the providers' time.
+        let deadline = Deadline::new(ctx.arrived + ctx.waited, self.app.live.load().config.routing.deadline);
         let bill = Bill {
             request_id: ctx.id.0,
             arrived: ctx.arrived,
@@ -241,6 +244,8 @@ impl Gateway {
             principal,
             choice,
             tries: 0,
+            again: None,
+            deadline,
             attempts: 0,
             reserved: None,
             refusal: None,

@@ -12,12 +12,14 @@ use super::app::InFlight;
 use super::bill::{Bill, Tab};
 use super::choice::Choice;
 use super::payers::Reserved;
+use super::worth::Worth;
 use crate::budget::CountGuard;
 use crate::clock::now_ms;
 use crate::dialect::{Dialect, GatewayError, Inspected, Route, Shape, UsageChunkFilter};
 use crate::directory::Principal;
 use crate::pricing::Price;
 use crate::provider::Candidate;
+use crate::provider::retry::Deadline;
 use crate::upstream::Attempt;
 
 /// A request's name, given by us: a client's own is ignored.
@@ -121,6 +123,10 @@ pub struct Admitted {
     pub(super) choice: Choice,
     /// Attempts made on that one.
     pub(super) tries: u32,
+    /// It is asked once more, after this pause.
+    pub(super) again: Option<Duration>,
+    /// When an answer has to have begun.
+    pub(super) deadline: Deadline,
     /// Attempts made on all.
     pub(super) attempts: u16,
     /// What is set aside, and for which candidate.
@@ -158,6 +164,6 @@ pub struct UpstreamAnswer {
     pub(super) headers: HeaderMap,
     /// Body.
     pub(super) body: Bytes,
-    /// It tells the client nothing.
-    pub(super) is_mute: bool,
+    /// How much it tells the client.
+    pub(super) worth: Worth,
 }

@@ -1,32 +1,36 @@
 //! Stage 4: try again, go elsewhere, or pass on; decided while nothing has gone to the client.
 
+use std::time::{Duration, Instant};
+
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::Gateway;
 use super::context::{Current, RequestContext, UpstreamAnswer};
+use super::worth::Worth;
 use super::{reply, route};
-use crate::dialect::ErrorCode;
+use crate::dialect::{ErrorCode, GatewayError};
 use crate::ledger::Outcome;
 use crate::provider::failure::{self, Failure, Next, Said};
+use crate::upstream::{DEADLINE, TOTAL_TIMEOUT};
 
 impl Gateway {
     /// `upstream_response_filter`: an answer that is none, by its status or by what the engine has held of it, is not
     /// passed on while another attempt can be made.
     pub(super) fn judge_head(&self, session: &Session, head: &ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
         let status = head.status.as_u16();
-        let Some((failure, is_mute)) = self.failure(status, head, ctx.current.as_ref()) else { return Ok(()) };
+        let Some((failure, worth)) = self.failure(status, head, ctx.current.as_ref()) else { return Ok(()) };
         let Some(next) = ctx.current.as_ref().map(|current| current.tab.blame(failure)) else { return Ok(()) };
         if next == Next::Elsewhere {
             self.forsake(ctx);
         }
-        let has_better = is_mute && ctx.last_answer.as_ref().is_some_and(|kept| !kept.is_mute);
+        let has_better = ctx.last_answer.as_ref().is_some_and(|kept| kept.worth > worth);
         // What the engine has held is no answer, whatever it says.
         let is_held = status < 400;
         let more = (is_held || next != Next::PassOn)
             && !has_answered(session)
-            && (self.has_more(ctx) || was_refused(ctx) || has_better);
+            && (has_better || self.has_more(ctx) || was_refused(ctx));
         let Some(current) = ctx.current.as_ref().filter(|_| more) else { return Ok(()) };
         current.tab.report(failure.reason());
         current.tab.forgive();
@@ -34,7 +38,7 @@ impl Gateway {
             attempt.reject();
             if let Some(body) = attempt.small_answer().filter(|_| !has_better) {
                 let (headers, body) = (head.headers.clone(), body.clone());
-                ctx.last_answer = Some(UpstreamAnswer { status, headers, body, is_mute });
+                ctx.last_answer = Some(UpstreamAnswer { status, headers, body, worth });
             }
         }
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "the provider's status");
@@ -43,8 +47,8 @@ impl Gateway {
         Err(error)
     }
 
-    /// What is wrong with an answer by its status, or by what was held of it; and whether it tells the client nothing.
-    fn failure(&self, status: u16, head: &ResponseHeader, current: Option<&Current>) -> Option<(Failure, bool)> {
+    /// What is wrong with an answer by its status, or by what was held of it; and how much it tells the client.
+    fn failure(&self, status: u16, head: &ResponseHeader, current: Option<&Current>) -> Option<(Failure, Worth)> {
         let current = current?;
         let attempt = current.attempt.as_ref()?;
         let body = || attempt.small_answer().map(|body| &body[..]).unwrap_or_default();
@@ -52,17 +56,20 @@ impl Gateway {
         if status >= 400 {
             let mut said = Said::read(status, body(), model);
             said.wait = failure::told(&head.headers, self.app.budgets.now()).or(said.wait);
-            return Some((Failure::Status(status, said), false));
+            let failure = Failure::Status(status, said);
+            return Some((failure, Worth::of(failure, body())));
         }
         // What the gate has let go is not judged any more, though more of it may have come by now.
         let held = attempt.small_answer()?;
         let fault = current.tab.fault()?;
-        Some((current.tab.failure_of(fault, held), fault.is_mute))
+        let failure = current.tab.failure_of(fault, held);
+        Some((failure, Worth::of(failure, held)))
     }
 
     /// `fail_to_connect`.
     pub(super) fn judge_connect(&self, ctx: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
         let failure = match error.etype() {
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout if !has_time(ctx) => deadline(ctx),
             ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
             ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::TlsFailed,
             _ => Failure::ConnectFailed,
@@ -87,6 +94,8 @@ impl Gateway {
         let by_client = *error.esource() == ErrorSource::Downstream;
         if !by_client {
             let failure = match error.etype() {
+                &DEADLINE => deadline(ctx),
+                &TOTAL_TIMEOUT => Failure::TotalTimeout,
                 ErrorType::ReadTimedout if answered.is_none() => Failure::FirstByteTimeout,
                 ErrorType::ReadTimedout => Failure::IdleTimeout,
                 ErrorType::WriteTimedout => Failure::WriteTimeout,
@@ -134,7 +143,7 @@ impl Gateway {
         // Pingora closes the connection after this; say so, or the client's next request is lost.
         session.set_keepalive(None);
         let skipped = ctx.admitted.as_mut().and_then(|admitted| admitted.refusal.take());
-        let refusal = ctx.refusal.take().or(skipped).unwrap_or_else(route::no_provider);
+        let refusal = ctx.refusal.take().or(skipped).unwrap_or_else(|| nobody_answered(ctx));
         // What a budget says is of more use than what a provider said.
         let sent = match ctx.last_answer.take().filter(|_| refusal.code == ErrorCode::NoProviderAvailable) {
             Some(answer) => {
@@ -158,6 +167,21 @@ impl Gateway {
         }
         FailToProxy { error_code: ctx.status.unwrap_or(0), can_reuse_downstream: false }
     }
+}
+
+/// Whether an answer may still begin.
+pub(super) fn has_time(ctx: &RequestContext) -> bool {
+    ctx.admitted.as_ref().is_none_or(|admitted| admitted.deadline.allows(Duration::ZERO, Instant::now()))
+}
+
+/// The present attempt had no answer when the request's time was over.
+fn deadline(ctx: &RequestContext) -> Failure {
+    Failure::Deadline { was_first: ctx.admitted.as_ref().is_some_and(|admitted| admitted.attempts <= 1) }
+}
+
+/// What a client is told when nobody has answered.
+fn nobody_answered(ctx: &RequestContext) -> GatewayError {
+    if has_time(ctx) { route::no_provider() } else { route::too_late() }
 }
 
 /// Whether a budget has kept another provider from being asked: then that is what the client is told when all others

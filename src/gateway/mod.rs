@@ -35,6 +35,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod worth;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -110,7 +110,7 @@ impl Gateway {
                         admitted.refusal.get_or_insert(error);
                     }
                     admitted.choice.advance(&self.app, &admitted.inspected);
-                    admitted.tries = 0;
+                    (admitted.tries, admitted.again) = (0, None);
                 }
             }
         }

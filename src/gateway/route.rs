@@ -1,21 +1,27 @@
 //! Stage 2, `upstream_peer`: which provider gets this attempt.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::Gateway;
 use super::bill::{Place, Tab};
-use super::context::{Current, Priced, RequestContext};
+use super::context::{Admitted, Current, Priced, RequestContext};
+use super::judge::has_time;
 use crate::dialect::{Endpoint, ErrorCode, GatewayError, UsageChunkFilter};
 use crate::provider::failure::Failure;
+use crate::provider::retry::{self, Deadline};
 use crate::provider::{Candidate, Exclusion, Provider};
 
 impl Gateway {
-    /// The peer of the next attempt. The first takes the first candidate; each further one the same again, up to the
-    /// provider's number of attempts, then the next.
+    /// The peer of the next attempt. The first takes the first candidate; each further one the same again after a pause, up
+    /// to the provider's number of attempts, then the next.
     pub(super) async fn route(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        if let Some(pause) = ctx.admitted.as_mut().and_then(|admitted| admitted.again.take()) {
+            tokio::time::sleep(pause).await;
+        }
         loop {
             if let Some(admitted) = ctx.admitted.as_mut()
                 && let Err(refusal) = self.reserve(admitted).await
@@ -31,6 +37,10 @@ impl Gateway {
                 return Err(self.nobody_is_left(ctx));
             };
             let provider = Arc::clone(&priced.candidate.provider);
+            if !has_time(ctx) {
+                ctx.refusal = Some(too_late());
+                return Err(Error::explain(ErrorType::HTTPStatus(503), "the request's time is over").into_in());
+            }
             let place = match self.enter(&priced.candidate) {
                 Ok(place) => place,
                 Err(why) => {
@@ -40,6 +50,10 @@ impl Gateway {
             };
             let Some(admitted) = ctx.admitted.as_mut() else { continue };
             admitted.attempts = number;
+            if tries == 1 {
+                provider.retries.asked(self.app.budgets.now());
+            }
+            let deadline = admitted.deadline;
             let in_flight = Arc::clone(&ctx.in_flight);
             let (bill, reserved) = (&admitted.bill, admitted.reserved);
             let opened = Tab::open(&self.app, bill, priced.clone(), reserved, number, place, in_flight);
@@ -64,7 +78,7 @@ impl Gateway {
                 tab: Arc::clone(&tab),
                 usage_chunk: adds_usage.then(UsageChunkFilter::default),
             });
-            match self.peer(&priced, tries).await {
+            match self.peer(&priced, tries, deadline).await {
                 Ok(peer) => return Ok(Box::new(peer)),
                 Err(error) => {
                     tracing::warn!(request = %ctx.id, provider = %provider.name, %error, "the provider's name does not resolve");
@@ -75,15 +89,17 @@ impl Gateway {
         }
     }
 
-    async fn peer(&self, priced: &Priced, tries: u32) -> std::io::Result<HttpPeer> {
+    async fn peer(&self, priced: &Priced, tries: u32, deadline: Deadline) -> std::io::Result<HttpPeer> {
         let provider = &priced.candidate.provider;
         let endpoint = &provider.endpoint;
         let looking_up = self.app.resolver.resolve(&endpoint.host, endpoint.port);
-        let found = tokio::time::timeout(provider.settings.timeouts.connect, looking_up).await?;
+        let connect = provider.settings.timeouts.connect;
+        let most = deadline.left(Instant::now()).map_or(connect, |left| left.min(connect));
+        let found = tokio::time::timeout(most, looking_up).await?;
         let addresses = found.map_err(std::io::Error::other)?;
         // A second try goes to the next address, in case the first is dead.
         let turn = usize::try_from(tries.saturating_sub(1)).unwrap_or_default();
-        Ok(endpoint.peer(addresses[turn % addresses.len()]))
+        Ok(endpoint.peer(addresses[turn % addresses.len()], deadline.left(Instant::now())))
     }
 
     /// A place for one more request at a provider.
@@ -98,30 +114,50 @@ impl Gateway {
         Ok(Place { in_flight, pass })
     }
 
-    /// Whether the provider whose turn it is may be asked once more.
-    fn may_repeat(&self, ctx: &RequestContext) -> bool {
-        ctx.admitted.as_ref().is_some_and(|admitted| {
-            admitted.choice.present().is_some_and(|Priced { candidate, .. }| {
-                admitted.tries < candidate.provider.settings.attempts
-                    && candidate.provider.circuits.shut(&candidate.served_model, self.app.budgets.now()).is_none()
-            })
+    /// Whether the provider whose turn it is may be asked once more, as far as that is its own affair.
+    fn may_repeat(&self, admitted: &Admitted) -> bool {
+        admitted.choice.present().is_some_and(|Priced { candidate, .. }| {
+            admitted.tries < candidate.provider.settings.attempts
+                && candidate.provider.circuits.shut(&candidate.served_model, self.app.budgets.now()).is_none()
         })
     }
 
     /// Whether another attempt could be made after the present one, as far as can be told before that has ended.
     pub(super) fn may_have_more(&self, ctx: &RequestContext) -> bool {
-        self.may_repeat(ctx) || ctx.admitted.as_ref().is_some_and(|admitted| admitted.choice.may_have_next())
+        has_time(ctx)
+            && ctx
+                .admitted
+                .as_ref()
+                .is_some_and(|admitted| self.may_repeat(admitted) || admitted.choice.may_have_next())
     }
 
-    /// Whether another attempt can be made after the present one.
+    /// Whether another attempt can be made after the present one. One more at the same provider is counted by this.
     pub(super) fn has_more(&self, ctx: &mut RequestContext) -> bool {
-        self.may_repeat(ctx)
-            || ctx.admitted.as_mut().is_some_and(|admitted| admitted.choice.has_next(&self.app, &admitted.inspected))
+        if !has_time(ctx) {
+            return false;
+        }
+        let Some(admitted) = ctx.admitted.as_mut() else { return false };
+        if admitted.again.is_none() {
+            admitted.again = self.repeat(admitted);
+        }
+        admitted.again.is_some() || admitted.choice.has_next(&self.app, &admitted.inspected)
+    }
+
+    /// The pause before the same provider is asked again, if it is.
+    fn repeat(&self, admitted: &Admitted) -> Option<Duration> {
+        if !self.may_repeat(admitted) {
+            return None;
+        }
+        let provider = &admitted.choice.present()?.candidate.provider;
+        let pause = retry::pause(admitted.tries, &mut rand::rng());
+        let share = self.app.live.load().config.routing.retry_budget;
+        (admitted.deadline.allows(pause, Instant::now()) && provider.retries.may_retry(share, self.app.budgets.now()))
+            .then_some(pause)
     }
 
     /// Moves on after a failed attempt: to the same provider again, or to the next.
     pub(super) fn advance(&self, ctx: &mut RequestContext) {
-        if !self.may_repeat(ctx) {
+        if ctx.admitted.as_ref().is_some_and(|admitted| admitted.again.is_none()) {
             self.next_provider(ctx);
         }
     }
@@ -130,6 +166,7 @@ impl Gateway {
     pub(super) fn forsake(&self, ctx: &mut RequestContext) {
         if let Some(admitted) = ctx.admitted.as_mut() {
             admitted.tries = u32::MAX;
+            admitted.again = None;
         }
     }
 
@@ -143,7 +180,7 @@ impl Gateway {
     fn next_provider(&self, ctx: &mut RequestContext) {
         if let Some(admitted) = ctx.admitted.as_mut() {
             admitted.choice.advance(&self.app, &admitted.inspected);
-            admitted.tries = 0;
+            (admitted.tries, admitted.again) = (0, None);
         }
     }
 
@@ -163,6 +200,15 @@ fn stopping() -> GatewayError {
 pub(super) fn ledger_full() -> GatewayError {
     GatewayError::new(ErrorCode::BudgetUnavailable, "the ledger cannot take more records at the moment; try again")
         .with_retry_after(1)
+}
+
+/// What a client is told when its time was over before any answer had begun.
+pub(super) fn too_late() -> GatewayError {
+    GatewayError::new(
+        ErrorCode::NoProviderAvailable,
+        "no provider has begun to answer within the time that the gateway allows for all attempts; try again",
+    )
+    .with_retry_after(1)
 }
 
 /// What a client is told when every provider has failed without an answer, or is busy.

@@ -44,7 +44,8 @@ impl Gateway {
         let body = rewrite(&admitted.inspected, admitted.body.clone(), &candidate.served_model);
         let head = head(admitted, candidate, &session.req_header().headers, &body)?;
         let observer: Arc<dyn Observer> = Arc::clone(&current.tab) as _;
-        let attempt = Arc::new(Attempt::new(head, body, candidate.provider.timeouts, observer).behind(gate));
+        let attempt = Attempt::new(head, body, candidate.provider.timeouts, observer);
+        let attempt = Arc::new(attempt.behind(gate).begun_by(admitted.deadline.at()));
         current.attempt = Some(Arc::clone(&attempt));
         upstream.extensions_mut().insert(attempt);
         Ok(())

@@ -10,6 +10,7 @@ use super::circuits::{Circuits, Shut};
 use super::failure::Scope;
 use super::index::{Index, NoCandidate};
 use super::load::Load;
+use super::retry::RetryBudget;
 use super::selection::Candidate;
 use crate::budget::MaybeCapped;
 use crate::config;
@@ -43,6 +44,8 @@ pub struct Provider {
     pub circuits: Arc<Circuits>,
     /// How busy it is.
     pub load: Arc<Load>,
+    /// How often it may be asked again.
+    pub retries: Arc<RetryBudget>,
     /// Where it sends models that it redirects.
     redirects: BTreeMap<String, Arc<str>>,
     bearer: Option<HeaderValue>,
@@ -82,6 +85,7 @@ impl Provider {
             },
             // Requests in flight go on, whatever is configured now.
             load: before.map_or_else(Arc::default, |before| Arc::clone(&before.load)),
+            retries: before.map_or_else(Arc::default, |before| Arc::clone(&before.retries)),
             redirects: settings.redirects.iter().map(|(from, to)| (from.clone(), to.as_str().into())).collect(),
             budget: limit::provider_budget(&settings.name, &Vec::from(&settings.limits)),
             settings: settings.clone(),

@@ -5,7 +5,8 @@
 //! | name does not resolve, TLS fails | no | provider | as its failures do | another provider |
 //! | connection refused or reset, connecting too slow, the request not taken | no | provider | as its failures do | again |
 //! | answer broken off before it began, or none in spite of its good status | no | provider | as its failures do | again |
-//! | first byte or a later one too late | no | provider | as its failures do | another provider: this one may still be working |
+//! | first byte or a later one too late, or the whole | no | provider | as its failures do | another provider: this one may still be working |
+//! | no answer when the request's own deadline came | no | provider, unless others before it had used up the time | as its failures do | nothing: the time is over |
 //! | 408, 5xx | no | provider | as its failures do | again |
 //! | 408, 429, 5xx (503 and 529 among them) that say when to come back | no | model if named, else provider | opens at once, as long as it says | another provider |
 //! | 429 that does not say when | no | model if named, else provider | as its failures do | again |
@@ -52,6 +53,13 @@ pub enum Failure {
     FirstByteTimeout,
     /// Silence within the answer.
     IdleTimeout,
+    /// The whole attempt took too long.
+    TotalTimeout,
+    /// The answer had not begun when the time of the whole request was over.
+    Deadline {
+        /// The attempt had all of that time, and not only what others had left of it.
+        was_first: bool,
+    },
     /// The answer broke off.
     Broken,
     /// A good status, and nothing of an answer: why it is none.
@@ -121,6 +129,8 @@ impl Failure {
             Self::WriteTimeout => "write_timeout",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::Deadline { .. } => "deadline",
             Self::Broken => "broken",
             Self::NoAnswer(reason) => reason,
             Self::Inside(_) => "error_in_answer",
@@ -132,9 +142,13 @@ impl Failure {
     #[must_use]
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Unresolved | Self::TlsFailed | Self::FirstByteTimeout | Self::IdleTimeout => {
-                Verdict::counts(Scope::Provider, Next::Elsewhere)
-            }
+            Self::Unresolved
+            | Self::TlsFailed
+            | Self::FirstByteTimeout
+            | Self::IdleTimeout
+            | Self::TotalTimeout
+            | Self::Deadline { was_first: true } => Verdict::counts(Scope::Provider, Next::Elsewhere),
+            Self::Deadline { was_first: false } => Verdict { blame: None, next: Next::Elsewhere },
             Self::ConnectFailed | Self::ConnectTimeout | Self::WriteTimeout | Self::Broken | Self::NoAnswer(_) => {
                 Verdict::counts(Scope::Provider, Next::Again)
             }

@@ -1,15 +1,18 @@
 //! How often, how soon and until when a request may be tried again.
 //!
 //! When a provider fails, every request to it wants to be tried again: an outage would double the traffic, just where
-//! there is too much of it. So retries together are only a share of what is asked; a few are always allowed, or a quiet
-//! gateway could not retry at all. Before asking the same provider again a request waits a random while, so that those
-//! that failed together do not come back together; and all its attempts end at one deadline.
+//! there is too much of it. So what a provider is asked again is only a share of what it is asked; a few are always
+//! allowed, or a quiet gateway could not retry at all. Going to another provider is not limited: each is asked once more
+//! by that at most, and whoever fails is soon left alone by its circuit. Before asking the same provider again a request
+//! waits a random while, so that those that failed together do not come back together; and all its attempts share one
+//! deadline.
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rand::Rng;
 
 use super::window::Window;
@@ -25,26 +28,27 @@ const ALWAYS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Retries as a share of requests.
+/// Requests for a provider, and how many of them were asked again.
 #[derive(Debug, Default)]
 pub struct RetryBudget {
     /// Requests, and retries in the place of what is bad.
-    window: Window,
+    window: Mutex<Window>,
 }
 
 impl RetryBudget {
-    /// A request has come.
-    pub fn asked(&mut self, now: i64) {
-        self.window.add(COUNTED, now, true);
+    /// A request has come to the provider.
+    pub fn asked(&self, now: i64) {
+        self.window.lock().add(COUNTED, now, true);
     }
 
     /// Whether one more retry may be made; then it is counted.
-    pub fn may_retry(&mut self, share: Ratio, now: i64) -> bool {
-        let (asked, retried) = self.window.sums(COUNTED, now);
+    pub fn may_retry(&self, share: Ratio, now: i64) -> bool {
+        let mut window = self.window.lock();
+        let (asked, retried) = window.sums(COUNTED, now);
         let by_share = u64::from(asked) * u64::from(share.ppm()) / 1_000_000;
         let allowed = u64::from(retried) < by_share.saturating_add(u64::from(ALWAYS));
         if allowed {
-            self.window.add(COUNTED, now, false);
+            window.add(COUNTED, now, false);
         }
         allowed
     }
@@ -58,27 +62,32 @@ pub fn pause(failures: u32, rng: &mut impl Rng) -> Duration {
     rng.random_range(Duration::ZERO..=most)
 }
 
-/// When all attempts of a request together have to be over.
+/// When an answer has to have begun, whoever gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline(Option<i64>);
+pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// So long after the request has come, Unix milliseconds; zero: never.
+    /// So long after the request has come; zero: never.
     #[must_use]
-    pub fn new(arrived: i64, total: Duration) -> Self {
-        let total = i64::try_from(total.as_millis()).unwrap_or(i64::MAX);
-        Self((total > 0).then(|| arrived.saturating_add(total)))
+    pub fn new(arrived: Instant, total: Duration) -> Self {
+        Self(arrived.checked_add(total).filter(|_| !total.is_zero()))
+    }
+
+    /// The instant; none: never.
+    #[must_use]
+    pub const fn at(self) -> Option<Instant> {
+        self.0
     }
 
     /// How much time is left; none: any amount.
     #[must_use]
-    pub fn left(self, now: i64) -> Option<Duration> {
-        self.0.map(|at| Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)))
+    pub fn left(self, now: Instant) -> Option<Duration> {
+        self.0.map(|at| at.saturating_duration_since(now))
     }
 
     /// Whether there is time for anything after this pause.
     #[must_use]
-    pub fn allows(self, pause: Duration, now: i64) -> bool {
+    pub fn allows(self, pause: Duration, now: Instant) -> bool {
         self.left(now).is_none_or(|left| left > pause)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 /// Watches an attempt: is told of every byte of the answer when it arrives, whether or not the client still
@@ -75,6 +76,12 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+/// The type of the error of an attempt that took longer than [`Timeouts::total`].
+pub const TOTAL_TIMEOUT: ErrorType = ErrorType::Custom("TotalTimeout");
+
+/// The type of the error of an attempt whose answer had not begun at [`Attempt::begun_by`].
+pub const DEADLINE: ErrorType = ErrorType::Custom("Deadline");
+
 /// One request to one provider, complete: it can be sent again.
 pub struct Attempt {
     /// Head as the provider gets it; framing headers are set by the engine.
@@ -83,6 +90,8 @@ pub struct Attempt {
     pub body: Bytes,
     /// How long it may take.
     pub timeouts: Timeouts,
+    /// When its answer has to have begun; none: whenever it likes.
+    pub begun_by: Option<Instant>,
     /// How long a good status is not trusted; none: it goes on at once.
     pub gate: Option<Gate>,
     /// Told of every byte of the answer.
@@ -96,7 +105,14 @@ impl Attempt {
     #[must_use]
     pub fn new(head: RequestHeader, body: Bytes, timeouts: Timeouts, observer: Arc<dyn Observer>) -> Self {
         let (small_answer, rejected) = (OnceLock::new(), AtomicBool::new(false));
-        Self { head, body, timeouts, gate: None, observer, small_answer, rejected }
+        Self { head, body, timeouts, begun_by: None, gate: None, observer, small_answer, rejected }
+    }
+
+    /// Its answer has to have begun by then.
+    #[must_use]
+    pub const fn begun_by(mut self, instant: Option<Instant>) -> Self {
+        self.begun_by = instant;
+        self
     }
 
     /// Its answer is held back until it is clear what it is.

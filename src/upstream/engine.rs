@@ -15,12 +15,12 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{HttpPeer, Peer};
-use pingora::{Error, Result};
+use pingora::{Error, ErrorType, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, idle_limit, join_ready, read_piece};
-use super::attempt::{Attempt, Ending};
+use super::attempt::{Attempt, DEADLINE, Ending, TOTAL_TIMEOUT};
 use super::opening::{not_prepared, start};
 use super::peer::real_peer;
 
@@ -114,12 +114,17 @@ impl Exchange {
             }
         }
         if let State::Starting(start) = self.state.get_mut() {
-            let outcome = start.await;
+            let outcome = match self.attempt.as_ref().and_then(|attempt| attempt.begun_by) {
+                Some(deadline) => timeout_at(deadline.into(), start)
+                    .await
+                    .unwrap_or_else(|_| Error::e_explain(DEADLINE, "the answer has not begun in time")),
+                None => start.await,
+            };
             *self.state.get_mut() = match outcome {
                 Ok(answer) => State::Open(Box::new(answer)),
                 Err(error) => {
                     *self.state.get_mut() = State::Gone;
-                    return Err(error);
+                    return Err(self.told(error));
                 }
             };
         }
@@ -166,9 +171,17 @@ impl Exchange {
             }
             Err(error) => {
                 *self.state.get_mut() = State::Gone;
-                Err(error)
+                Err(self.told(error))
             }
         }
+    }
+
+    /// Too late for the whole attempt is another error than too late for a part of it.
+    fn told(&self, mut error: Box<Error>) -> Box<Error> {
+        if *error.etype() == ErrorType::ReadTimedout && self.deadline.is_some_and(|at| Instant::now() >= at) {
+            error.etype = TOTAL_TIMEOUT;
+        }
+        error
     }
 
     /// The proxy is done with the exchange: pools the connection when the answer was read to its end, else reads on

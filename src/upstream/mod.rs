@@ -15,7 +15,7 @@ mod peer;
 mod pieces;
 mod resolve;
 
-pub use attempt::{Attempt, Beginning, Ending, Gate, Observer, Timeouts};
+pub use attempt::{Attempt, Beginning, DEADLINE, Ending, Gate, Observer, TOTAL_TIMEOUT, Timeouts};
 pub use connector::Connector;
 pub use engine::{DrainLimits, Exchange};
 pub use peer::{Endpoint, EndpointError};

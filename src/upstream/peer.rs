@@ -107,16 +107,18 @@ impl Endpoint {
         format!("{}{rest}", self.path)
     }
 
-    /// A peer at one of the endpoint's addresses.
+    /// A peer at one of the endpoint's addresses, which has to be connected within `left`, if that is less than its own
+    /// time.
     #[must_use]
-    pub fn peer(&self, address: SocketAddr) -> HttpPeer {
+    pub fn peer(&self, address: SocketAddr, left: Option<Duration>) -> HttpPeer {
         let mut peer = HttpPeer::new(address, self.tls, self.host.to_string());
         peer.group_key = self.group_key;
         let options = &mut peer.options;
         options.alpn = ALPN::Custom(CustomALPN::new(if self.tls { H2_OR_H1 } else { H1 }.to_vec()));
-        if !self.connect.is_zero() {
-            options.connection_timeout = Some(self.connect);
-            options.total_connection_timeout = Some(self.connect);
+        let connect = Some(self.connect).filter(|connect| !connect.is_zero());
+        if let Some(connect) = connect.into_iter().chain(left).min() {
+            options.connection_timeout = Some(connect);
+            options.total_connection_timeout = Some(connect);
         }
         options.write_timeout = Some(WRITE_STALL);
         options.idle_timeout = Some(POOL_IDLE);
@@ -216,7 +218,7 @@ mod tests {
         // One peer with a real protocol at the same address would put plain connections into the proxy's own pool,
         // from which the next request would be served past the engine.
         for (url, below) in [("http://a.example", ALPN::H1), ("https://a.example", ALPN::H2H1)] {
-            let peer = endpoint(url).peer(SocketAddr::from(([127, 0, 0, 1], 80)));
+            let peer = endpoint(url).peer(SocketAddr::from(([127, 0, 0, 1], 80)), None);
             assert!(matches!(peer.options.alpn, ALPN::Custom(_)), "{url}");
             assert_eq!(real_peer(&peer).options.alpn, below, "{url}");
         }

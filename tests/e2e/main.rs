@@ -42,6 +42,7 @@ mod postgres;
 mod races;
 mod reload;
 mod restarts;
+mod retries;
 mod sdk;
 mod shutdown;
 mod stop;

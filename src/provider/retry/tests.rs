@@ -10,7 +10,7 @@ const FIFTH: Ratio = Ratio::from_ppm(200_000);
 
 #[test]
 fn an_outage_is_not_doubled() {
-    let mut budget = RetryBudget::default();
+    let budget = RetryBudget::default();
     let mut retried = 0;
     for number in 0..10_000 {
         let now = START + number;
@@ -23,7 +23,7 @@ fn an_outage_is_not_doubled() {
 
 #[test]
 fn a_quiet_gateway_may_retry_all_the_same() {
-    let mut budget = RetryBudget::default();
+    let budget = RetryBudget::default();
     budget.asked(START);
     let allowed = (0..100).filter(|_| budget.may_retry(FIFTH, START)).count();
     assert_eq!(allowed, ALWAYS as usize);
@@ -33,7 +33,7 @@ fn a_quiet_gateway_may_retry_all_the_same() {
 
 #[test]
 fn calm_traffic_saves_nothing_up_for_later() {
-    let mut budget = RetryBudget::default();
+    let budget = RetryBudget::default();
     for number in 0..60_000 {
         budget.asked(START + number);
     }
@@ -54,23 +54,27 @@ fn pauses_are_anywhere_below_a_bound_that_doubles() {
 }
 
 #[test]
-fn all_attempts_end_at_one_deadline() {
-    let deadline = Deadline::new(START, Duration::from_secs(5));
-    assert_eq!(deadline.left(START + 2_000), Some(Duration::from_secs(3)));
-    assert!(deadline.allows(Duration::from_millis(2_999), START + 2_000));
-    assert!(!deadline.allows(Duration::from_secs(3), START + 2_000), "nothing would be left");
-    assert_eq!(deadline.left(START + 9_000), Some(Duration::ZERO));
-    assert!(!deadline.allows(Duration::ZERO, START + 5_000));
-    let never = Deadline::new(START, Duration::ZERO);
-    assert_eq!(never.left(i64::MAX), None);
-    assert!(never.allows(Duration::MAX, i64::MAX));
+fn all_attempts_share_one_deadline() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let deadline = Deadline::new(start, Duration::from_secs(5));
+    assert_eq!(deadline.at(), Some(after(5_000)));
+    assert_eq!(deadline.left(after(2_000)), Some(Duration::from_secs(3)));
+    assert!(deadline.allows(Duration::from_millis(2_999), after(2_000)));
+    assert!(!deadline.allows(Duration::from_secs(3), after(2_000)), "nothing would be left");
+    assert_eq!(deadline.left(after(9_000)), Some(Duration::ZERO));
+    assert!(!deadline.allows(Duration::ZERO, after(5_000)));
+    for never in [Deadline::new(start, Duration::ZERO), Deadline::new(start, Duration::MAX)] {
+        assert_eq!((never.at(), never.left(after(1_000_000))), (None, None));
+        assert!(never.allows(Duration::MAX, after(1_000_000)));
+    }
 }
 
 proptest! {
     /// Whatever the traffic: within any stretch that is counted as one, retries are a share of requests, and a few.
     #[test]
     fn retries_stay_within_their_share(gaps in proptest::collection::vec((0_i64..400, any::<bool>()), 1..400), ppm in 0_u32..=1_000_000) {
-        let mut budget = RetryBudget::default();
+        let budget = RetryBudget::default();
         let (mut now, mut asked, mut retried) = (START, Vec::new(), Vec::new());
         for (gap, is_request) in gaps {
             now += gap;
