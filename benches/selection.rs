@@ -55,8 +55,8 @@ fn catalogue(glob: impl Fn(usize) -> String) -> Catalogue {
         )
         .expect("a String takes everything");
     }
-    let parsed = config::parse(&text, Path::new("."), &|_| None).ok().expect("a configuration");
-    Catalogue::new(&parsed.providers).ok().expect("a catalogue")
+    let parsed = config::parse(&text, Path::new("."), &|_| None).expect("a configuration");
+    Catalogue::new(&parsed.providers).expect("a catalogue")
 }
 
 criterion_group!(benches, selection);

@@ -1,5 +1,7 @@
 //! How often and how long providers are asked again, and what a client is told in the end.
 
+#![allow(clippy::print_stdout, reason = "what is measured is the result")]
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

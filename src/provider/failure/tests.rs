@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
@@ -353,7 +355,8 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 
 #[test]
 fn every_way_to_say_when_to_come_back_is_understood() {
-    let cases: &[(&[(&str, &str)], Option<u64>)] = &[
+    type Pairs = &'static [(&'static str, &'static str)];
+    let cases: &[(Pairs, Option<u64>)] = &[
         (&[("retry-after", "17")], Some(17_000)),
         (&[("retry-after", "0.5")], Some(500)),
         (&[("retry-after", "Thu, 01 Jan 2026 00:00:30 GMT")], Some(30_000)),
