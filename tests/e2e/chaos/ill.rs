@@ -113,8 +113,8 @@ impl Ill {
         match self {
             Self::Slow => good.after(Duration::from_millis(200 + 4 * (asked.number % 100) as u64)),
             Self::HangsBeforeItsHead => Answer::silence(End::Hang),
-            Self::HangsBeforeItsFirstWord => begun(asked, good, 0, End::Hang),
-            Self::HangsWithinItsAnswer => begun(asked, good, 1, End::Hang),
+            Self::HangsBeforeItsFirstWord if stream => Answer::sse(prelude(api)).end(End::Hang),
+            Self::HangsBeforeItsFirstWord | Self::HangsWithinItsAnswer => begun(asked, good, End::Hang),
             Self::Resets => Answer::silence(End::Reset),
             Self::BreaksOffInItsHead => good.cut(30, End::Close),
             Self::Answers429 => status(429),
@@ -128,7 +128,7 @@ impl Ill {
                 events.truncate(first_words(api));
                 Answer::sse(events.into_iter().chain([error_event(api)]))
             }
-            Self::BreaksOffWithinItsAnswer => begun(asked, good, 1, End::Close),
+            Self::BreaksOffWithinItsAnswer => begun(asked, good, End::Close),
             Self::SaysALengthThatIsTooLong => good.lies(100).end(End::Close),
             Self::SaysALengthThatIsTooShort => good.lies(-TOO_SHORT),
             Self::AnswersWithAPage => Answer::bytes(200, "text/html", "<html><body>502 Bad Gateway</body></html>"),
@@ -143,14 +143,13 @@ impl Ill {
         let after = |events| Charge::of(api, tokens, bytes, events).tokens.cost();
         match self {
             Self::Slow => Shown::Good,
+            // All of it has come.
+            Self::SaysALengthThatIsTooLong => Shown::Broken { is_whole: false, nanos: tokens.cost() },
             _ if !stream => Shown::Never,
             Self::HangsWithinItsAnswer | Self::BreaksOffWithinItsAnswer => {
                 Shown::Broken { is_whole: false, nanos: after(first_words(api)) }
             }
             Self::ErrorWithinItsAnswer => Shown::Broken { is_whole: true, nanos: after(first_words(api)) },
-            Self::SaysALengthThatIsTooLong => {
-                Shown::Broken { is_whole: false, nanos: after(api.events(&tokens).len()) }
-            }
             Self::SaysALengthThatIsTooShort => Shown::Broken { is_whole: true, nanos: after(left_whole(asked)) },
             _ => Shown::Never,
         }
@@ -167,16 +166,16 @@ fn left_whole(asked: &Question) -> usize {
     events.iter().take_while(|event| left.checked_sub(event.len()).inspect(|rest| left = *rest).is_some()).count()
 }
 
-/// The events up to the first word.
+/// How many events there are up to the first word.
 fn first_words(api: Api) -> usize {
     let events = api.events(&api.tokens());
     let silent = events.iter().take_while(|event| crate::support::charge::text_of(api, event).is_empty()).count();
     silent + 1
 }
 
-/// The beginning of an answer, of a stream up to so many words.
-fn begun(asked: &Question, good: Answer, words: usize, end: End) -> Answer {
-    if asked.stream { good.only(first_words(asked.api) - 1 + words, end) } else { good.pieces(40).only(2, end) }
+/// The beginning of an answer, of a stream up to its first word.
+fn begun(asked: &Question, good: Answer, end: End) -> Answer {
+    if asked.stream { good.only(first_words(asked.api), end) } else { good.pieces(40).only(2, end) }
 }
 
 fn good_type(stream: bool) -> &'static str {
