@@ -143,12 +143,12 @@ impl Ill {
         let after = |events| Charge::of(api, tokens, bytes, events).tokens.cost();
         match self {
             Self::Slow => Shown::Good,
-            // All of it has come.
-            Self::SaysALengthThatIsTooLong => Shown::Broken { is_whole: false, nanos: tokens.cost() },
             _ if !stream => Shown::Never,
             Self::HangsWithinItsAnswer | Self::BreaksOffWithinItsAnswer => {
                 Shown::Broken { is_whole: false, nanos: after(first_words(api)) }
             }
+            // All of it has come.
+            Self::SaysALengthThatIsTooLong => Shown::Broken { is_whole: false, nanos: tokens.cost() },
             Self::ErrorWithinItsAnswer => Shown::Broken { is_whole: true, nanos: after(first_words(api)) },
             Self::SaysALengthThatIsTooShort => Shown::Broken { is_whole: true, nanos: after(left_whole(asked)) },
             _ => Shown::Never,
