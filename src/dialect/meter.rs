@@ -156,7 +156,8 @@ impl Meter {
     /// Whether it is no answer: the provider reports an error, or nothing that it should.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.saw_error() || matches!(self.verdict(), Some(Verdict::Wordless | Verdict::Empty | Verdict::Page | Verdict::Torn))
+        self.saw_error()
+            || matches!(self.verdict(), Some(Verdict::Wordless | Verdict::Empty | Verdict::Page | Verdict::Torn))
     }
 
     /// Bytes of generated text so far: answer, reasoning, arguments of tool calls.

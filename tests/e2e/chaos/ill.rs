@@ -130,7 +130,7 @@ impl Ill {
             }
             Self::BreaksOffWithinItsAnswer => begun(asked, good, End::Close),
             Self::SaysALengthThatIsTooLong => good.lies(100).end(End::Close),
-            Self::SaysALengthThatIsTooShort => good.lies(-TOO_SHORT),
+            Self::SaysALengthThatIsTooShort => good.lies(-(left_out(asked) as isize)),
             Self::AnswersWithAPage => Answer::bytes(200, "text/html", "<html><body>502 Bad Gateway</body></html>"),
             Self::AnswersNothing => Answer::bytes(200, good_type(stream), ""),
             Self::RefusesConnections | Self::HasAStrangersCertificate | Self::IsGoneFromTheDns => good,
@@ -150,20 +150,23 @@ impl Ill {
             // All of it has come.
             Self::SaysALengthThatIsTooLong => Shown::Broken { is_whole: false, nanos: tokens.cost() },
             Self::ErrorWithinItsAnswer => Shown::Broken { is_whole: true, nanos: after(first_words(api)) },
-            Self::SaysALengthThatIsTooShort => Shown::Broken { is_whole: true, nanos: after(left_whole(asked)) },
+            Self::SaysALengthThatIsTooShort => {
+                Shown::Broken { is_whole: true, nanos: after(api.events(&tokens).len() - LEFT_OUT) }
+            }
             _ => Shown::Never,
         }
     }
 }
 
-/// How much of an answer a length that is too short leaves out.
-pub const TOO_SHORT: isize = 40;
+/// Events that a length that is too short leaves out.
+const LEFT_OUT: usize = 2;
 
-/// How many events of a stream a length that is too short leaves whole.
-fn left_whole(asked: &Question) -> usize {
-    let events = asked.api.events(&asked.tokens);
-    let mut left = events.concat().len() - TOO_SHORT as usize;
-    events.iter().take_while(|event| left.checked_sub(event.len()).inspect(|rest| left = *rest).is_some()).count()
+/// How many bytes of an answer a length that is too short leaves out.
+pub fn left_out(asked: &Question) -> usize {
+    if !asked.stream {
+        return 40;
+    }
+    asked.api.events(&asked.tokens).iter().rev().take(LEFT_OUT).map(String::len).sum()
 }
 
 /// How many events there are up to the first word.

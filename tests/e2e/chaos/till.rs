@@ -10,7 +10,7 @@ use crate::support::gateway::MODEL;
 use crate::support::provider::Received;
 use crate::support::{Answer, Api, Tokens};
 
-use super::ill::{Ill, Shown};
+use super::ill::{Ill, Shown, left_out};
 
 /// The word of every question that its number takes the place of.
 const PLACE: &str = "Zürich";
@@ -90,7 +90,7 @@ impl Till {
             Shown::Broken { is_whole, nanos } => {
                 let mut body = answer.body();
                 if ill == Ill::SaysALengthThatIsTooShort {
-                    body.truncate(body.len() - super::ill::TOO_SHORT as usize);
+                    body.truncate(body.len() - left_out(&asked));
                 }
                 self.note(&asked, provider, Sale { nanos, body, is_whole, is_good: false });
             }
