@@ -54,9 +54,7 @@ impl World {
         let (authority, ports) = (Authority::new(), [Port::take(), Port::take(), Port::take()]);
         let folder = tempfile::tempdir().unwrap();
         let entries: Vec<_> = (0..NAMES.len()).map(|who| entry_of(who, &ports, &authority, folder.path())).collect();
-        let setup = Setup::new(entries.clone())
-            // Most of what is asked may fail at once.
-            .set("routing.retry_budget", 1.0);
+        let setup = Setup::new(entries.clone());
         let mut world = Self {
             gateway: setup.start().await,
             callers: Vec::new(),
