@@ -25,6 +25,8 @@ pub struct Meter {
     body: Option<Box<dyn Body>>,
     /// It is a page for people: neither events nor JSON.
     page: bool,
+    /// It is one document of JSON.
+    document: bool,
     /// It comes in a coding that nobody has asked for.
     packed: bool,
     bytes: u64,
@@ -44,6 +46,8 @@ pub enum Verdict {
     Empty,
     /// A page for people.
     Page,
+    /// It has ended within its JSON.
+    Torn,
 }
 
 /// What an attempt is charged for.
@@ -65,6 +69,7 @@ impl Meter {
             json_lines: is_json_lines(content_type),
             body: None,
             page: false,
+            document: false,
             packed: false,
             bytes: 0,
             ended: false,
@@ -91,6 +96,7 @@ impl Meter {
             };
             bytes = &bytes[begin..];
             self.page = bytes[0] == b'<';
+            self.document = matches!(bytes[0], b'{' | b'[') && !self.json_lines;
             self.body = self.choose_body(bytes[0]);
         }
         if let Some(body) = &mut self.body {
@@ -135,13 +141,23 @@ impl Meter {
         let Some(progress) = self.progress() else {
             return self.ended.then_some(Verdict::Empty);
         };
+        if self.document && self.ended && !progress.closed && !progress.error {
+            return Some(Verdict::Torn);
+        }
         progress.verdict().or_else(|| (self.ended || progress.closed).then(|| progress.verdict_at_end()))
+    }
+
+    /// Whether its end as a document is not enough: only the end of its transport tells that its client can take it.
+    #[must_use]
+    pub fn is_document_under_way(&self) -> bool {
+        self.document && !self.ended
     }
 
     /// Whether it is no answer: the provider reports an error, or nothing that it should.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.saw_error() || matches!(self.verdict(), Some(Verdict::Wordless | Verdict::Empty | Verdict::Page))
+        self.saw_error()
+            || matches!(self.verdict(), Some(Verdict::Wordless | Verdict::Empty | Verdict::Page | Verdict::Torn))
     }
 
     /// Bytes of generated text so far: answer, reasoning, arguments of tool calls.

@@ -558,9 +558,12 @@ impl Observer for Tab {
     }
 
     fn beginning(&self) -> Beginning {
-        match self.meter.lock().as_ref().and_then(Meter::verdict) {
+        let meter = self.meter.lock();
+        let Some(meter) = meter.as_ref() else { return Beginning::Unclear };
+        match meter.verdict() {
             None => Beginning::Unclear,
             Some(verdict) if Fault::of_verdict(verdict).is_some() => Beginning::Bad,
+            Some(_) if meter.is_document_under_way() => Beginning::Unclear,
             Some(_) => Beginning::Good,
         }
     }

@@ -20,6 +20,7 @@ impl Fault {
             Verdict::Wordless => ("no_content", true),
             Verdict::Empty => ("empty_answer", true),
             Verdict::Page => ("html_answer", true),
+            Verdict::Torn => ("broken", true),
         };
         Some(Self { reason, is_mute })
     }
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_tells_the_client_nothing_is_mute() {
-        for verdict in [Verdict::Wordless, Verdict::Empty, Verdict::Page] {
+        for verdict in [Verdict::Wordless, Verdict::Empty, Verdict::Page, Verdict::Torn] {
             assert!(Fault::of_verdict(verdict).is_some_and(|fault| fault.is_mute), "{verdict:?}");
         }
         assert_eq!(Fault::of_verdict(Verdict::Answer), None);

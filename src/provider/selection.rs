@@ -68,9 +68,20 @@ impl Catalogue {
         match strategy {
             Strategy::Weighted => {}
             Strategy::LeastCost => self.keep_least(&mut able, |provider| standing.cost(provider)),
-            Strategy::LeastLoaded => self.keep_least(&mut able, |provider| standing.load(provider)),
+            Strategy::LeastLoaded => return self.less_loaded(able, standing, rng),
         }
         self.draw(&able, rng)
+    }
+
+    /// The less loaded of two that are drawn by weight. Whoever is the most loaded is never asked, and nobody is asked by
+    /// everybody: with the least loaded of all, each burst on each node would go to the same one. It looks at the load of
+    /// two, however many there are.
+    fn less_loaded(&self, mut able: Bits, standing: &impl Standing, rng: &mut impl Rng) -> Option<usize> {
+        let one = self.draw(&able, rng)?;
+        able.remove(one);
+        let Some(other) = self.draw(&able, rng) else { return Some(one) };
+        let load = |place: usize| self.providers.get(place).map(|provider| standing.load(provider));
+        Some(if load(other) < load(one) { other } else { one })
     }
 
     /// Keeps those for which the measure is least: one, unless several are equal.

@@ -13,6 +13,7 @@ mod auth;
 mod authority_away;
 mod bad_input;
 mod bodies;
+mod chaos;
 mod circuits;
 mod cli;
 mod compose_nodes;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::charge::{Charge, document, text_of};
 use crate::support::dialects::cost_of_row;
 use crate::support::gateway::{MODEL, Setup, price};
 use crate::support::leaving::{DIALECTS, begin, gateway, leave};
@@ -13,85 +14,6 @@ use crate::support::{Answer, Api, Gate, Provider, Tokens, eventually};
 
 /// A model that costs something per request, tokens or not.
 const FEE_MODEL: &str = "fee-model";
-
-/// What is to be charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Charge {
-    tokens: Tokens,
-    estimated: bool,
-}
-
-impl Charge {
-    const NOTHING: Self = Self {
-        tokens: Tokens { input: 0, output: 0, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0, reasoning: 0 },
-        estimated: false,
-    };
-
-    /// By the size of the request and of the text that came, where nobody counts for us.
-    fn estimate(api: Api, stream: bool, text_bytes: usize) -> Self {
-        let tokens = Tokens { input: prompt(api, stream), output: quarter(text_bytes), ..Tokens::default() };
-        Self { tokens, estimated: true }
-    }
-
-    /// What can be known from the first events of a stream.
-    fn after(api: Api, seen: usize) -> Self {
-        let (events, real) = (api.events(&api.tokens()), api.tokens());
-        let unsaid = Self::estimate(api, true, events[..seen].iter().map(|event| text_of(api, event).len()).sum());
-        let text = unsaid.tokens.output;
-        let last_word = Self { tokens: real, estimated: false };
-        let left = events.len() - seen;
-        match api {
-            // The last event but one says what came out, the first one what went in.
-            Api::Anthropic if left <= 1 => last_word,
-            Api::Anthropic if seen > 0 => Self { tokens: Tokens { output: text.max(1), ..real }, estimated: true },
-            Api::Chat if left <= 1 => last_word,
-            Api::Responses | Api::Gemini if left == 0 => last_word,
-            // Running numbers, which say more than the text does.
-            Api::Gemini if seen > 0 => {
-                let tokens = Tokens { output: seen as i64, reasoning: 3, ..real };
-                assert!(tokens.output + tokens.reasoning >= text);
-                Self { tokens, estimated: true }
-            }
-            _ => unsaid,
-        }
-    }
-
-    /// Checks a row.
-    fn is(&self, row: &Value, outcome: &str, context: &str) {
-        assert_eq!(row["outcome"], outcome, "{context}: {row}");
-        let charged = Self { tokens: Tokens::of_row(row), estimated: row["estimated"].as_bool().unwrap() };
-        assert_eq!(charged, *self, "{context}: {row}");
-        assert_eq!(cost_of_row(row), self.tokens.cost(), "{context}: {row}");
-    }
-}
-
-/// A token is four bytes, and a part of one is one.
-fn quarter(bytes: usize) -> i64 {
-    bytes.div_ceil(4) as i64
-}
-
-fn prompt(api: Api, stream: bool) -> i64 {
-    quarter(api.request(MODEL, stream).to_string().len())
-}
-
-/// The JSON of an event; none for `[DONE]`.
-fn document(event: &str) -> Option<Value> {
-    let data = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
-    (data != "[DONE]").then(|| serde_json::from_str(data).unwrap())
-}
-
-/// The text that an event brings.
-fn text_of(api: Api, event: &str) -> String {
-    let place = match api {
-        Api::Anthropic => "/delta/text",
-        Api::Chat => "/choices/0/delta/content",
-        Api::Responses => "/delta",
-        Api::Gemini => "/candidates/0/content/parts/0/text",
-        Api::Embeddings => return String::new(),
-    };
-    let document = document(event).unwrap_or_default();
-    document.pointer(place).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
 
 /// Takes every usage out, wherever it is.
 fn forget_usage(value: &mut Value) {

@@ -50,7 +50,7 @@ pub enum Strategy {
     Weighted,
     /// The cheapest first.
     LeastCost,
-    /// The one that answers soonest first, going by its latest answers and its requests in flight.
+    /// Of two drawn by weight the one that answers sooner, going by its latest answers and its requests in flight.
     LeastLoaded,
 }
 

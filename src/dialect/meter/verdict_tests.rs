@@ -497,3 +497,36 @@ fn what_is_packed_is_taken_for_an_answer_and_estimated() {
     let usage = Usage { input: 1000, ..Usage::default() };
     assert_eq!(meter.charge(4000), Charge { usage, estimated: true });
 }
+
+#[test]
+fn a_document_that_ends_within_its_json_is_torn_whatever_it_has_said() {
+    let whole = r#"{"choices":[{"index":0,"message":{"content":"a {\"b\": [1"},"finish_reason":"stop"}],"x":[[1],{}]}"#;
+    for cut in 1..whole.len() {
+        let mut meter = Meter::new(Endpoint::ChatCompletions, Some("application/json"), 200);
+        meter.feed(&whole.as_bytes()[..cut]);
+        assert_eq!((meter.verdict(), meter.is_document_under_way()), (None, true), "cut at {cut}");
+        meter.finish();
+        assert_eq!(meter.verdict(), Some(Verdict::Torn), "cut at {cut}");
+        assert!(meter.has_failed(), "cut at {cut}");
+    }
+    let mut meter = Meter::new(Endpoint::ChatCompletions, Some("application/json"), 200);
+    meter.feed(whole.as_bytes());
+    assert_eq!((meter.verdict(), meter.is_document_under_way()), (Some(Verdict::Answer), true));
+    meter.feed(b"\n");
+    meter.finish();
+    assert_eq!((meter.verdict(), meter.is_document_under_way()), (Some(Verdict::Answer), false));
+}
+
+#[test]
+fn lines_of_json_and_events_are_not_torn_by_their_end() {
+    for (content_type, text) in [
+        ("application/x-ndjson", "{\"choices\":[{\"message\":{\"content\":\"a\"}}]}\n{\"choices\""),
+        ("text/event-stream", "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choices\""),
+    ] {
+        let mut meter = Meter::new(Endpoint::ChatCompletions, Some(content_type), 200);
+        meter.feed(text.as_bytes());
+        assert!(!meter.is_document_under_way(), "{content_type}");
+        meter.finish();
+        assert_eq!(meter.verdict(), Some(Verdict::Answer), "{content_type}");
+    }
+}

@@ -156,18 +156,50 @@ fn the_cheapest_of_the_best_tier_comes_first() {
     }
 }
 
-#[test]
-fn the_least_loaded_comes_first_and_equals_share() {
-    let all = catalogue(EQUAL);
-    let standing = Said { loads: [("a", 2.0), ("b", 1.0), ("c", 1.0)].into(), ..Said::default() };
-    let mut firsts: BTreeMap<String, u32> = BTreeMap::new();
-    for seed in 0..1_000 {
-        let order = order(&all, "m", &ProviderGroups::All, Strategy::LeastLoaded, &standing, seed).unwrap();
-        assert_eq!(order[2..], ["a:m", "spare:m"]);
+/// How often each was the first choice in so many.
+fn firsts(all: &Catalogue, standing: &Said, tries: u64) -> BTreeMap<String, u32> {
+    let mut firsts = BTreeMap::new();
+    for seed in 0..tries {
+        let order = order(all, "m", &ProviderGroups::All, Strategy::LeastLoaded, standing, seed).unwrap();
         *firsts.entry(order[0].clone()).or_default() += 1;
     }
-    // Binomial(1000, 1/2): standard deviation 16.
-    assert!((400..600).contains(&firsts["b:m"]), "{firsts:?}");
+    firsts
+}
+
+#[test]
+fn of_two_the_less_loaded_is_always_first() {
+    let all = catalogue(
+        "providers:
+  - {name: a, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', weight: 1000}
+  - {name: b, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', weight: 1}",
+    );
+    let standing = Said { loads: [("a", 1.1), ("b", 1.0)].into(), ..Said::default() };
+    assert_eq!(firsts(&all, &standing, 200), [("b:m".to_owned(), 200)].into());
+}
+
+#[test]
+fn the_most_loaded_is_last_and_the_less_loaded_are_not_overrun() {
+    let all = catalogue(EQUAL);
+    let standing = Said { loads: [("a", 3.0), ("b", 1.0), ("c", 2.0), ("spare", 0.0)].into(), ..Said::default() };
+    for seed in 0..200 {
+        let order = order(&all, "m", &ProviderGroups::All, Strategy::LeastLoaded, &standing, seed).unwrap();
+        assert_eq!(order[2..], ["a:m", "spare:m"]);
+    }
+    // Of three pairs two have b in them. Binomial(1000, 2/3): standard deviation 15.
+    let firsts = firsts(&all, &standing, 1_000);
+    assert!((590..740).contains(&firsts["b:m"]) && firsts.len() == 2, "{firsts:?}");
+}
+
+#[test]
+fn equally_loaded_ones_share_by_weight() {
+    let all = catalogue(
+        "providers:
+  - {name: a, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', weight: 3}
+  - {name: b, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', weight: 1}",
+    );
+    let firsts = firsts(&all, &Said::default(), 4_000);
+    // Binomial(4000, 3/4): mean 3000, standard deviation 27.
+    assert!((2_850..3_150).contains(&firsts["a:m"]), "{firsts:?}");
 }
 
 #[test]

@@ -277,10 +277,21 @@ impl Gateway {
     /// The value of a metric, 0 when it was never set; `name` may have labels: `requests_total{status="200"`.
     /// The values of all series that begin so are added up.
     pub async fn metric(&self, name: &str) -> f64 {
+        self.series(name).await.into_iter().map(|(_, value)| value).sum()
+    }
+
+    /// All series that begin so, each with its value.
+    pub async fn series(&self, name: &str) -> Vec<(String, f64)> {
         let url = format!("http://{}/metrics", self.ports[2].address());
         let text = client().get(url).send().await.unwrap().text().await.unwrap();
-        let series = text.lines().filter(|line| line.strip_prefix("tollgate_").is_some_and(|l| l.starts_with(name)));
-        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let series = text.lines().filter_map(|line| line.strip_prefix("tollgate_")?.rsplit_once(' '));
+        let of_name = series.filter(|(series, _)| series.starts_with(name));
+        of_name.filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?))).collect()
+    }
+
+    /// The number of the process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Waits until a metric has this value.

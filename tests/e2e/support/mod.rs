@@ -5,6 +5,7 @@ pub mod admin;
 pub mod books;
 pub mod capped;
 pub mod certs;
+pub mod charge;
 pub mod dialects;
 pub mod gateway;
 pub mod h2client;

@@ -74,6 +74,8 @@ pub struct Answer {
     pub(super) early: bool,
     /// Send only so many bytes, head included.
     pub(super) cut: Option<usize>,
+    /// By how many bytes the length that the head says differs from the body's.
+    pub(super) lie: isize,
     /// Bytes after the end of the answer.
     pub(super) garbage: Bytes,
 }
@@ -89,6 +91,7 @@ impl Answer {
             end: End::KeepAlive,
             early: false,
             cut: None,
+            lie: 0,
             garbage: Bytes::new(),
         }
     }
@@ -132,6 +135,12 @@ impl Answer {
 
     pub fn chunked(mut self) -> Self {
         self.framing = Framing::Chunked;
+        self
+    }
+
+    /// Says a length that differs from the body's by so many bytes, all of which is sent.
+    pub fn lies(mut self, by: isize) -> Self {
+        (self.framing, self.lie) = (Framing::Length, by);
         self
     }
 

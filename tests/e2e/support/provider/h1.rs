@@ -156,7 +156,10 @@ fn head(answer: &Answer) -> String {
         head += &format!("{name}: {value}\r\n");
     }
     match answer.framing {
-        Framing::Length => head += &format!("content-length: {}\r\n", answer.body().len()),
+        Framing::Length => {
+            let length = answer.body().len().saturating_add_signed(answer.lie);
+            head += &format!("content-length: {length}\r\n");
+        }
         Framing::Chunked => head += "transfer-encoding: chunked\r\n",
     }
     head + "\r\n"

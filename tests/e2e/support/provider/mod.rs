@@ -71,8 +71,18 @@ impl Provider {
         Self::listen(Some(TlsAcceptor::from(authority.sign().server(protocols)))).await
     }
 
+    /// At this port, where another one may just have ended.
+    pub async fn start_at(port: &Port, tls: Option<&Authority>) -> Self {
+        let listener = eventually("the port is free", async || TcpListener::bind(port.address()).await.ok()).await;
+        let tls = tls.map(|authority| TlsAcceptor::from(authority.sign().server(&["http/1.1"])));
+        Self::serve(listener, tls)
+    }
+
     async fn listen(tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), tls)
+    }
+
+    fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let state = Arc::new(State {
