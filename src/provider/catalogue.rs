@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::sync::Notify;
 
 use super::bits::Bits;
 use super::circuits::{Circuits, Shut};
 use super::failure::Scope;
+use super::fingerprint::Fingerprint;
 use super::index::{Index, NoCandidate};
 use super::load::Load;
 use super::selection::Candidate;
@@ -41,6 +43,8 @@ pub struct Provider {
     pub budget: MaybeCapped,
     /// Whether it is left alone for a while.
     pub circuits: Arc<Circuits>,
+    /// What its circuits are called among nodes.
+    pub fingerprint: Fingerprint,
     /// How busy it is.
     pub load: Arc<Load>,
     /// Where it sends models that it redirects.
@@ -50,7 +54,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    fn new(settings: &config::Provider, before: Option<&Self>) -> Result<Self, String> {
+    fn new(settings: &config::Provider, before: Option<&Self>, news: &Arc<Notify>) -> Result<Self, String> {
         let endpoint = Endpoint::new(
             &settings.name,
             &settings.base_url,
@@ -78,8 +82,9 @@ impl Provider {
             },
             circuits: match before {
                 Some(before) if before.settings.is_same_upstream(settings) => Arc::clone(&before.circuits),
-                _ => Circuits::new(settings.circuit.clone()),
+                _ => Circuits::new(settings.circuit.clone(), news),
             },
+            fingerprint: Fingerprint::of(settings),
             // Requests in flight go on, whatever is configured now.
             load: before.map_or_else(Arc::default, |before| Arc::clone(&before.load)),
             redirects: settings.redirects.iter().map(|(from, to)| (from.clone(), to.as_str().into())).collect(),
@@ -194,6 +199,8 @@ impl From<Shut> for Exclusion {
 pub struct Catalogue {
     pub(super) providers: Vec<Arc<Provider>>,
     index: Index,
+    /// Told when a circuit has something to tell to other nodes; the same in all that follow.
+    news: Arc<Notify>,
 }
 
 impl Catalogue {
@@ -214,7 +221,7 @@ impl Catalogue {
         let mut usable = Vec::with_capacity(providers.len());
         let mut errors = Vec::new();
         for (index, settings) in providers.iter().enumerate() {
-            match Provider::new(settings, self.find(&settings.name).map(|before| &**before)) {
+            match Provider::new(settings, self.find(&settings.name).map(|before| &**before), &self.news) {
                 Ok(provider) => usable.push(Arc::new(provider)),
                 Err(why) => errors.push(CatalogueError { index, name: settings.name.clone(), why }),
             }
@@ -223,7 +230,7 @@ impl Catalogue {
             return Err(errors);
         }
         usable.sort_by_key(|p| p.settings.priority);
-        Ok(Self { index: Index::new(&usable), providers: usable })
+        Ok(Self { index: Index::new(&usable), providers: usable, news: Arc::clone(&self.news) })
     }
 
     /// All providers, by priority.
@@ -231,9 +238,21 @@ impl Catalogue {
         self.providers.iter()
     }
 
-    /// It is the one in force from now on: circuits that were kept go by its settings.
-    pub fn comes_into_force(&self) {
-        self.providers.iter().for_each(|provider| provider.circuits.configure(&provider.settings.circuit));
+    /// It is the one in force from now on, after that one: circuits that were kept go by its settings, and those of
+    /// another upstream of the same name go by nothing that was before.
+    pub fn comes_into_force(&self, after: &Self, now: i64) {
+        for provider in &self.providers {
+            provider.circuits.configure(&provider.settings.circuit);
+            if after.find(&provider.name).is_some_and(|before| !Arc::ptr_eq(&before.circuits, &provider.circuits)) {
+                provider.circuits.begin_anew(now);
+            }
+        }
+    }
+
+    /// Told when a circuit has something to tell to other nodes.
+    #[must_use]
+    pub const fn news(&self) -> &Arc<Notify> {
+        &self.news
     }
 
     /// The provider at this place.

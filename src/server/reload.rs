@@ -126,7 +126,7 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     if let Some(pulse) = &app.pulse {
         pulse.configure(super::lives::silence(&config));
     }
-    catalogue.comes_into_force();
+    catalogue.comes_into_force(&old.catalogue, app.budgets.now());
     app.live.store(Arc::new(Live { config, catalogue }));
     prices.set_file(file);
     Ok(())
