@@ -115,3 +115,44 @@ fn head(provider: &Provider) -> Option<RequestHeader> {
     }
     Some(head)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::provider::Catalogue;
+
+    /// The target and the credential of a probe of this provider.
+    fn probe(provider: &str) -> (String, RequestHeader) {
+        let text = format!("providers: [{{name: p, api_key: k, {provider}}}]");
+        let config = parse(&text, std::path::Path::new(""), &|_| None).unwrap();
+        let catalogue = Catalogue::new(&config.providers).ok().unwrap();
+        let head = head(catalogue.at(0).unwrap()).unwrap();
+        (head.uri.to_string(), head)
+    }
+
+    #[test]
+    fn each_is_asked_for_its_models_as_its_dialect_has_it() {
+        for (provider, target, name, value) in [
+            ("dialects: [anthropic], base_url: 'https://a.example'", "/v1/models", "x-api-key", "k"),
+            ("dialects: [openai_chat], base_url: 'https://a.example/v1'", "/v1/models", "authorization", "Bearer k"),
+            ("dialects: [gemini], base_url: 'https://a.example'", "/v1beta/models", "x-goog-api-key", "k"),
+            ("dialects: [openai_responses], base_url: 'https://a.example/api/v4'", "/api/v4/models", "host", "a.example"),
+            ("dialects: [gemini], base_url: 'https://a.example/x', health: {path: /up}", "/x/up", "x-goog-api-key", "k"),
+        ] {
+            let (sent_to, head) = probe(provider);
+            assert_eq!(sent_to, target, "{provider}");
+            assert_eq!(head.headers.get(name).unwrap(), value, "{provider}");
+            assert_eq!(head.headers.contains_key("anthropic-version"), provider.contains("anthropic"), "{provider}");
+        }
+    }
+
+    #[test]
+    fn nodes_do_not_probe_all_at_once() {
+        let waits: Vec<_> = (0..100).map(|_| about(Duration::from_secs(10))).collect();
+        assert!(waits.iter().all(|wait| (Duration::from_millis(7_500)..Duration::from_millis(12_500)).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait < Duration::from_secs(9)));
+        assert!(waits.iter().any(|wait| *wait > Duration::from_secs(11)));
+    }
+}

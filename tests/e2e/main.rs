@@ -39,6 +39,7 @@ mod models;
 mod overspend;
 mod packaging;
 mod postgres;
+mod probes;
 mod races;
 mod reload;
 mod restarts;
