@@ -138,8 +138,18 @@ mod tests {
             ("dialects: [anthropic], base_url: 'https://a.example'", "/v1/models", "x-api-key", "k"),
             ("dialects: [openai_chat], base_url: 'https://a.example/v1'", "/v1/models", "authorization", "Bearer k"),
             ("dialects: [gemini], base_url: 'https://a.example'", "/v1beta/models", "x-goog-api-key", "k"),
-            ("dialects: [openai_responses], base_url: 'https://a.example/api/v4'", "/api/v4/models", "host", "a.example"),
-            ("dialects: [gemini], base_url: 'https://a.example/x', health: {path: /up}", "/x/up", "x-goog-api-key", "k"),
+            (
+                "dialects: [openai_responses], base_url: 'https://a.example/api/v4'",
+                "/api/v4/models",
+                "host",
+                "a.example",
+            ),
+            (
+                "dialects: [gemini], base_url: 'https://a.example/x', health: {path: /up}",
+                "/x/up",
+                "x-goog-api-key",
+                "k",
+            ),
         ] {
             let (sent_to, head) = probe(provider);
             assert_eq!(sent_to, target, "{provider}");
