@@ -10,6 +10,7 @@ mod listeners;
 mod lives;
 mod ports;
 mod prices;
+mod probes;
 mod reload;
 mod stop;
 mod sync;
@@ -188,8 +189,9 @@ async fn start(
     ports::serve_admin(options, &app, &db, &prices, announcer, life, admin);
     ports::serve_metrics(&app, life, metrics_listener);
     ports::refresh_periodically(&app, &prices, &db, life);
+    let probes = probes::Probes::start(&app, &life.stop);
     if let Some(hup) = hup {
-        reload::on_hup(hup, source.clone(), Arc::clone(&app), Arc::clone(&prices), life.stop.clone());
+        reload::on_hup(hup, source.clone(), Arc::clone(&app), Arc::clone(&prices), probes, life.stop.clone());
     }
     if options.demo {
         let token = options.admin_token.as_deref().or(first_token.as_deref());

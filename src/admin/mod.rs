@@ -46,7 +46,7 @@ pub use explain::{ExplainedBudget, ExplainedCandidate, ExplainedGroup, Explanati
 pub use limits::reset as reset_name;
 pub use ports::{
     AdminState, BudgetView, BudgetsUnknown, CircuitChange, CircuitEvent, CircuitStatus, Invalidate, ModelCircuit,
-    ProviderError, ProviderStatus, ProviderView, Shared,
+    ProbeStatus, ProviderError, ProviderStatus, ProviderView, Shared,
 };
 pub use prices::import_prices;
 pub use problem::Problem;

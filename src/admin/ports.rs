@@ -126,6 +126,22 @@ pub struct CircuitStatus {
     pub history: Vec<CircuitEvent>,
     /// Models about which the provider said something that does not concern the others.
     pub models: Vec<ModelCircuit>,
+    /// The latest probe of this node, sent while the circuit was open; null: there was none.
+    #[schema(required)]
+    pub last_probe: Option<ProbeStatus>,
+}
+
+/// How a probe of a provider ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeStatus {
+    /// When.
+    pub at: Instant,
+    /// `ok`, or why it failed, as in the attempts of a request.
+    pub result: &'static str,
+    /// The provider's status; null: it did not answer.
+    #[schema(required)]
+    pub status: Option<u16>,
 }
 
 /// A change of a circuit.
@@ -141,6 +157,8 @@ pub struct CircuitEvent {
     /// Until when it was opened; later failures may have put that off.
     #[schema(required)]
     pub until: Option<Instant>,
+    /// Whether another node found that out and told this one.
+    pub told: bool,
 }
 
 /// The circuit of one model at a provider.

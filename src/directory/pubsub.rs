@@ -54,6 +54,9 @@ pub enum Change {
     ResetCircuit {
         /// Its name.
         provider: String,
+        /// When, Unix milliseconds; 0: an older version does not say.
+        #[serde(default)]
+        at: i64,
     },
     /// The circuit of a provider was opened by hand.
     OpenCircuit {
@@ -61,6 +64,9 @@ pub enum Change {
         provider: String,
         /// Until when, Unix milliseconds; none: until it is reset.
         until: Option<i64>,
+        /// As above.
+        #[serde(default)]
+        at: i64,
     },
     /// The price book.
     Prices,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::sync::Notify;
 
 use super::bits::Bits;
 use super::circuits::{Circuits, Shut};
 use super::failure::Scope;
+use super::fingerprint::Fingerprint;
 use super::index::{Index, NoCandidate};
 use super::load::Load;
 use super::retry::RetryBudget;
@@ -42,6 +44,8 @@ pub struct Provider {
     pub budget: MaybeCapped,
     /// Whether it is left alone for a while.
     pub circuits: Arc<Circuits>,
+    /// What its circuits are called among nodes.
+    pub fingerprint: Fingerprint,
     /// How busy it is.
     pub load: Arc<Load>,
     /// How often it may be asked again.
@@ -53,7 +57,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    fn new(settings: &config::Provider, before: Option<&Self>) -> Result<Self, String> {
+    fn new(settings: &config::Provider, before: Option<&Self>, news: &Arc<Notify>) -> Result<Self, String> {
         let endpoint = Endpoint::new(
             &settings.name,
             &settings.base_url,
@@ -81,8 +85,9 @@ impl Provider {
             },
             circuits: match before {
                 Some(before) if before.settings.is_same_upstream(settings) => Arc::clone(&before.circuits),
-                _ => Circuits::new(settings.circuit.clone()),
+                _ => Circuits::new(settings.circuit.clone(), news),
             },
+            fingerprint: Fingerprint::of(settings),
             // Requests in flight go on, whatever is configured now.
             load: before.map_or_else(Arc::default, |before| Arc::clone(&before.load)),
             retries: before.map_or_else(Arc::default, |before| Arc::clone(&before.retries)),
@@ -198,6 +203,8 @@ impl From<Shut> for Exclusion {
 pub struct Catalogue {
     pub(super) providers: Vec<Arc<Provider>>,
     index: Index,
+    /// Told when a circuit has something to tell to other nodes; the same in all that follow.
+    news: Arc<Notify>,
 }
 
 impl Catalogue {
@@ -218,7 +225,7 @@ impl Catalogue {
         let mut usable = Vec::with_capacity(providers.len());
         let mut errors = Vec::new();
         for (index, settings) in providers.iter().enumerate() {
-            match Provider::new(settings, self.find(&settings.name).map(|before| &**before)) {
+            match Provider::new(settings, self.find(&settings.name).map(|before| &**before), &self.news) {
                 Ok(provider) => usable.push(Arc::new(provider)),
                 Err(why) => errors.push(CatalogueError { index, name: settings.name.clone(), why }),
             }
@@ -227,7 +234,7 @@ impl Catalogue {
             return Err(errors);
         }
         usable.sort_by_key(|p| p.settings.priority);
-        Ok(Self { index: Index::new(&usable), providers: usable })
+        Ok(Self { index: Index::new(&usable), providers: usable, news: Arc::clone(&self.news) })
     }
 
     /// All providers, by priority.
@@ -235,9 +242,21 @@ impl Catalogue {
         self.providers.iter()
     }
 
-    /// It is the one in force from now on: circuits that were kept go by its settings.
-    pub fn comes_into_force(&self) {
-        self.providers.iter().for_each(|provider| provider.circuits.configure(&provider.settings.circuit));
+    /// It is the one in force from now on, after that one: circuits that were kept go by its settings, and those of
+    /// another upstream of the same name go by nothing that was before.
+    pub fn comes_into_force(&self, after: &Self, now: i64) {
+        for provider in &self.providers {
+            provider.circuits.configure(&provider.settings.circuit);
+            if after.find(&provider.name).is_some_and(|before| !Arc::ptr_eq(&before.circuits, &provider.circuits)) {
+                provider.circuits.begin_anew(now);
+            }
+        }
+    }
+
+    /// Told when a circuit has something to tell to other nodes.
+    #[must_use]
+    pub const fn news(&self) -> &Arc<Notify> {
+        &self.news
     }
 
     /// The provider at this place.

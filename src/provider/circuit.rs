@@ -9,8 +9,13 @@
 
 #[cfg(test)]
 mod tests;
+mod told;
+mod word;
 
 use std::collections::VecDeque;
+
+pub(super) use word::AHEAD;
+pub use word::{Told, Word};
 
 use super::failure::Effect;
 use super::window::Window;
@@ -20,10 +25,11 @@ use crate::config::Circuit as Settings;
 pub(super) const REMEMBERED: usize = 20;
 
 /// Why it was changed by hand.
-const BY_HAND: &str = "by_hand";
+pub(super) const BY_HAND: &str = "by_hand";
 /// Why it is half open, and why it closed again.
 const TIME_IS_OVER: &str = "time_is_over";
-const TRIALS_SUCCEEDED: &str = "trials_succeeded";
+const PROBE_SUCCEEDED: &str = "probe_succeeded";
+pub(super) const TRIALS_SUCCEEDED: &str = "trials_succeeded";
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,6 +39,22 @@ pub struct Circuit {
     /// Counts openings and resets: a result counts only if it belongs to the present one.
     era: u64,
     history: VecDeque<Change>,
+    /// What is known of it, as nodes tell each other.
+    word: Word,
+    /// What the others have not been told.
+    news: News,
+    /// A trial runs on another node until then.
+    held: i64,
+    /// A probe ended its being open, before its time was over.
+    is_by_probe: bool,
+}
+
+/// What the others have not been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct News {
+    word: bool,
+    /// Since when this node makes trials.
+    trying: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +106,8 @@ pub struct Change {
     pub reason: &'static str,
     /// Until when, if it opened for a time. Later failures may have put it off.
     pub until: Option<i64>,
+    /// Another node has said so.
+    pub told: bool,
 }
 
 /// That a request was let through. Not to be copied: each ends once.
@@ -180,7 +204,9 @@ impl Circuit {
         }
         if let State::Open { .. } = self.state {
             self.state = State::HalfOpen { trying: 0, succeeded: 0 };
-            self.note(now, Mode::HalfOpen, TIME_IS_OVER, None);
+            self.news.trying = Some(now.max(self.word.at));
+            let why = if self.is_by_probe { PROBE_SUCCEEDED } else { TIME_IS_OVER };
+            self.note(now, Mode::HalfOpen, why, None);
         }
         let trial = match &mut self.state {
             State::HalfOpen { trying, .. } => {
@@ -203,6 +229,7 @@ impl Circuit {
             if *succeeded >= settings.half_open {
                 self.state = State::Closed;
                 self.window = Window::default();
+                self.says(Told::Closed, TRIALS_SUCCEEDED, now);
                 self.note(now, Mode::Closed, TRIALS_SUCCEEDED, None);
             }
         }
@@ -226,14 +253,15 @@ impl Circuit {
             }
             // Whoever says when to come back means it, whenever he was asked.
             Outcome::Bad(Effect::Opens(wait), reason) => {
-                self.open(after(now, wait.unwrap_or(settings.open)), reason, now);
+                self.open(after(now, wait.unwrap_or(settings.open)), true, reason, now);
             }
             Outcome::Bad(Effect::Counts, reason) if is_present => match self.state {
-                State::HalfOpen { .. } => self.open(after(now, settings.open), reason, now),
+                // A probe that was wrong a moment ago is not asked again.
+                State::HalfOpen { .. } => self.open(after(now, settings.open), self.is_by_probe, reason, now),
                 State::Closed => {
                     self.window.add(settings.window, now, false);
                     if self.is_too_bad(settings, now) {
-                        self.open(after(now, settings.open), reason, now);
+                        self.open(after(now, settings.open), false, reason, now);
                     }
                 }
                 State::Open { .. } => {}
@@ -251,6 +279,8 @@ impl Circuit {
         }
         self.state = State::Open { until };
         self.era += 1;
+        self.says(Told::Open { until, firm: true }, BY_HAND, now);
+        self.news = News::default();
         self.note(now, Mode::Open, BY_HAND, until);
     }
 
@@ -258,6 +288,8 @@ impl Circuit {
     pub fn reset(&mut self, now: i64) {
         self.era += 1;
         self.window = Window::default();
+        self.says(Told::Closed, BY_HAND, now);
+        self.news = News::default();
         if self.state != State::Closed {
             self.state = State::Closed;
             self.note(now, Mode::Closed, BY_HAND, None);
@@ -270,13 +302,15 @@ impl Circuit {
         bad >= settings.failures && u64::from(bad) * 1_000_000 >= all * u64::from(settings.ratio.ppm())
     }
 
-    /// Opens it, or puts off the end of its being open; never sooner, and never what was done by hand.
-    fn open(&mut self, until: i64, reason: &'static str, now: i64) {
+    /// Opens it, or puts off the end of its being open; never sooner, and never what was done by hand. `firm`: only time
+    /// ends it, no probe.
+    fn open(&mut self, until: i64, firm: bool, reason: &'static str, now: i64) {
         match &mut self.state {
             State::Open { until: None } => return,
             // It was over and nobody has come since: that is a new one.
             State::Open { until: Some(was) } if now < *was => {
                 *was = until.max(*was);
+                self.put_off(until, firm, now);
                 return;
             }
             _ => {}
@@ -284,14 +318,38 @@ impl Circuit {
         self.state = State::Open { until: Some(until) };
         self.era += 1;
         self.window = Window::default();
+        self.is_by_probe = false;
+        self.says(Told::Open { until: Some(until), firm }, reason, now);
         self.note(now, Mode::Open, reason, Some(until));
     }
 
+    /// What is known of it is that it is open for longer, or more firmly.
+    fn put_off(&mut self, longer: i64, firmly: bool, now: i64) {
+        if let Told::Open { until: Some(until), firm } = self.word.state {
+            let state = Told::Open { until: Some(until.max(longer)), firm: firm || firmly };
+            if state != self.word.state {
+                self.says(state, self.word.reason, now);
+            }
+        }
+    }
+
+    /// That is so from now on, and the others do not know.
+    fn says(&mut self, state: Told, reason: &'static str, now: i64) {
+        // Whatever clocks say, it comes after what it puts an end to.
+        let at = now.max(self.word.at.saturating_add(1));
+        self.word = Word { at, state, reason };
+        self.news = News { word: true, trying: None };
+    }
+
     fn note(&mut self, at: i64, to: Mode, reason: &'static str, until: Option<i64>) {
+        self.remember(Change { at, to, reason, until, told: false });
+    }
+
+    fn remember(&mut self, change: Change) {
         if self.history.len() == REMEMBERED {
             self.history.pop_front();
         }
-        self.history.push_back(Change { at, to, reason, until });
+        self.history.push_back(change);
     }
 }
 

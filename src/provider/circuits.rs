@@ -1,13 +1,19 @@
 //! The circuits of one provider: its own, and those of models about which it has said something.
 
+mod message;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+pub use shared::CircuitSharing;
 
 use super::circuit::{Change, Circuit, Mode, Outcome, Ticket};
 use super::failure::{Blame, Scope};
@@ -21,6 +27,9 @@ const MODELS: usize = 256;
 pub struct Circuits {
     /// Whether any of them is not closed: nothing else is looked at on the way of a request to a sound provider.
     disturbed: AtomicBool,
+    /// Whether there is something that other nodes have not been told, and who is woken to tell it.
+    has_news: AtomicBool,
+    news: Arc<Notify>,
     inner: Mutex<Inner>,
 }
 
@@ -29,6 +38,22 @@ struct Inner {
     settings: Settings,
     whole: Circuit,
     models: BTreeMap<Arc<str>, Circuit>,
+    /// When all were last closed by hand: what was before that is of no consequence any more.
+    reset_at: i64,
+    /// Whether the others are to be told of that.
+    tells_reset: bool,
+    last_probe: Option<Probe>,
+}
+
+/// How a probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Unix milliseconds.
+    pub at: i64,
+    /// `ok`, or why it failed.
+    pub result: &'static str,
+    /// The provider's status, if it answered.
+    pub status: Option<u16>,
 }
 
 /// Which circuit keeps a request out.
@@ -62,14 +87,22 @@ pub struct CircuitsView {
     pub whole: CircuitView,
     /// Those of models.
     pub models: Vec<(Arc<str>, CircuitView)>,
+    /// The latest probe.
+    pub last_probe: Option<Probe>,
 }
 
 impl Circuits {
-    /// Closed ones.
+    /// Closed ones. `news` is told when there is something to tell.
     #[must_use]
-    pub fn new(settings: Settings) -> Arc<Self> {
-        let inner = Inner { settings, whole: Circuit::default(), models: BTreeMap::new() };
-        Arc::new(Self { disturbed: AtomicBool::new(false), inner: Mutex::new(inner) })
+    pub fn new(settings: Settings, news: &Arc<Notify>) -> Arc<Self> {
+        let (whole, models) = (Circuit::default(), BTreeMap::new());
+        let inner = Inner { settings, whole, models, reset_at: i64::MIN, tells_reset: false, last_probe: None };
+        Arc::new(Self {
+            disturbed: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
+            news: Arc::clone(news),
+            inner: Mutex::new(inner),
+        })
     }
 
     /// The configuration has changed; what is open stays open.
@@ -99,7 +132,7 @@ impl Circuits {
             return Err(shut);
         }
         self.change(|inner| {
-            let Inner { settings, whole, models } = inner;
+            let Inner { settings, whole, models, .. } = inner;
             let of_model = models.get_mut(model);
             // Both or neither: a place in one is not taken for a request that the other keeps out.
             if let Some(of_model) = of_model.as_ref().filter(|circuit| !circuit.admits(settings, now)) {
@@ -115,10 +148,7 @@ impl Circuits {
 
     /// Closes all, by hand.
     pub fn reset(&self, now: i64) {
-        self.change(|inner| {
-            inner.whole.reset(now);
-            inner.models.values_mut().for_each(|circuit| circuit.reset(now));
-        });
+        self.change(|inner| inner.reset(now, |_| true));
     }
 
     /// Opens the provider's, by hand; `until` none: until it is reset.
@@ -130,9 +160,9 @@ impl Circuits {
     #[must_use]
     pub fn view(&self, now: i64) -> CircuitsView {
         let mut inner = self.inner.lock();
-        let Inner { settings, whole, models } = &mut *inner;
+        let Inner { settings, whole, models, last_probe, .. } = &mut *inner;
         let models = models.iter_mut().map(|(model, circuit)| (Arc::clone(model), view(circuit, settings, now)));
-        CircuitsView { models: models.collect(), whole: view(whole, settings, now) }
+        CircuitsView { models: models.collect(), whole: view(whole, settings, now), last_probe: *last_probe }
     }
 
     fn change<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
@@ -140,12 +170,17 @@ impl Circuits {
         let done = work(&mut inner);
         let disturbed = !inner.whole.is_closed() || inner.models.values().any(|circuit| !circuit.is_closed());
         self.disturbed.store(disturbed, Ordering::Release);
+        let has_news = inner.has_news();
+        drop(inner);
+        if has_news && !self.has_news.swap(true, Ordering::AcqRel) {
+            self.news.notify_one();
+        }
         done
     }
 
     fn leave(&self, model: &Arc<str>, (whole, of_model): (Ticket, Option<Ticket>), end: End, now: i64) {
         self.change(|inner| {
-            let Inner { settings, whole: provider, models } = inner;
+            let Inner { settings, whole: provider, models, .. } = inner;
             let (of_provider, about_model) = match end {
                 End::Good => (Outcome::Good, Outcome::Good),
                 End::Nothing => (Outcome::Nothing, Outcome::Nothing),
@@ -157,13 +192,8 @@ impl Circuits {
                 }
             };
             provider.leave(whole, of_provider, settings, now);
-            if matches!(about_model, Outcome::Bad(..)) && !models.contains_key(model) {
-                if models.len() >= MODELS {
-                    models.retain(|_, circuit| !circuit.is_blank(settings, now));
-                }
-                if models.len() < MODELS {
-                    models.insert(Arc::clone(model), Circuit::default());
-                }
+            if matches!(about_model, Outcome::Bad(..)) {
+                make_room(models, model, settings, now);
             }
             if let Some(circuit) = models.get_mut(model) {
                 // Whoever entered when there was none counts as long as it is closed.
@@ -172,6 +202,19 @@ impl Circuits {
                 circuit.leave(ticket, about_model, settings, now);
             }
         });
+    }
+}
+
+/// The model has a circuit of its own from now on, if there are not too many.
+fn make_room(models: &mut BTreeMap<Arc<str>, Circuit>, model: &Arc<str>, settings: &Settings, now: i64) {
+    if models.contains_key(model) {
+        return;
+    }
+    if models.len() >= MODELS {
+        models.retain(|_, circuit| !circuit.is_blank(settings, now));
+    }
+    if models.len() < MODELS {
+        models.insert(Arc::clone(model), Circuit::default());
     }
 }
 

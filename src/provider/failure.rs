@@ -117,6 +117,23 @@ pub enum Next {
     Elsewhere,
 }
 
+/// All that [`Failure::reason`] says, those for which an answer is none included.
+pub const REASONS: [&str; 13] = [
+    "resolve_failed",
+    "connect_failed",
+    "connect_timeout",
+    "tls_failed",
+    "write_timeout",
+    "first_byte_timeout",
+    "idle_timeout",
+    "broken",
+    "no_content",
+    "empty_answer",
+    "html_answer",
+    "error_in_answer",
+    "upstream_status",
+];
+
 impl Failure {
     /// The reason in the attempts of a request and in metrics.
     #[must_use]

@@ -1,47 +1,70 @@
 //! The circuits of providers as people see and change them: over REST on this node, and from there on the others.
 
-use crate::admin::{CircuitChange, CircuitStatus, Instant, ModelCircuit};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{CircuitChange, CircuitStatus, Instant, ModelCircuit, ProbeStatus};
 use crate::directory::Change;
 use crate::gateway::App;
 use crate::provider::circuit::{self, Mode};
-use crate::provider::{CircuitView, Provider};
+use crate::provider::{CircuitSharing, CircuitView, Provider};
 use crate::telemetry::Metrics;
+
+/// A message takes no longer than this, milliseconds.
+const AT_ONCE: i64 = 60_000;
+
+/// Keeps them in step with those of the other nodes.
+pub(super) fn share(app: &Arc<App>, redis: &str, stop: &CancellationToken) {
+    let news = Arc::clone(app.live.load().catalogue.news());
+    let (listed, timed) = (Arc::clone(app), Arc::clone(app));
+    let providers = move || listed.live.load().catalogue.iter().cloned().collect();
+    CircuitSharing::new(redis, providers, move || timed.budgets.now(), news).start(stop.clone());
+}
 
 /// Does what was asked for on another node.
 pub(super) fn changed(app: &App, change: &Change) {
-    let (name, change) = match change {
-        Change::ResetCircuit { provider } => (provider, CircuitChange::Reset),
-        Change::OpenCircuit { provider, until } => (provider, CircuitChange::Open { until: *until }),
+    let (name, change, at) = match change {
+        Change::ResetCircuit { provider, at } => (provider, CircuitChange::Reset, *at),
+        Change::OpenCircuit { provider, until, at } => (provider, CircuitChange::Open { until: *until }, *at),
         _ => return,
     };
     if let Some(provider) = app.live.load().catalogue.find(name) {
-        apply(app, provider, change);
+        let now = app.budgets.now();
+        // All nodes have it at the same time, unless a clock is wrong.
+        let at = if (now - AT_ONCE..=now).contains(&at) { at } else { now };
+        if !(change == CircuitChange::Reset && provider.circuits.was_reset(at)) {
+            apply(provider, change, at);
+        }
     }
 }
 
-/// Does it here.
-pub(super) fn apply(app: &App, provider: &Provider, change: CircuitChange) {
-    let now = app.budgets.now();
+/// Does it here, and says how to tell the other nodes.
+pub(super) fn ask(app: &App, provider: &Provider, change: CircuitChange) -> Change {
+    let at = app.budgets.now();
+    apply(provider, change, at);
+    provider.circuits.tell_by_hand();
+    let provider = provider.name.to_string();
     match change {
-        CircuitChange::Reset => provider.circuits.reset(now),
-        CircuitChange::Open { until } => provider.circuits.open_by_hand(until, now),
+        CircuitChange::Reset => Change::ResetCircuit { provider, at },
+        CircuitChange::Open { until } => Change::OpenCircuit { provider, until, at },
+    }
+}
+
+fn apply(provider: &Provider, change: CircuitChange, at: i64) {
+    match change {
+        CircuitChange::Reset => provider.circuits.reset(at),
+        CircuitChange::Open { until } => provider.circuits.open_by_hand(until, at),
     }
     tracing::info!(provider = %provider.name, ?change, "a circuit was changed by hand");
-}
-
-/// For the other nodes.
-pub(super) fn announcement(provider: &str, change: CircuitChange) -> Change {
-    let provider = provider.to_owned();
-    match change {
-        CircuitChange::Reset => Change::ResetCircuit { provider },
-        CircuitChange::Open { until } => Change::OpenCircuit { provider, until },
-    }
 }
 
 /// How they are.
 pub(super) fn status(app: &App, provider: &Provider) -> CircuitStatus {
     let view = provider.circuits.view(app.budgets.now());
     let mut status = shown(&view.whole);
+    status.last_probe =
+        view.last_probe.map(|probe| ProbeStatus { at: Instant(probe.at), result: probe.result, status: probe.status });
     let disturbed = view.models.into_iter().filter(|(_, circuit)| circuit.mode != Mode::Closed || circuit.bad > 0);
     status.models = disturbed
         .map(|(model, circuit)| {
@@ -76,6 +99,7 @@ fn shown(circuit: &CircuitView) -> CircuitStatus {
         successes: circuit.good,
         history: circuit.history.iter().map(changed_to).collect(),
         models: Vec::new(),
+        last_probe: None,
     }
 }
 
@@ -85,5 +109,6 @@ fn changed_to(change: &circuit::Change) -> crate::admin::CircuitEvent {
         state: change.to.as_str(),
         reason: change.reason,
         until: change.until.map(Instant),
+        told: change.told,
     }
 }

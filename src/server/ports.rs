@@ -216,8 +216,7 @@ impl ProviderView for Node {
     fn change_circuit(&self, name: &str, change: CircuitChange) -> bool {
         let live = self.app.live.load();
         let Some(provider) = live.catalogue.find(name) else { return false };
-        circuits::apply(&self.app, provider, change);
-        self.tell_others(circuits::announcement(name, change));
+        self.tell_others(circuits::ask(&self.app, provider, change));
         true
     }
 }

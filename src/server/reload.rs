@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::probes::Probes;
 use super::{PriceKeeper, ServeOptions, StartError};
 use crate::clock::now_ms;
 use crate::config::{self, Config, ConfigError, Provider};
@@ -66,20 +67,22 @@ pub(super) fn on_hup(
     source: Source,
     app: Arc<App>,
     prices: Arc<PriceKeeper>,
+    probes: Probes,
     stop: CancellationToken,
 ) {
     note_success(&app);
     tokio::spawn(async move {
         while stop.run_until_cancelled(hup.recv()).await.flatten().is_some() {
-            reload(&source, &app, &prices).await;
+            reload(&source, &app, &prices, &probes).await;
         }
     });
 }
 
-async fn reload(source: &Source, app: &App, prices: &PriceKeeper) {
+async fn reload(source: &Source, app: &App, prices: &PriceKeeper, probes: &Probes) {
     let errors = match source.read() {
         Ok(config) => match apply(config, app, prices).await {
             Ok(()) => {
+                probes.follow();
                 note_success(app);
                 tracing::info!("the configuration was read again and is in force");
                 return;
@@ -126,7 +129,7 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
     if let Some(pulse) = &app.pulse {
         pulse.configure(super::lives::silence(&config));
     }
-    catalogue.comes_into_force();
+    catalogue.comes_into_force(&old.catalogue, app.budgets.now());
     app.live.store(Arc::new(Live { config, catalogue }));
     prices.set_file(file);
     Ok(())

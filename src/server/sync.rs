@@ -28,6 +28,7 @@ pub(super) fn start(
         PubSub::new(redis.url.expose()).map_err(|error| StartError::Environment(format!("redis.url: {error}")))?;
     let (said, heard) = mpsc::unbounded_channel();
     tokio::spawn(follow(heard, Arc::clone(app), Arc::clone(prices)));
+    circuits::share(app, redis.url.expose(), &life.stop);
     let stop = life.stop.clone();
     tokio::spawn(async move {
         // Nobody follows any more when the process ends.

@@ -71,6 +71,8 @@ pub struct Metrics {
     pub ledger_pending: IntGauge,
     /// Whether a provider is left alone: 0 closed, 1 half open, 2 open.
     pub circuit_state: IntGaugeVec,
+    /// Probes of providers that are left alone, by provider and how they ended.
+    pub probes: IntCounterVec,
     /// 1 when the configuration in force is the one in the file.
     pub config_reload_success: IntGauge,
     /// When the configuration was last read with success, Unix seconds.
@@ -168,6 +170,12 @@ impl Default for Metrics {
                     opts("circuit_state", "Whether a provider is left alone: 0 closed, 1 half open, 2 open."),
                     &["provider"],
                 ),
+            ),
+            probes: counters(
+                &registry,
+                "probes_total",
+                "Probes of providers that are left alone.",
+                &["provider", "result"],
             ),
             config_reload_success: gauge(
                 &registry,

@@ -13,10 +13,12 @@ mod gate;
 mod opening;
 mod peer;
 mod pieces;
+mod probe;
 mod resolve;
 
 pub use attempt::{Attempt, Beginning, DEADLINE, Ending, Gate, Observer, TOTAL_TIMEOUT, Timeouts};
 pub use connector::Connector;
 pub use engine::{DrainLimits, Exchange};
 pub use peer::{Endpoint, EndpointError};
+pub use probe::{ProbeError, Prober};
 pub use resolve::Resolver;

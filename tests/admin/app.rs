@@ -111,6 +111,7 @@ impl Providers {
             successes: 0,
             history: Vec::new(),
             models: Vec::new(),
+            last_probe: None,
         }
     }
 }

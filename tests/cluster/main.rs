@@ -21,6 +21,7 @@ mod witness;
 mod affinity;
 mod both_away;
 mod caps;
+mod circuits;
 mod clocks;
 mod counts;
 mod database_away;

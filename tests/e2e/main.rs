@@ -40,6 +40,7 @@ mod models;
 mod overspend;
 mod packaging;
 mod postgres;
+mod probes;
 mod races;
 mod reload;
 mod restarts;

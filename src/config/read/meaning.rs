@@ -7,9 +7,12 @@ use std::time::Duration;
 use jiff::civil::Time;
 
 use crate::config::error::{Path, Problems, shortened};
-use crate::config::types::{Config, Lease, Limits, Provider, Reset};
+use crate::config::types::{Config, Health, Lease, Limits, Provider, Reset};
 
 const LONGEST_NAME: usize = 256;
+
+/// Of probes.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Checks everything but the providers.
 pub(super) fn of_node(config: &Config, base: &FilePath, problems: &mut Problems) {
@@ -75,9 +78,21 @@ fn of_provider(provider: &Provider, path: &Path, base: &FilePath, problems: &mut
     for (key, value) in [("window", provider.circuit.window), ("open", provider.circuit.open)] {
         positive(value, path.key("circuit").key(key), problems);
     }
+    health(&provider.health, &path.key("health"), problems);
     limits(&provider.limits, &path.key("limits"), problems);
     if let Some(ca_file) = &provider.tls.ca_file {
         file(ca_file, base, path.key("tls").key("ca_file"), problems);
+    }
+}
+
+fn health(health: &Health, path: &Path, problems: &mut Problems) {
+    if !health.interval.is_zero() && health.interval < SHORTEST_INTERVAL {
+        problems.add(path.key("interval"), "is too short: write 1s or more, or 0 for none");
+    }
+    positive(health.timeout, path.key("timeout"), problems);
+    let is_path = |path: &String| path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    if !health.path.as_ref().is_none_or(is_path) {
+        problems.add(path.key("path"), "is not a path: write one that begins with /, such as /v1/models");
     }
 }
 

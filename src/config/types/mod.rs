@@ -9,7 +9,7 @@ mod storage;
 
 pub use budgets::{Budgets, Lease, LeaseOverrides, OnAuthorityFailure, ReservationMode};
 pub use limits::{DailyLimit, FiveHourLimit, Limits, PlainLimit, Reset};
-pub use provider::{Circuit, Provider, ProviderTimeouts, ProviderTls};
+pub use provider::{Circuit, Health, Provider, ProviderTimeouts, ProviderTls};
 pub use routing::{Affinity, ClientAbort, Gate, Loser, Racing, Routing, Strategy};
 pub use server::{Log, LogFormat, LogLevel, Server, ServerTimeouts, ServerTls, Shutdown};
 pub use storage::{Database, Interrupted, Ledger, Node, Prices, Redis, Unpriced};

@@ -71,6 +71,9 @@ pub struct Provider {
     /// When it is left alone for a while.
     #[serde(default)]
     pub circuit: Circuit,
+    /// Whether it is asked now and then if it works again, while failures keep its circuit open.
+    #[serde(default)]
+    pub health: Health,
     /// How its certificate is checked.
     #[serde(default)]
     pub tls: ProviderTls,
@@ -172,6 +175,29 @@ impl Default for Circuit {
             open: Duration::from_secs(60),
             half_open: 2,
         }
+    }
+}
+
+/// Probes that end a provider's being left alone early: sent only while failures keep its circuit open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// How often it is probed, more or less, by each node; at least 1s. 0: never.
+    #[serde(with = "As::<DurationNotation>")]
+    #[schemars(with = "DurationNotation")]
+    pub interval: Duration,
+    /// How long a probe may take.
+    #[serde(with = "As::<DurationNotation>")]
+    #[schemars(with = "DurationNotation")]
+    pub timeout: Duration,
+    /// What is asked for, with GET: something that costs nothing. Left out: the list of models of its first dialect.
+    #[schemars(length(min = 1))]
+    pub path: Option<String>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { interval: Duration::ZERO, timeout: Duration::from_secs(5), path: None }
     }
 }
 

@@ -5,8 +5,6 @@
 //! that lives as long as the conversation is remembered, for nodes that start later. A node asks for that key only when it
 //! does not know a conversation that has a past; the first turn of a conversation never waits.
 
-mod wire;
-
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::Affinity;
 use super::name::{Secret, ThreadName};
 use crate::backoff::Backoff;
+use crate::provider::wire::Wire;
 use crate::subscribe::{in_time, subscribe};
-use wire::Wire;
 
 const CHANNEL: &str = "tollgate:affinity";
 

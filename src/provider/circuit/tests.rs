@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod told;
+
 use std::time::Duration;
 
 use proptest::prelude::*;

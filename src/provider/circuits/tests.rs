@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod nodes;
+
 use std::time::Duration;
 
 use super::*;
@@ -28,7 +30,7 @@ fn model(name: &str) -> Arc<str> {
 
 #[test]
 fn what_is_said_about_one_model_keeps_out_only_that_model() {
-    let circuits = Circuits::new(settings());
+    let circuits = Circuits::new(settings(), &Arc::default());
     let (gone, there) = (model("gone"), model("there"));
     circuits.enter(&gone, START).unwrap().bad(of(Scope::Model, Effect::Opens(None)), "upstream_status", START);
     let shut = Shut { scope: Scope::Model, until: Some(START + 30_000) };
@@ -47,7 +49,7 @@ fn what_is_said_about_one_model_keeps_out_only_that_model() {
 
 #[test]
 fn a_provider_that_fails_keeps_out_every_model() {
-    let circuits = Circuits::new(settings());
+    let circuits = Circuits::new(settings(), &Arc::default());
     for name in ["a", "b"] {
         circuits.enter(&model(name), START).unwrap().bad(of(Scope::Provider, Effect::Counts), "broken", START);
     }
@@ -59,7 +61,7 @@ fn a_provider_that_fails_keeps_out_every_model() {
 
 #[test]
 fn failures_of_a_model_add_up() {
-    let circuits = Circuits::new(settings());
+    let circuits = Circuits::new(settings(), &Arc::default());
     let model = model("m");
     circuits.enter(&model, START).unwrap().bad(of(Scope::Model, Effect::Counts), "upstream_status", START);
     assert_eq!(circuits.shut("m", START), None);
@@ -69,7 +71,7 @@ fn failures_of_a_model_add_up() {
 
 #[test]
 fn a_request_that_is_dropped_says_nothing_and_frees_its_place() {
-    let circuits = Circuits::new(settings());
+    let circuits = Circuits::new(settings(), &Arc::default());
     let model = model("m");
     circuits.open_by_hand(Some(START + 1), START);
     assert!(circuits.enter(&model, START).is_err());
@@ -87,7 +89,7 @@ fn a_request_that_is_dropped_says_nothing_and_frees_its_place() {
 
 #[test]
 fn clients_cannot_make_any_number_of_circuits() {
-    let circuits = Circuits::new(settings());
+    let circuits = Circuits::new(settings(), &Arc::default());
     for number in 0..1_000 {
         let at = START + number;
         let pass = circuits.enter(&model(&format!("m{number}")), at).unwrap();
@@ -103,7 +105,7 @@ fn clients_cannot_make_any_number_of_circuits() {
 
 #[test]
 fn what_a_late_answer_says_about_a_model_is_heard_although_it_is_open() {
-    let circuits = Circuits::new(settings());
+    let circuits = Circuits::new(settings(), &Arc::default());
     let model = model("m");
     let late = circuits.enter(&model, START).unwrap();
     circuits.enter(&model, START).unwrap().bad(of(Scope::Model, Effect::Opens(None)), "upstream_status", START);

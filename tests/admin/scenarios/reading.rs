@@ -64,7 +64,7 @@ pub async fn providers_are_listed_by_name(app: App) {
         page["items"],
         json!([{"name": "first", "dialects": ["openai_chat"], "models": null, "priority": 0, "weight": 1, "groups": ["default"],
             "enabled": true, "baseUrl": "https://api.example.com",
-            "circuit": {"state": "closed", "reason": null, "until": null, "failures": 0, "successes": 0, "history": [], "models": []},
+            "circuit": {"state": "closed", "reason": null, "until": null, "failures": 0, "successes": 0, "history": [], "models": [], "lastProbe": null},
             "recentErrors": [{"at": "2026-09-21T14:13:20.000Z", "status": 529, "reason": "upstream_status"}], "budgets": null}])
     );
     let next = page["pageInfo"]["nextCursor"].as_str().unwrap();
@@ -74,7 +74,7 @@ pub async fn providers_are_listed_by_name(app: App) {
 }
 
 pub async fn circuits_are_opened_and_reset_by_hand(app: App) {
-    let closed = json!({"state": "closed", "reason": null, "until": null, "failures": 0, "successes": 0, "history": [], "models": []});
+    let closed = json!({"state": "closed", "reason": null, "until": null, "failures": 0, "successes": 0, "history": [], "models": [], "lastProbe": null});
     let mut open = closed.clone();
     (open["state"], open["reason"]) = (json!("open"), json!("by_hand"));
     let opened = app.post("/providers/first:openCircuit", json!({})).await.ok(200);

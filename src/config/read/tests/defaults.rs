@@ -71,6 +71,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!((provider.circuit.failures, provider.circuit.ratio.ppm()), (5, 500_000));
     assert_eq!((provider.circuit.window, provider.circuit.open), (seconds(60), seconds(60)));
     assert_eq!(provider.circuit.half_open, 2);
+    assert_eq!((provider.health.interval, provider.health.timeout), (Duration::ZERO, seconds(5)));
+    assert_eq!(provider.health.path, None);
     assert_eq!((&provider.tls.ca_file, provider.tls.verify), (&None, true));
 
     let redis = read("redis: {}").unwrap().redis.unwrap();

@@ -151,6 +151,26 @@ fn a_message_says_what_to_do() {
 }
 
 #[test]
+fn probes_that_make_no_sense_are_refused() {
+    let with = |health: &str| format!("{}, health: {health}}}]", MINIMAL.trim_end_matches("}]"));
+    for (health, expected) in [
+        ("{interval: 500ms}", "providers[0].health.interval: is too short: write 1s or more, or 0 for none"),
+        (
+            "{path: v1/models}",
+            "providers[0].health.path: is not a path: write one that begins with /, such as /v1/models",
+        ),
+        (
+            "{path: '/v1 models'}",
+            "providers[0].health.path: is not a path: write one that begins with /, such as /v1/models",
+        ),
+    ] {
+        assert_eq!(error(&with(health)), expected);
+    }
+    assert!(error(&with("{timeout: 0s}")).starts_with("providers[0].health.timeout: "));
+    assert!(read(&with("{interval: 1s, path: '/v1/models?limit=1'}")).is_ok());
+}
+
+#[test]
 fn a_limit_without_meaning_is_refused() {
     let limit = |limits: &str| format!("{}, limits: {limits}}}]", MINIMAL.trim_end_matches("}]"));
     assert!(

@@ -59,6 +59,7 @@ providers:
     timeouts: {connect: 5s, first_byte: 120s, idle: 120s, total: 0s}
     attempts: 2
     circuit: {failures: 5, ratio: 0.5, window: 60s, open: 60s, half_open: 2}
+    health: {interval: 0s, timeout: 5s, path: null}
     tls: {ca_file: null, verify: true}
 "#;
 

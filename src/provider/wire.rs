@@ -63,6 +63,26 @@ impl Wire {
         .map(drop)
     }
 
+    /// What hashes hold, in their order.
+    pub async fn hashes(&self, keys: &[String]) -> RedisResult<Vec<Vec<(String, String)>>> {
+        let mut commands = redis::pipe();
+        for key in keys {
+            commands.cmd("HGETALL").arg(key);
+        }
+        let hashes = if keys.is_empty() { Vec::new() } else { self.send(&commands, keys.len()).await? };
+        hashes.into_iter().map(|hash| Vec::from_redis_value(hash).map_err(Into::into)).collect()
+    }
+
+    /// Runs a script on one key.
+    pub async fn run(&self, script: &str, key: &str, arguments: &[&[u8]]) -> RedisResult<()> {
+        let mut commands = redis::pipe();
+        let command = commands.cmd("EVAL").arg(script).arg(1).arg(key);
+        for argument in arguments {
+            command.arg(*argument);
+        }
+        self.send(&commands, 1).await.map(drop)
+    }
+
     async fn send(&self, commands: &Pipeline, count: usize) -> RedisResult<Vec<Value>> {
         let answers = match self {
             Self::One(connection) => connection.clone().req_packed_commands(commands, 0, count).await,
