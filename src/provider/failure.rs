@@ -118,7 +118,7 @@ pub enum Next {
 }
 
 /// All that [`Failure::reason`] says, those for which an answer is none included.
-pub const REASONS: [&str; 13] = [
+pub const REASONS: [&str; 15] = [
     "resolve_failed",
     "connect_failed",
     "connect_timeout",
@@ -126,6 +126,8 @@ pub const REASONS: [&str; 13] = [
     "write_timeout",
     "first_byte_timeout",
     "idle_timeout",
+    "total_timeout",
+    "deadline",
     "broken",
     "no_content",
     "empty_answer",

@@ -61,7 +61,10 @@ fn faults(api: Api, stream: bool) -> Vec<Fault> {
         let length = whole.body().len() / 2 + 90;
         faults.extend([
             ("a document that is cut off", whole.clone().cut(length, End::Close), "broken"),
-            ("a document that stops", whole.cut(length, End::Hang), "idle_timeout"),
+            ("a document that stops", whole.clone().cut(length, End::Hang), "idle_timeout"),
+            // The rest of it comes, and is no answer to what is asked next.
+            ("a length that is too short", whole.clone().lies(-40), "broken"),
+            ("a length that is too long", whole.lies(40).end(End::Close), "broken"),
         ]);
     }
     faults.into_iter().map(fault).collect()

@@ -441,3 +441,23 @@ proptest! {
 fn duration_of(text: &str) -> Option<Duration> {
     super::told::duration(text)
 }
+
+#[test]
+fn every_reason_is_among_those_that_are_told() {
+    for failure in [
+        Failure::Unresolved,
+        Failure::ConnectFailed,
+        Failure::ConnectTimeout,
+        Failure::TlsFailed,
+        Failure::WriteTimeout,
+        Failure::FirstByteTimeout,
+        Failure::IdleTimeout,
+        Failure::TotalTimeout,
+        Failure::Deadline { was_first: true },
+        Failure::Broken,
+        Failure::Inside(UNKNOWN),
+        Failure::Status(500, UNKNOWN),
+    ] {
+        assert!(REASONS.contains(&failure.reason()), "{failure:?}");
+    }
+}
