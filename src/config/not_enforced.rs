@@ -23,7 +23,6 @@ impl Config {
             "bound the share of retries",
         );
         note(routing.deadline != routing_default.deadline, "routing.deadline", "bound all attempts together");
-        note(!routing.racing.after.is_zero(), "routing.racing.after", "race providers");
         found
     }
 }
@@ -41,7 +40,7 @@ mod tests {
     fn a_setting_without_effect_is_named() {
         let text = "
 ledger: {refusal_days: 8}
-routing: {strategy: least_cost, deadline: 1s, racing: {after: 1s}}
+routing: {strategy: least_cost, deadline: 1s, racing: {after: 1s, loser: charge}}
 providers:
 - {name: a, dialects: [gemini], base_url: 'https://a.example'}
 - {name: b, dialects: [gemini], base_url: 'https://b.example', limits: {daily: {usd: 1}}, circuit: {failures: 1}}
@@ -49,7 +48,6 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        let expected = ["ledger.refusal_days", "routing.deadline", "routing.racing.after"];
-        assert_eq!(paths, expected);
+        assert_eq!(paths, ["ledger.refusal_days", "routing.deadline"]);
     }
 }

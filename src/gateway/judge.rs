@@ -5,23 +5,28 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::Gateway;
+use super::bill::Tab;
 use super::context::{Current, RequestContext, UpstreamAnswer};
 use super::{reply, route};
 use crate::dialect::ErrorCode;
 use crate::ledger::Outcome;
 use crate::provider::failure::{self, Failure, Next, Said};
+use crate::upstream::Attempt;
 
 impl Gateway {
     /// `upstream_response_filter`: an answer that is none, by its status or by what the engine has held of it, is not
     /// passed on while another attempt can be made.
     pub(super) fn judge_head(&self, session: &Session, head: &ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
+        ctx.end_race();
         let status = head.status.as_u16();
-        let Some((failure, is_mute)) = self.failure(status, head, ctx.current.as_ref()) else { return Ok(()) };
+        let failure =
+            ctx.current.as_ref().and_then(|Current { attempt, tab, .. }| self.failure(tab, attempt.as_deref()?, head));
+        let Some((failure, is_mute)) = failure else { return Ok(()) };
         let Some(next) = ctx.current.as_ref().map(|current| current.tab.blame(failure)) else { return Ok(()) };
         if next == Next::Elsewhere {
             self.forsake(ctx);
         }
-        let has_better = is_mute && ctx.last_answer.as_ref().is_some_and(|kept| !kept.is_mute);
+        let has_better = ctx.has_better_than(is_mute);
         // What the engine has held is no answer, whatever it says.
         let is_held = status < 400;
         let more = (is_held || next != Next::PassOn)
@@ -44,11 +49,10 @@ impl Gateway {
     }
 
     /// What is wrong with an answer by its status, or by what was held of it; and whether it tells the client nothing.
-    fn failure(&self, status: u16, head: &ResponseHeader, current: Option<&Current>) -> Option<(Failure, bool)> {
-        let current = current?;
-        let attempt = current.attempt.as_ref()?;
+    pub(super) fn failure(&self, tab: &Tab, attempt: &Attempt, head: &ResponseHeader) -> Option<(Failure, bool)> {
+        let status = head.status.as_u16();
         let body = || attempt.small_answer().map(|body| &body[..]).unwrap_or_default();
-        let model = &current.tab.priced.candidate.served_model;
+        let model = &tab.priced.candidate.served_model;
         if status >= 400 {
             let mut said = Said::read(status, body(), model);
             said.wait = failure::told(&head.headers, self.app.budgets.now()).or(said.wait);
@@ -56,18 +60,13 @@ impl Gateway {
         }
         // What the gate has let go is not judged any more, though more of it may have come by now.
         let held = attempt.small_answer()?;
-        let fault = current.tab.fault()?;
-        Some((current.tab.failure_of(fault, held), fault.is_mute))
+        let fault = tab.fault()?;
+        Some((tab.failure_of(fault, held), fault.is_mute))
     }
 
     /// `fail_to_connect`.
     pub(super) fn judge_connect(&self, ctx: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
-        let failure = match error.etype() {
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
-            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::TlsFailed,
-            _ => Failure::ConnectFailed,
-        };
-        self.failed(ctx, failure);
+        self.failed(ctx, failure_to_connect(&error));
         self.try_elsewhere(ctx, &mut error);
         error
     }
@@ -79,6 +78,7 @@ impl Gateway {
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        ctx.end_race();
         let answered = ctx.current.as_ref().and_then(|current| current.tab.status());
         if matches!(error.etype(), ErrorType::HTTPStatus(status) if Some(*status) == answered) {
             // The head of the answer was judged, and what to do decided.
@@ -86,13 +86,7 @@ impl Gateway {
         }
         let by_client = *error.esource() == ErrorSource::Downstream;
         if !by_client {
-            let failure = match error.etype() {
-                ErrorType::ReadTimedout if answered.is_none() => Failure::FirstByteTimeout,
-                ErrorType::ReadTimedout => Failure::IdleTimeout,
-                ErrorType::WriteTimedout => Failure::WriteTimeout,
-                _ => Failure::Broken,
-            };
-            self.failed(ctx, failure);
+            self.failed(ctx, failure_to_answer(&error, answered));
         }
         if by_client || has_answered(session) {
             error.set_retry(false);
@@ -157,6 +151,25 @@ impl Gateway {
             tracing::debug!(request = %ctx.id, %error, "the client left before it was told");
         }
         FailToProxy { error_code: ctx.status.unwrap_or(0), can_reuse_downstream: false }
+    }
+}
+
+/// What it means that there is no connection.
+pub(super) fn failure_to_connect(error: &Error) -> Failure {
+    match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::TlsFailed,
+        _ => Failure::ConnectFailed,
+    }
+}
+
+/// What it means that an attempt ended like this, after this status if there was one.
+pub(super) fn failure_to_answer(error: &Error, answered: Option<u16>) -> Failure {
+    match error.etype() {
+        ErrorType::ReadTimedout if answered.is_none() => Failure::FirstByteTimeout,
+        ErrorType::ReadTimedout => Failure::IdleTimeout,
+        ErrorType::WriteTimedout => Failure::WriteTimeout,
+        _ => Failure::Broken,
     }
 }
 
