@@ -40,6 +40,7 @@ mod overspend;
 mod packaging;
 mod postgres;
 mod races;
+mod racing;
 mod reload;
 mod restarts;
 mod sdk;
