@@ -74,6 +74,7 @@ impl Gateway {
         &self,
         admitted: &mut Admitted,
         priced: &Priced,
+        number: u16,
         in_flight: Arc<InFlight>,
     ) -> Option<Arc<Tab>> {
         let main = &admitted.bill;
@@ -86,10 +87,7 @@ impl Gateway {
             let set_aside = self.reserve_for(&bill, &admitted.principal, &admitted.inspected, priced).await;
             reserved = Some(set_aside.ok()?);
         }
-        let number = admitted.attempts + 1;
-        let tab = self.begin(&bill, priced.clone(), reserved, number, in_flight).ok()?;
-        admitted.attempts = number;
-        Some(tab)
+        self.begin(&bill, priced.clone(), reserved, number, in_flight).ok()
     }
 }
 
@@ -108,9 +106,14 @@ impl Race {
             let (admitted, asked) = borrowed.parts()?;
             let priced = admitted.choice.take_next(&gateway.app, &admitted.inspected)?;
             asked.push(priced.clone());
-            let Some(tab) = gateway.admit_rival(admitted, &priced, Arc::clone(&self.in_flight)).await else { continue };
+            let number = admitted.attempts + 1;
+            let tab = gateway.admit_rival(admitted, &priced, number, Arc::clone(&self.in_flight)).await;
+            let Some(tab) = tab else { continue };
+            let peer = gateway.peer(&priced, 1).await;
+            // From here on it has had its turn.
             asked.pop();
-            let peer = match gateway.peer(&priced, 1).await {
+            admitted.attempts = number;
+            let peer = match peer {
                 Ok(peer) => peer,
                 Err(error) => {
                     tracing::warn!(

@@ -55,8 +55,7 @@ impl CustomConnector for Connector {
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "not an HttpPeer"))?;
         let exchange = Exchange::connect(Arc::clone(&self.pool), peer).await?;
         let reused = exchange.reused();
-        let (pool, drain) = (Arc::clone(&self.pool), Arc::clone(&self.drain));
-        Ok((Connection::Session(ExchangeSession::new(exchange, pool, drain)), reused))
+        Ok((Connection::Session(ExchangeSession::new(exchange, Arc::clone(&self.drain))), reused))
     }
 
     async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<Self::Session> {
@@ -85,7 +84,6 @@ pub struct ExchangeSession {
     exchange: Option<Exchange>,
     /// As long as it is open whose answer the client gets; almost always there is none.
     race: Option<Box<Race>>,
-    pool: Arc<Pool>,
     drain: Arc<ArcSwap<DrainLimits>>,
     head: Option<ResponseHeader>,
     digest: Option<Digest>,
@@ -93,9 +91,9 @@ pub struct ExchangeSession {
 }
 
 impl ExchangeSession {
-    fn new(mut exchange: Exchange, pool: Arc<Pool>, drain: Arc<ArcSwap<DrainLimits>>) -> Self {
+    fn new(mut exchange: Exchange, drain: Arc<ArcSwap<DrainLimits>>) -> Self {
         let digest = exchange.digest().cloned();
-        Self { exchange: Some(exchange), race: None, pool, drain, head: None, digest, ended: false }
+        Self { exchange: Some(exchange), race: None, drain, head: None, digest, ended: false }
     }
 
     fn exchange(&mut self) -> Result<&mut Exchange> {
@@ -134,8 +132,7 @@ impl Session for ExchangeSession {
             Error::explain(ErrorType::InternalError, "the request has no attempt: upstream_request_filter adds it")
         })?;
         self.exchange()?.prepare(attempt);
-        let rivalry = head.extensions_mut().remove::<Rivalry>();
-        self.race = rivalry.map(|rivalry| Box::new(Race::new(Arc::clone(&self.pool), rivalry)));
+        self.race = head.extensions_mut().remove::<Rivalry>().map(|rivalry| Box::new(Race::new(rivalry)));
         Ok(())
     }
 

@@ -87,6 +87,11 @@ impl Exchange {
         self.attempt = Some(attempt);
     }
 
+    /// Where its connection comes from.
+    pub(super) const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// What is sent.
     pub(super) const fn attempt(&self) -> Option<&Arc<Attempt>> {
         self.attempt.as_ref()

@@ -3,6 +3,9 @@
 //!
 //! What is in flight stays in the race, as it does in an [`Exchange`]: a client may leave at any await point.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,7 +61,6 @@ pub struct Rivalry {
 
 /// See the module.
 pub(super) struct Race {
-    pool: Arc<Pool>,
     challenger: Arc<dyn Challenger>,
     /// The mutexes are never contended: they make the race `Sync`, which the proxy's trait demands.
     rival: Mutex<Rival>,
@@ -66,13 +68,15 @@ pub(super) struct Race {
     first: Mutex<Option<Result<()>>>,
 }
 
-type Coming = Pin<Box<dyn Future<Output = Option<Exchange>> + Send>>;
+type Later<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
 
 enum Rival {
     /// Not before then; none: not before the first is asked.
     Due(Duration, Option<Instant>),
-    /// Being looked for and connected; nothing of the request has gone to it.
-    Coming(Coming),
+    /// Nobody has been named.
+    Sought(Later<(HttpPeer, Arc<Attempt>)>),
+    /// Somebody has been named, and nothing of the request has gone there.
+    Connecting(Later<Exchange>),
     Running(Box<Exchange>),
     /// There is none, and there will be none.
     None,
@@ -89,9 +93,9 @@ enum News {
 }
 
 impl Race {
-    pub(super) fn new(pool: Arc<Pool>, rivalry: Rivalry) -> Self {
+    pub(super) fn new(rivalry: Rivalry) -> Self {
         let Rivalry { after, challenger } = rivalry;
-        Self { pool, challenger, rival: Mutex::new(Rival::Due(after, None)), first: Mutex::new(None) }
+        Self { challenger, rival: Mutex::new(Rival::Due(after, None)), first: Mutex::new(None) }
     }
 
     /// As [`Exchange::start`], of the first and of a rival, until it is clear whose answer goes on: that is `first`
@@ -103,12 +107,13 @@ impl Race {
         if let Rival::Due(after, at @ None) = self.rival.get_mut() {
             *at = Some(Instant::now() + *after);
         }
+        let pool = Arc::clone(first.pool());
         loop {
             let is_over = self.first.get_mut().is_some();
             let decided = tokio::select! {
                 biased;
                 outcome = first.start(), if !is_over => self.first_done(first, outcome, drain).await,
-                news = next(self.rival.get_mut(), &self.pool, &self.challenger) => {
+                news = next(self.rival.get_mut(), &pool, &self.challenger) => {
                     self.rival_news(first, news, drain).await
                 }
             };
@@ -137,12 +142,12 @@ impl Race {
                 None
             }
             // It would be the next to be asked anyway.
-            coming @ Rival::Coming(_) if !is_answer => {
-                *self.rival.get_mut() = coming;
+            connecting @ Rival::Connecting(_) if !is_answer => {
+                *self.rival.get_mut() = connecting;
                 *self.first.get_mut() = Some(outcome);
                 None
             }
-            Rival::Due(..) | Rival::Coming(_) | Rival::None => Some(outcome),
+            Rival::Due(..) | Rival::Sought(_) | Rival::Connecting(_) | Rival::None => Some(outcome),
         }
     }
 
@@ -202,23 +207,42 @@ impl Race {
 
 /// Waits for what comes next of a rival, for ever if that is nothing. May be dropped and called again.
 async fn next(rival: &mut Rival, pool: &Arc<Pool>, challenger: &Arc<dyn Challenger>) -> News {
-    if let Rival::Due(_, Some(at)) = rival {
-        sleep_until(*at).await;
-        *rival = Rival::Coming(Box::pin(come(Arc::clone(pool), Arc::clone(challenger))));
-    }
-    match rival {
-        Rival::Coming(coming) => {
-            let came = coming.await;
-            *rival = Rival::None;
-            came.map_or(News::Nobody, |exchange| News::Ready(Box::new(exchange)))
+    loop {
+        match rival {
+            Rival::Due(_, Some(at)) => {
+                sleep_until(*at).await;
+                let challenger = Arc::clone(challenger);
+                *rival = Rival::Sought(Box::pin(async move { challenger.challenge().await }));
+            }
+            Rival::Sought(sought) => {
+                *rival = match sought.await {
+                    Some((peer, attempt)) => {
+                        let (pool, challenger) = (Arc::clone(pool), Arc::clone(challenger));
+                        Rival::Connecting(Box::pin(connect(pool, peer, attempt, challenger)))
+                    }
+                    None => Rival::None,
+                };
+                if matches!(rival, Rival::None) {
+                    return News::Nobody;
+                }
+            }
+            Rival::Connecting(connecting) => {
+                let connected = connecting.await;
+                *rival = Rival::None;
+                return connected.map_or(News::Nobody, |exchange| News::Ready(Box::new(exchange)));
+            }
+            Rival::Running(exchange) => return News::Done(exchange.start().await),
+            Rival::Due(_, None) | Rival::None => std::future::pending().await,
         }
-        Rival::Running(exchange) => News::Done(exchange.start().await),
-        Rival::Due(..) | Rival::None => std::future::pending().await,
     }
 }
 
-async fn come(pool: Arc<Pool>, challenger: Arc<dyn Challenger>) -> Option<Exchange> {
-    let (peer, attempt) = challenger.challenge().await?;
+async fn connect(
+    pool: Arc<Pool>,
+    peer: HttpPeer,
+    attempt: Arc<Attempt>,
+    challenger: Arc<dyn Challenger>,
+) -> Option<Exchange> {
     match Exchange::connect(pool, &peer).await {
         Ok(mut exchange) => {
             exchange.prepare(attempt);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::admin::Caller;
+use crate::support::certs::Authority;
 use crate::support::dialects::cost_of_row;
 use crate::support::gateway::{MODEL, Setup};
 use crate::support::leaving::{DIALECTS, leave};
@@ -208,6 +209,54 @@ async fn whoever_pays_for_the_loser_pays_exactly_what_it_has_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn h07_each_of_two_that_race_is_charged_to_the_budgets_of_its_own_model() {
+    let track = Track::start("charge").await;
+    let admin = track.gateway.admin();
+    let group = admin.model_group("seconds", &[SECOND_MODEL]).await;
+    admin.limit("user", track.caller.user_id, group, capped(100.0)).await;
+    for (won_by, winner, loser) in [("rival", &track.second, &track.first), ("first", &track.first, &track.second)] {
+        let gates = [Gate::new(), Gate::new()];
+        winner.then(Api::Chat.answer().behind(&gates[0]));
+        loser.then(Api::Chat.answer().behind(&gates[1]));
+        let reply = track.ask_and(Api::Chat, false, async || gates[0].open_wide()).await;
+        gates[1].open_wide();
+        let rows = track.rows(reply.head.request_id(), 2).await;
+        let flags = |row: &Value| {
+            let flag = |name: &str| row[name].as_bool().unwrap();
+            (row["modelGroupId"].as_i64(), flag("countedInUserGlobal"), flag("countedInKeyGlobal"))
+        };
+        assert_eq!(flags(&rows[0]), (None, true, true), "{won_by} wins");
+        assert_eq!(flags(&rows[1]), (Some(group), false, true), "{won_by} wins");
+    }
+    track.has_paid(4, 4 * Api::Chat.tokens().cost()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loser_over_http2_is_reset_and_its_connection_used_again() {
+    let authority = Authority::new();
+    let first = Provider::start_tls(&authority, &["h2"]).await;
+    let second = Provider::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut preferred = first.entry("first", &DIALECTS);
+    preferred["tls"] = json!({"ca_file": authority.write(folder.path())});
+    let mut other = second.entry("second", &DIALECTS);
+    other["priority"] = json!(1);
+    let setup = Setup::new([preferred, other]).set("routing.racing.after", AFTER);
+    let gateway = setup.start().await;
+    for stream in [false, true] {
+        let answer = Api::Chat.answer_to(stream);
+        first.then(answer.clone().behind(&Gate::new()));
+        second.then(answer.clone());
+        assert_eq!(gateway.ask(Api::Chat, stream).await.body, answer.body());
+        Track::is_abandoned(&first).await;
+        first.then(answer.clone());
+        assert_eq!(gateway.ask(Api::Chat, stream).await.body, answer.body());
+    }
+    let connections: Vec<_> = first.requests().iter().map(|request| request.connection).collect();
+    assert_eq!(connections, [0; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_on_of_a_loser_is_estimated() {
     let track = Track::start_with("charge", |setup| setup.set("on_client_abort.drain", "0s")).await;
     track.first.then(Api::Chat.answer().behind(&Gate::new()));
@@ -260,12 +309,14 @@ async fn a_rival_whose_budgets_cannot_pay_is_not_asked() {
     let refused = track.gateway.ask_with(&track.caller.secret, Api::Chat, SECOND_MODEL, false).await;
     Api::Chat.refuses(&refused, 402, "budget_exceeded");
     // Somebody else can be paid.
-    track.first.then(Api::Chat.answer().behind(&Gate::new()));
+    let gate = Gate::new();
+    track.first.then(Api::Chat.answer().behind(&gate));
     track.third.always(Api::Chat.answer());
     let reply = track.ask(Api::Chat, false).await;
     assert_eq!(reply.head.status, 200);
     let id = reply.head.request_id().to_owned();
     assert_eq!(track.story(&id).await, told(&[("first", "lost_race", None), ("third", "ok", Some(200))]));
+    gate.open_wide();
     // Nobody can be.
     let others = admin.model_group("thirds", &[THIRD_MODEL]).await;
     admin.limit("user", track.caller.user_id, others, capped(0.1)).await;
