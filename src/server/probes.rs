@@ -88,7 +88,7 @@ async fn probe(app: &App, prober: &Prober, provider: &Provider) -> Result<u16, &
         _ => None,
     };
     let (Some(address), Some(head)) = (address, head(provider)) else { return Err("resolve_failed") };
-    prober.ask(&endpoint.peer(address), head, limit).await.map_err(|error| match error {
+    prober.ask(&endpoint.peer(address, None), head, limit).await.map_err(|error| match error {
         ProbeError::Connect => "connect_failed",
         ProbeError::Broken => "broken",
         ProbeError::Timeout => "timeout",
