@@ -22,11 +22,12 @@ use crate::ledger::Outcome;
 use crate::ledger::query::{self, Filter, Position};
 
 const KIND: &str = "usage";
-const OUTCOMES: [(&str, Outcome); 5] = [
+const OUTCOMES: [(&str, Outcome); 6] = [
     (Outcome::Completed.as_str(), Outcome::Completed),
     (Outcome::ClientAborted.as_str(), Outcome::ClientAborted),
     (Outcome::UpstreamFailed.as_str(), Outcome::UpstreamFailed),
     (Outcome::Interrupted.as_str(), Outcome::Interrupted),
+    (Outcome::LostRace.as_str(), Outcome::LostRace),
     (Outcome::Corrected.as_str(), Outcome::Corrected),
 ];
 
@@ -57,8 +58,8 @@ pub struct UsageRow {
     /// The model group of the served model.
     #[schema(required)]
     pub model_group_id: Option<i64>,
-    /// `completed`, `client_aborted`, `upstream_failed` or `interrupted`; `corrected`: the difference that a corrected
-    /// price makes for an attempt.
+    /// `completed`, `client_aborted`, `upstream_failed` or `interrupted`; `lost_race`: another provider, which was asked at
+    /// the same time, had answered before; `corrected`: the difference that a corrected price makes for an attempt.
     pub outcome: String,
     /// Whether the usage was estimated because the provider did not say it.
     pub estimated: bool,

@@ -15,9 +15,6 @@ impl Config {
 
         let (ledger, ledger_default) = (&self.ledger, Ledger::default());
         note(ledger.refusal_days != ledger_default.refusal_days, "ledger.refusal_days", "store refusals");
-
-        let racing = &self.routing.racing;
-        note(!racing.after.is_zero(), "routing.racing.after", "race providers");
         found
     }
 }
@@ -35,7 +32,7 @@ mod tests {
     fn a_setting_without_effect_is_named() {
         let text = "
 ledger: {refusal_days: 8}
-routing: {strategy: least_cost, deadline: 1s, racing: {after: 1s}}
+routing: {strategy: least_cost, deadline: 1s, racing: {after: 1s, loser: charge}}
 providers:
 - {name: a, dialects: [gemini], base_url: 'https://a.example'}
 - {name: b, dialects: [gemini], base_url: 'https://b.example', limits: {daily: {usd: 1}}, circuit: {failures: 1}}
@@ -43,7 +40,6 @@ providers:
         let config = crate::config::parse(text, std::path::Path::new(""), &|_| None);
         let sentences = config.map(|config| config.not_enforced()).unwrap_or_default();
         let paths: Vec<_> = sentences.iter().filter_map(|sentence| sentence.split(": ").next()).collect();
-        let expected = ["ledger.refusal_days", "routing.racing.after"];
-        assert_eq!(paths, expected);
+        assert_eq!(paths, ["ledger.refusal_days"]);
     }
 }

@@ -23,6 +23,7 @@ use super::thread::Thread;
 use crate::budget::estimate::Asker;
 use crate::budget::{Reservation, Settled};
 use crate::clock::now_ms;
+use crate::config::Loser;
 use crate::dialect::{Charge, Dialect, Endpoint, Meter, ServiceTier, Usage};
 use crate::ledger::journal::{JournalError, OpenRequest};
 use crate::ledger::{AttemptReport, LedgerRecord, LedgerSlot, Outcome};
@@ -35,6 +36,9 @@ use crate::upstream::{Beginning, Ending, Observer};
 
 /// Recorded for a client that left before there was a status (nginx's convention).
 const CLIENT_LEFT: u16 = 499;
+
+/// What the list of a request's attempts says of one whose answer the client did not wait for, because another one's came.
+const LOST_RACE: &str = "lost_race";
 
 /// What the record of an attempt says that was ended while its budgets were being asked: it has cost nothing.
 const NOT_RESERVED: Settled =
@@ -68,8 +72,21 @@ pub struct Bill {
     pub(super) slot: Mutex<Option<LedgerSlot>>,
     /// What is set aside in budgets; taken while it is moved to those of another attempt.
     pub(super) reservation: Mutex<Option<Reservation>>,
-    /// Attempts that have ended, in order.
+    /// Attempts that have ended, in order; of a rival's bill, none.
     pub(super) attempts: Mutex<Vec<AttemptReport>>,
+    /// It is a rival's.
+    pub(super) beside: Option<Beside>,
+}
+
+/// What the bill of a rival knows of the request that it is made for: what it uses is set aside and recorded beside what
+/// the first attempt uses, and one of the two becomes the request's.
+pub(super) struct Beside {
+    /// The request's bill before the race.
+    main: Arc<Bill>,
+    /// Who pays if it loses.
+    loser: Loser,
+    /// It is the request's bill now.
+    chosen: AtomicBool,
 }
 
 /// How many answers of a key may be read on at once, by the limits on its concurrent requests.
@@ -89,6 +106,40 @@ impl Bill {
     fn charge_budgets(&self, lsn: u64, settled_at: i64, cost: Usd) -> Settled {
         let reservation = self.reservation.lock().take();
         reservation.map_or(NOT_RESERVED, |reservation| reservation.settle(lsn, settled_at, cost))
+    }
+
+    /// The bill of a rival in the same request, with a place in the ledger of its own.
+    pub(super) fn beside(self: &Arc<Self>, slot: Option<LedgerSlot>, loser: Loser) -> Self {
+        let main = self.beside.as_ref().map_or(self, |beside| &beside.main);
+        Self {
+            request_id: self.request_id,
+            arrived: self.arrived,
+            created_at: self.created_at,
+            user_id: self.user_id,
+            key_id: self.key_id,
+            endpoint: self.endpoint,
+            dialect: self.dialect,
+            requested_model: self.requested_model.clone(),
+            stream: self.stream,
+            request_bytes: self.request_bytes,
+            thread: self.thread.clone(),
+            asked_tier: self.asked_tier,
+            most_drains: self.most_drains,
+            slot: Mutex::new(slot),
+            reservation: Mutex::new(None),
+            attempts: Mutex::default(),
+            beside: Some(Beside { main: Arc::clone(main), loser, chosen: AtomicBool::new(false) }),
+        }
+    }
+
+    /// The attempts of the request, which all its bills share.
+    pub(super) fn story(&self) -> &Mutex<Vec<AttemptReport>> {
+        self.beside.as_ref().map_or(&self.attempts, |beside| &beside.main.attempts)
+    }
+
+    /// Of a rival of which nobody knows yet whether its answer will be the request's: who pays if it will not.
+    fn undecided(&self) -> Option<Loser> {
+        self.beside.as_ref().filter(|beside| !beside.chosen.load(Ordering::Acquire)).map(|beside| beside.loser)
     }
 
     /// Whether the conversation was at this provider before.
@@ -131,6 +182,10 @@ pub struct Tab {
     gave_up: AtomicBool,
     /// The client gets nothing of the answer, and pays nothing for it.
     forgiven: AtomicBool,
+    /// The client gets another one's answer.
+    has_lost: AtomicBool,
+    /// It is in the request's list.
+    listed: AtomicBool,
     stage: Stage,
     drain_place: Mutex<Option<Guard>>,
     /// Taken by whoever learns first what the attempt says about the provider.
@@ -166,6 +221,8 @@ impl Tab {
             draining: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
             forgiven: AtomicBool::new(false),
+            has_lost: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
             stage: Stage::default(),
             drain_place: Mutex::new(None),
             pass: Mutex::new(Some(at_provider.pass)),
@@ -177,7 +234,32 @@ impl Tab {
 
     /// Writes into the journal what is owed if nothing is ever heard of the attempt again: before anything goes out.
     pub(super) fn write_ahead(&self) -> Result<(), JournalError> {
-        self.write_opening(self.reserved.map_or(Usd::ZERO, |reserved| reserved.estimate))
+        self.write_opening(if self.is_free_yet() { Usd::ZERO } else { self.estimate() })
+    }
+
+    fn estimate(&self) -> Usd {
+        self.reserved.map_or(Usd::ZERO, |reserved| reserved.estimate)
+    }
+
+    /// A rival for which nobody pays unless its answer becomes the request's.
+    fn is_free_yet(&self) -> bool {
+        self.bill.undecided() == Some(Loser::Absorb)
+    }
+
+    /// The rival takes the place of the first attempt: what it costs is what the request costs.
+    pub(super) fn chosen(&self) {
+        let was_free = self.is_free_yet();
+        if let Some(beside) = &self.bill.beside {
+            beside.chosen.store(true, Ordering::Release);
+        }
+        if was_free && let Err(error) = self.write_opening(self.estimate()) {
+            tracing::debug!(%error, "the journal does not know that a rival has won");
+        }
+    }
+
+    /// What was set aside for it.
+    pub(super) const fn reserved(&self) -> Option<Reserved> {
+        self.reserved
     }
 
     fn write_opening(&self, estimate: Usd) -> Result<(), JournalError> {
@@ -213,7 +295,12 @@ impl Tab {
         let Some(sent) = self.stage.interrupt() else { return false };
         self.gave_up.fetch_or(sent, Ordering::AcqRel);
         self.list("interrupted");
-        self.commit(Outcome::Interrupted, None);
+        match self.bill.undecided() {
+            Some(Loser::Absorb) => self.bill.cancel(),
+            Some(Loser::Charge) => self.commit(Outcome::LostRace, None),
+            None if self.has_lost() => self.commit(Outcome::LostRace, None),
+            None => self.commit(Outcome::Interrupted, None),
+        }
         true
     }
 
@@ -232,9 +319,19 @@ impl Tab {
         self.meter.lock().as_ref().is_some_and(Meter::is_complete)
     }
 
+    /// Whether it is the first attempt of its request.
+    pub(super) const fn is_first(&self) -> bool {
+        self.number == 1
+    }
+
     /// The provider's status, once its head has come.
     pub(super) fn status(&self) -> Option<u16> {
         self.status.get().copied()
+    }
+
+    /// Whether what has come of the answer is an error, whoever is to blame for it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.meter.lock().as_ref().is_some_and(Meter::has_failed)
     }
 
     /// What is wrong with an answer whose status is good, as far as it has come.
@@ -248,7 +345,7 @@ impl Tab {
     }
 
     /// What an error is that has come in these bytes: by what it says, else by the kind of error that the meter saw.
-    fn failure_inside(&self, bytes: &[u8]) -> Failure {
+    pub(super) fn failure_inside(&self, bytes: &[u8]) -> Failure {
         let said = Said::within(bytes, &self.priced.candidate.served_model);
         let status = match self.meter.lock().as_ref().and_then(Meter::verdict) {
             Some(crate::dialect::Verdict::Error(status)) => Some(status),
@@ -265,8 +362,7 @@ impl Tab {
 
     /// How it went when the provider ended its answer, which may be an error or hold one.
     pub(super) fn outcome(&self) -> Outcome {
-        let failed = self.meter.lock().as_ref().is_some_and(Meter::has_failed);
-        if failed { Outcome::UpstreamFailed } else { Outcome::Completed }
+        if self.has_failed() { Outcome::UpstreamFailed } else { Outcome::Completed }
     }
 
     /// The attempt has failed like this: it is added to the request's list, and counts against whom it may concern.
@@ -294,14 +390,22 @@ impl Tab {
         }
     }
 
+    /// Whether the client gets another one's answer.
+    fn has_lost(&self) -> bool {
+        self.has_lost.load(Ordering::Acquire)
+    }
+
     fn list(&self, reason: &str) {
+        if self.listed.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let provider = &self.priced.candidate.provider.name;
         self.app.metrics.attempts.with_label_values(&[provider, reason]).inc();
-        if !matches!(reason, "ok" | "client_aborted" | "interrupted") {
+        if !matches!(reason, "ok" | "client_aborted" | "interrupted" | LOST_RACE) {
             let error = crate::provider::RecentError { at: now_ms(), reason: reason.to_owned(), status: self.status() };
             self.app.provider_events.failed(provider, error);
         }
-        self.bill.attempts.lock().push(AttemptReport {
+        self.bill.story().lock().push(AttemptReport {
             provider: Arc::clone(provider),
             served_model: self.priced.candidate.served_model.to_string(),
             started_ms: self.started_ms,
@@ -322,6 +426,7 @@ impl Tab {
             Outcome::UpstreamFailed => self.fault().map_or("broken", |fault| fault.reason),
             Outcome::Interrupted => "interrupted",
             Outcome::Corrected => "corrected",
+            Outcome::LostRace => LOST_RACE,
         });
         self.stay(outcome);
         match outcome {
@@ -387,10 +492,9 @@ impl Tab {
             model_group_id: self.reserved.and_then(|reserved| reserved.model_group_id),
             outcome,
             estimated,
-            status: status.or(self.status()).unwrap_or(if outcome == Outcome::ClientAborted {
-                CLIENT_LEFT
-            } else {
-                503
+            status: status.or(self.status()).unwrap_or(match outcome {
+                Outcome::ClientAborted | Outcome::LostRace => CLIENT_LEFT,
+                _ => 503,
             }),
             duration_ms: bill.elapsed_ms(),
             first_byte_ms: self.first_byte_ms.get().copied(),
@@ -404,7 +508,11 @@ impl Tab {
             stream: bill.stream,
             request_bytes: bill.request_bytes,
             response_bytes: self.received.load(Ordering::Relaxed),
-            attempts: std::mem::take(&mut *bill.attempts.lock()),
+            // They are in the record of the attempt that the client has heard of.
+            attempts: match outcome {
+                Outcome::LostRace => Vec::new(),
+                _ => std::mem::take(&mut *bill.story().lock()),
+            },
         });
     }
 
@@ -455,7 +563,8 @@ impl Tab {
             reservation.raise_to(cost);
         }
         let known = self.written_ahead.load(Ordering::Relaxed);
-        if cost.nanos() > known.saturating_add(known / 4)
+        if !self.is_free_yet()
+            && cost.nanos() > known.saturating_add(known / 4)
             && let Err(error) = self.write_opening(cost)
         {
             tracing::debug!(%error, "the journal knows less of an answer than it has cost");
@@ -568,6 +677,28 @@ impl Observer for Tab {
         }
     }
 
+    fn lost(&self) -> bool {
+        // It says nothing about the provider, but that one has to wait for it.
+        drop(self.pass.lock().take());
+        if self.first_byte_ms.get().is_none() {
+            let waited = self.bill.elapsed_ms() - self.started_ms;
+            self.priced.candidate.provider.load.has_waited(waited, self.app.budgets.now());
+        }
+        let Some(was_sent) = self.stage.under_way() else { return false };
+        self.has_lost.store(true, Ordering::Release);
+        self.list(LOST_RACE);
+        let loser = self.bill.beside.as_ref().map(|beside| beside.loser);
+        let loser = loser.unwrap_or_else(|| self.app.live.load().config.routing.racing.loser);
+        if loser == Loser::Charge && was_sent {
+            return true;
+        }
+        // Unless the stop of the process comes before this, and has settled it.
+        if self.stage.report() {
+            self.bill.cancel();
+        }
+        false
+    }
+
     fn draining(&self) -> bool {
         self.draining.store(true, Ordering::Release);
         let (place, load) = self.app.drain_load.incr(self.bill.key_id, 1);
@@ -578,6 +709,6 @@ impl Observer for Tab {
     fn drained(&self, ending: Ending) {
         tracing::debug!(request = %self.bill.request_id, ?ending, "the answer was read on after the client had left");
         self.gave_up.fetch_or(ending == Ending::GaveUp, Ordering::AcqRel);
-        self.settle(Outcome::ClientAborted, None);
+        self.settle(if self.has_lost() { Outcome::LostRace } else { Outcome::ClientAborted }, None);
     }
 }

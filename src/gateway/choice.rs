@@ -133,6 +133,24 @@ impl Choice {
         self.ahead.is_some()
     }
 
+    /// Takes the next one out, to be asked beside the one whose turn it is.
+    pub(super) fn take_next(&mut self, app: &App, inspected: &Inspected) -> Option<Priced> {
+        self.ahead.take().or_else(|| self.choose(app, inspected))
+    }
+
+    /// One that was taken out was not asked: its turn may come.
+    pub(super) fn give_back(&mut self, priced: &Priced) {
+        if let Some(place) = self.live.catalogue.place_of(&priced.candidate.provider.name) {
+            self.open.add(place);
+        }
+    }
+
+    /// It is the turn of one that was taken out.
+    pub(super) fn take_turn(&mut self, priced: Priced) {
+        self.before = self.present.replace(priced).or(self.before.take());
+        self.turn += 1;
+    }
+
     /// The provider whose turn it is could not take the request.
     pub(super) fn leave_out(&mut self, provider: &Provider, why: Exclusion) {
         let place = self.live.catalogue.iter().position(|other| other.name == provider.name);

@@ -13,6 +13,7 @@ impl Gateway {
     /// The request is over for the client. When the client left or the provider broke off, no stage has seen an end:
     /// then the engine's drain settles, or this does.
     pub(super) fn close(&self, session: &Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        ctx.end_race();
         let client_left = error.is_some_and(|e| *e.esource() == ErrorSource::Downstream);
         if let Some(current) = ctx.current.take()
             && !current.tab.is_draining()

@@ -12,10 +12,11 @@ use super::app::InFlight;
 use super::bill::{Bill, Tab};
 use super::choice::Choice;
 use super::payers::Reserved;
+use super::race::{Ended, Race};
 use super::worth::Worth;
 use crate::budget::CountGuard;
 use crate::clock::now_ms;
-use crate::dialect::{Dialect, GatewayError, Inspected, Route, Shape, UsageChunkFilter};
+use crate::dialect::{Dialect, Endpoint, GatewayError, Inspected, Route, Shape, UsageChunkFilter};
 use crate::directory::Principal;
 use crate::pricing::Price;
 use crate::provider::Candidate;
@@ -60,6 +61,8 @@ pub struct RequestContext {
     pub(super) admitted: Option<Box<Admitted>>,
     /// The attempt in progress, or the last one.
     pub(super) current: Option<Current>,
+    /// Another provider may be asked beside the present one: as long as that is open, it has what was admitted.
+    pub(super) race: Option<Arc<Race>>,
     /// Why we refuse, when a stage after `admit` has to.
     pub(super) refusal: Option<GatewayError>,
     /// The answer of a failed attempt, to be passed on when no other provider has a better one.
@@ -82,11 +85,30 @@ impl RequestContext {
             counted: None,
             admitted: None,
             current: None,
+            race: None,
             refusal: None,
             last_answer: None,
             status: None,
             in_flight,
         }
+    }
+
+    /// It is decided, or nobody waits any more: takes back what was admitted, and whose answer it is.
+    pub(super) fn end_race(&mut self) {
+        let Some(race) = self.race.take() else { return };
+        let Ended { admitted, current, answers } = race.end();
+        self.admitted = admitted.or(self.admitted.take());
+        self.current = current.or(self.current.take());
+        for answer in answers {
+            if !self.has_better_than(answer.worth) {
+                self.last_answer = Some(answer);
+            }
+        }
+    }
+
+    /// Whether an answer that could be passed on is kept already, and is of more use.
+    pub(super) fn has_better_than(&self, worth: Worth) -> bool {
+        self.last_answer.as_ref().is_some_and(|kept| kept.worth > worth)
     }
 
     /// Gives up the place among the concurrent requests: to be called before the last byte goes to the client, whose
@@ -154,6 +176,15 @@ pub struct Current {
     pub(super) tab: Arc<Tab>,
     /// Takes the usage chunk out again for a client that did not ask for it.
     pub(super) usage_chunk: Option<UsageChunkFilter>,
+}
+
+impl Current {
+    /// An attempt that has not been sent.
+    pub(super) fn new(tab: Arc<Tab>, inspected: &Inspected) -> Self {
+        let adds_usage =
+            inspected.endpoint == Endpoint::ChatCompletions && inspected.stream && !inspected.include_usage;
+        Self { attempt: None, tab, usage_chunk: adds_usage.then(UsageChunkFilter::default) }
+    }
 }
 
 /// An answer that was not passed on, whole.

@@ -7,25 +7,30 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::Gateway;
+use super::bill::Tab;
 use super::context::{Current, RequestContext, UpstreamAnswer};
 use super::worth::Worth;
 use super::{reply, route};
 use crate::dialect::{ErrorCode, GatewayError};
 use crate::ledger::Outcome;
 use crate::provider::failure::{self, Failure, Next, Said};
-use crate::upstream::{DEADLINE, TOTAL_TIMEOUT};
+use crate::provider::retry::Deadline;
+use crate::upstream::{Attempt, DEADLINE, TOTAL_TIMEOUT};
 
 impl Gateway {
     /// `upstream_response_filter`: an answer that is none, by its status or by what the engine has held of it, is not
     /// passed on while another attempt can be made.
     pub(super) fn judge_head(&self, session: &Session, head: &ResponseHeader, ctx: &mut RequestContext) -> Result<()> {
+        ctx.end_race();
         let status = head.status.as_u16();
-        let Some((failure, worth)) = self.failure(status, head, ctx.current.as_ref()) else { return Ok(()) };
+        let failure =
+            ctx.current.as_ref().and_then(|Current { attempt, tab, .. }| self.failure(tab, attempt.as_deref()?, head));
+        let Some((failure, worth)) = failure else { return Ok(()) };
         let Some(next) = ctx.current.as_ref().map(|current| current.tab.blame(failure)) else { return Ok(()) };
         if next == Next::Elsewhere {
             self.forsake(ctx);
         }
-        let has_better = ctx.last_answer.as_ref().is_some_and(|kept| kept.worth > worth);
+        let has_better = ctx.has_better_than(worth);
         // What the engine has held is no answer, whatever it says.
         let is_held = status < 400;
         let more = (is_held || next != Next::PassOn)
@@ -48,11 +53,10 @@ impl Gateway {
     }
 
     /// What is wrong with an answer by its status, or by what was held of it; and how much it tells the client.
-    fn failure(&self, status: u16, head: &ResponseHeader, current: Option<&Current>) -> Option<(Failure, Worth)> {
-        let current = current?;
-        let attempt = current.attempt.as_ref()?;
+    pub(super) fn failure(&self, tab: &Tab, attempt: &Attempt, head: &ResponseHeader) -> Option<(Failure, Worth)> {
+        let status = head.status.as_u16();
         let body = || attempt.small_answer().map(|body| &body[..]).unwrap_or_default();
-        let model = &current.tab.priced.candidate.served_model;
+        let model = &tab.priced.candidate.served_model;
         if status >= 400 {
             let mut said = Said::read(status, body(), model);
             said.wait = failure::told(&head.headers, self.app.budgets.now()).or(said.wait);
@@ -61,20 +65,17 @@ impl Gateway {
         }
         // What the gate has let go is not judged any more, though more of it may have come by now.
         let held = attempt.small_answer()?;
-        let fault = current.tab.fault()?;
-        let failure = current.tab.failure_of(fault, held);
+        let fault = tab.fault()?;
+        let failure = tab.failure_of(fault, held);
         Some((failure, Worth::of(failure, held)))
     }
 
     /// `fail_to_connect`.
     pub(super) fn judge_connect(&self, ctx: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
-        let failure = match error.etype() {
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout if !has_time(ctx) => deadline(ctx),
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
-            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::TlsFailed,
-            _ => Failure::ConnectFailed,
-        };
-        self.failed(ctx, failure);
+        if let (Some(current), Some(admitted)) = (&ctx.current, &ctx.admitted) {
+            let failure = failure_to_connect(&error, &current.tab, admitted.deadline);
+            self.failed(ctx, failure);
+        }
         self.try_elsewhere(ctx, &mut error);
         error
     }
@@ -86,6 +87,7 @@ impl Gateway {
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        ctx.end_race();
         let answered = ctx.current.as_ref().and_then(|current| current.tab.status());
         if matches!(error.etype(), ErrorType::HTTPStatus(status) if Some(*status) == answered) {
             // The head of the answer was judged, and what to do decided.
@@ -93,15 +95,10 @@ impl Gateway {
         }
         let by_client = *error.esource() == ErrorSource::Downstream;
         if !by_client {
-            let failure = match error.etype() {
-                &DEADLINE => deadline(ctx),
-                &TOTAL_TIMEOUT => Failure::TotalTimeout,
-                ErrorType::ReadTimedout if answered.is_none() => Failure::FirstByteTimeout,
-                ErrorType::ReadTimedout => Failure::IdleTimeout,
-                ErrorType::WriteTimedout => Failure::WriteTimeout,
-                _ => Failure::Broken,
-            };
-            self.failed(ctx, failure);
+            let failure = ctx.current.as_ref().map(|current| failure_to_answer(&error, &current.tab));
+            if let Some(failure) = failure {
+                self.failed(ctx, failure);
+            }
         }
         if by_client || has_answered(session) {
             error.set_retry(false);
@@ -174,14 +171,33 @@ pub(super) fn has_time(ctx: &RequestContext) -> bool {
     ctx.admitted.as_ref().is_none_or(|admitted| admitted.deadline.allows(Duration::ZERO, Instant::now()))
 }
 
-/// The present attempt had no answer when the request's time was over.
-fn deadline(ctx: &RequestContext) -> Failure {
-    Failure::Deadline { was_first: ctx.admitted.as_ref().is_some_and(|admitted| admitted.attempts <= 1) }
-}
-
 /// What a client is told when nobody has answered.
 fn nobody_answered(ctx: &RequestContext) -> GatewayError {
     if has_time(ctx) { route::no_provider() } else { route::too_late() }
+}
+
+/// What it means that this attempt got no connection.
+pub(super) fn failure_to_connect(error: &Error, tab: &Tab, deadline: Deadline) -> Failure {
+    match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            let had_time = deadline.allows(Duration::ZERO, Instant::now());
+            if had_time { Failure::ConnectTimeout } else { Failure::Deadline { was_first: tab.is_first() } }
+        }
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::TlsFailed,
+        _ => Failure::ConnectFailed,
+    }
+}
+
+/// What it means that this attempt ended like this.
+pub(super) fn failure_to_answer(error: &Error, tab: &Tab) -> Failure {
+    match error.etype() {
+        &DEADLINE => Failure::Deadline { was_first: tab.is_first() },
+        &TOTAL_TIMEOUT => Failure::TotalTimeout,
+        ErrorType::ReadTimedout if tab.status().is_none() => Failure::FirstByteTimeout,
+        ErrorType::ReadTimedout => Failure::IdleTimeout,
+        ErrorType::WriteTimedout => Failure::WriteTimeout,
+        _ => Failure::Broken,
+    }
 }
 
 /// Whether a budget has kept another provider from being asked: then that is what the client is told when all others

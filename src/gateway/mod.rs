@@ -9,6 +9,8 @@
 //! | meter | `meter.rs` | `response_filter`, `response_body_filter` |
 //! | close | `close.rs` | `logging` |
 //!
+//! While an answer is slow to begin, `race.rs` may send one more attempt beside it.
+//!
 //! What a request carries between them is in `context.rs`; what it costs is settled in `bill.rs`.
 
 mod admit;
@@ -28,6 +30,7 @@ mod meter;
 mod models;
 mod open_tabs;
 mod payers;
+mod race;
 mod reply;
 mod route;
 mod send;

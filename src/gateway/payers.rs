@@ -117,7 +117,11 @@ impl Gateway {
         Err(admitted.refusal.take().unwrap_or_else(|| admitted.choice.nobody(self.app.budgets.now())))
     }
 
-    async fn reserve_for(
+    /// Sets aside what the attempt at this candidate needs; what the bill has set aside by then is moved there.
+    ///
+    /// # Errors
+    /// As its budgets refuse: everything stays as it was.
+    pub(super) async fn reserve_for(
         &self,
         bill: &Bill,
         principal: &Principal,
@@ -231,7 +235,7 @@ impl Skipped {
 impl Bill {
     /// Keeps in mind that a candidate was not asked.
     fn note_skipped(&self, candidate: &Candidate, reason: &str) {
-        self.attempts.lock().push(AttemptReport {
+        self.story().lock().push(AttemptReport {
             provider: Arc::clone(&candidate.provider.name),
             served_model: candidate.served_model.to_string(),
             started_ms: self.elapsed_ms(),

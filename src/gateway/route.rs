@@ -7,10 +7,13 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::Gateway;
-use super::bill::{Place, Tab};
+use super::app::InFlight;
+use super::bill::{Bill, Place, Tab};
 use super::context::{Admitted, Current, Priced, RequestContext};
 use super::judge::has_time;
-use crate::dialect::{Endpoint, ErrorCode, GatewayError, UsageChunkFilter};
+use super::payers::Reserved;
+use crate::dialect::{ErrorCode, GatewayError};
+use crate::ledger::journal::JournalError;
 use crate::provider::failure::Failure;
 use crate::provider::retry::{self, Deadline};
 use crate::provider::{Candidate, Exclusion, Provider};
@@ -41,43 +44,34 @@ impl Gateway {
                 ctx.refusal = Some(too_late());
                 return Err(Error::explain(ErrorType::HTTPStatus(503), "the request's time is over").into_in());
             }
-            let place = match self.enter(&priced.candidate) {
-                Ok(place) => place,
-                Err(why) => {
+            let Some(admitted) = ctx.admitted.as_mut() else { continue };
+            let in_flight = Arc::clone(&ctx.in_flight);
+            let tab = match self.begin(&admitted.bill, priced.clone(), admitted.reserved, number, in_flight) {
+                Ok(tab) => tab,
+                Err(NotBegun::KeptOut(why)) => {
                     self.leave_out(ctx, &provider, why);
                     continue;
                 }
+                Err(NotBegun::Stopping) => {
+                    // The last records are being written; this one is not waited for.
+                    admitted.bill.cancel();
+                    ctx.refusal = Some(stopping());
+                    return Err(Error::explain(ErrorType::HTTPStatus(503), "the gateway stops").into_in());
+                }
+                Err(NotBegun::Unwritten(error)) => {
+                    // Told once by the journal: a full disk shall not be filled with it.
+                    tracing::debug!(request = %ctx.id, %error, "a request is refused");
+                    admitted.bill.cancel();
+                    ctx.refusal = Some(ledger_full());
+                    return Err(Error::explain(ErrorType::HTTPStatus(503), "the journal takes no more").into_in());
+                }
             };
-            let Some(admitted) = ctx.admitted.as_mut() else { continue };
             admitted.attempts = number;
             if tries == 1 {
                 provider.retries.asked(self.app.budgets.now());
             }
             let deadline = admitted.deadline;
-            let in_flight = Arc::clone(&ctx.in_flight);
-            let (bill, reserved) = (&admitted.bill, admitted.reserved);
-            let opened = Tab::open(&self.app, bill, priced.clone(), reserved, number, place, in_flight);
-            let Some(tab) = opened else {
-                // The last records are being written; this one is not waited for.
-                admitted.bill.cancel();
-                ctx.refusal = Some(stopping());
-                return Err(Error::explain(ErrorType::HTTPStatus(503), "the gateway stops").into_in());
-            };
-            if let Err(error) = tab.write_ahead() {
-                // Told once by the journal: a full disk shall not be filled with it.
-                tracing::debug!(request = %ctx.id, %error, "a request is refused");
-                admitted.bill.cancel();
-                ctx.refusal = Some(ledger_full());
-                return Err(Error::explain(ErrorType::HTTPStatus(503), "the journal takes no more").into_in());
-            }
-            let inspected = &admitted.inspected;
-            let adds_usage =
-                inspected.endpoint == Endpoint::ChatCompletions && inspected.stream && !inspected.include_usage;
-            ctx.current = Some(Current {
-                attempt: None,
-                tab: Arc::clone(&tab),
-                usage_chunk: adds_usage.then(UsageChunkFilter::default),
-            });
+            ctx.current = Some(Current::new(Arc::clone(&tab), &admitted.inspected));
             match self.peer(&priced, tries, deadline).await {
                 Ok(peer) => return Ok(Box::new(peer)),
                 Err(error) => {
@@ -89,7 +83,22 @@ impl Gateway {
         }
     }
 
-    async fn peer(&self, priced: &Priced, tries: u32, deadline: Deadline) -> std::io::Result<HttpPeer> {
+    /// Begins an attempt, of which nothing has gone out: it has a place at its provider, and the journal knows of it.
+    pub(super) fn begin(
+        &self,
+        bill: &Arc<Bill>,
+        priced: Priced,
+        reserved: Option<Reserved>,
+        number: u16,
+        in_flight: Arc<InFlight>,
+    ) -> Result<Arc<Tab>, NotBegun> {
+        let place = self.enter(&priced.candidate).map_err(NotBegun::KeptOut)?;
+        let tab = Tab::open(&self.app, bill, priced, reserved, number, place, in_flight).ok_or(NotBegun::Stopping)?;
+        tab.write_ahead().map_err(NotBegun::Unwritten)?;
+        Ok(tab)
+    }
+
+    pub(super) async fn peer(&self, priced: &Priced, tries: u32, deadline: Deadline) -> std::io::Result<HttpPeer> {
         let provider = &priced.candidate.provider;
         let endpoint = &provider.endpoint;
         let looking_up = self.app.resolver.resolve(&endpoint.host, endpoint.port);
@@ -189,6 +198,16 @@ impl Gateway {
         ctx.refusal = Some(ctx.admitted.as_ref().map_or_else(no_provider, |admitted| admitted.choice.nobody(now)));
         Error::explain(ErrorType::HTTPStatus(503), "no provider is left").into_in()
     }
+}
+
+/// Why an attempt does not begin.
+pub(super) enum NotBegun {
+    /// The provider does not take it now.
+    KeptOut(Exclusion),
+    /// The process is about to end.
+    Stopping,
+    /// The journal does not take what is owed for it.
+    Unwritten(JournalError),
 }
 
 /// What a client is told whose request would begin, or begin again, while the process ends.

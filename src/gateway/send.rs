@@ -9,8 +9,10 @@ use pingora::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::Session;
 
 use super::Gateway;
+use super::bill::Tab;
 use super::context::{Admitted, RequestContext};
 use super::judge::was_refused;
+use crate::config;
 use crate::dialect::rewrite;
 use crate::provider::Candidate;
 use crate::upstream::{Attempt, Gate, Observer};
@@ -40,25 +42,36 @@ impl Gateway {
         let (Some(admitted), Some(current)) = (ctx.admitted.as_ref(), ctx.current.as_mut()) else {
             return Error::e_explain(ErrorType::InternalError, "a request that was not admitted reached the provider");
         };
-        let candidate = &current.tab.priced.candidate;
-        let body = rewrite(&admitted.inspected, admitted.body.clone(), &candidate.served_model);
-        let head = head(admitted, candidate, &session.req_header().headers, &body)?;
-        let observer: Arc<dyn Observer> = Arc::clone(&current.tab) as _;
-        let attempt = Attempt::new(head, body, candidate.provider.timeouts, observer);
-        let attempt = Arc::new(attempt.behind(gate).begun_by(admitted.deadline.at()));
+        let client = &session.req_header().headers;
+        let attempt = Arc::new(attempt(admitted, &current.tab, client)?.behind(gate));
         current.attempt = Some(Arc::clone(&attempt));
         upstream.extensions_mut().insert(attempt);
+        if let Some(rivalry) = self.rivalry(ctx, client) {
+            upstream.extensions_mut().insert(rivalry);
+        }
         Ok(())
     }
 
     /// What holds the answer back to judge it; none where the client would get it whatever it is.
     fn gate(&self, ctx: &RequestContext) -> Option<Gate> {
-        let live = self.app.live.load();
-        let gate = &live.config.routing.gate;
         let has_choice = self.may_have_more(ctx) || was_refused(ctx) || ctx.last_answer.is_some();
-        (gate.enabled && has_choice)
-            .then(|| Gate { max_bytes: usize::try_from(gate.max_bytes).unwrap_or(usize::MAX), max_time: gate.max_time })
+        gate(&self.app.live.load().config.routing.gate).filter(|_| has_choice)
     }
+}
+
+/// The gate as it is configured.
+pub(super) fn gate(configured: &config::Gate) -> Option<Gate> {
+    let config::Gate { enabled, max_bytes, max_time } = *configured;
+    enabled.then(|| Gate { max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX), max_time })
+}
+
+/// What is sent for this attempt.
+pub(super) fn attempt(admitted: &Admitted, tab: &Arc<Tab>, client: &HeaderMap) -> Result<Attempt> {
+    let candidate = &tab.priced.candidate;
+    let body = rewrite(&admitted.inspected, admitted.body.clone(), &candidate.served_model);
+    let head = head(admitted, candidate, client, &body)?;
+    let observer: Arc<dyn Observer> = Arc::clone(tab) as _;
+    Ok(Attempt::new(head, body, candidate.provider.timeouts, observer).begun_by(admitted.deadline.at()))
 }
 
 /// The head of a request to a provider.

@@ -23,6 +23,12 @@ impl Stage {
         !self.is_interrupted()
     }
 
+    /// Whether it has been sent; none: it has ended.
+    pub(super) fn under_way(&self) -> Option<bool> {
+        let now = self.0.load(Ordering::Acquire);
+        (now < REPORTED).then_some(now == SENT)
+    }
+
     /// It is known how the attempt ended. Returns whether that is news.
     pub(super) fn report(&self) -> bool {
         self.end(REPORTED).is_some()

@@ -264,8 +264,10 @@ pub(super) async fn put(
         return Ok(());
     }
     let inserted = charges::insert(transaction, records, prices).await?;
-    // A correction is of a request that has its details, or had them long enough.
-    let requests = records.iter().copied().filter(|record| record.outcome != Outcome::Corrected);
+    // A correction is of a request that has its details, or had them long enough; whoever has lost a race, of one that has
+    // them with the winner.
+    let is_whole = |record: &&LedgerRecord| !matches!(record.outcome, Outcome::Corrected | Outcome::LostRace);
+    let requests = records.iter().copied().filter(is_whole);
     row::DETAILS.put(transaction, requests).await?;
     Rollup::of(inserted).put(transaction).await
 }

@@ -81,6 +81,8 @@ pub enum Outcome {
     UpstreamFailed,
     /// The gateway stopped in the middle.
     Interrupted,
+    /// Another provider was asked at the same time, and its answer came first.
+    LostRace,
     /// Not an end: the difference that a corrected price makes for an attempt.
     Corrected,
 }
@@ -94,6 +96,7 @@ impl Outcome {
             Self::ClientAborted => "client_aborted",
             Self::UpstreamFailed => "upstream_failed",
             Self::Interrupted => "interrupted",
+            Self::LostRace => "lost_race",
             Self::Corrected => "corrected",
         }
     }

@@ -156,7 +156,7 @@ impl Recovery<'_> {
         }
         let mut last = records.last().map_or(applied, |(lsn, _)| *lsn);
         // The same order however often this is done.
-        open.sort_unstable_by_key(|request| request.request_id);
+        open.sort_unstable_by_key(|request| (request.request_id, request.attempt));
         for batch in open.chunks(BATCH) {
             let batch = self.not_recorded(batch).await?;
             let eras = self.eras(&batch).await?;
@@ -198,16 +198,25 @@ impl Recovery<'_> {
         inventory
     }
 
-    /// Those that nothing is known of. After a power failure an opening can be older than what became of it.
+    /// Those that nothing is known of. After a power failure an opening can be older than what became of it. Whoever has
+    /// lost a race has a record beside that of the winner, and says nothing about it.
     async fn not_recorded<'r>(
         &self,
         requests: &'r [OpenRequest<'static>],
     ) -> Result<Vec<&'r OpenRequest<'static>>, DbErr> {
-        use usage_ledger::Column::RequestId;
+        use usage_ledger::Column::{Attempt, Outcome as How, RequestId};
         let ids = requests.iter().map(|request| request.request_id.to_string());
-        let query = usage_ledger::Entity::find().select_only().column(RequestId).filter(RequestId.is_in(ids));
-        let known: HashSet<String> = query.into_tuple().all(self.db).await?.into_iter().collect();
-        Ok(requests.iter().filter(|request| !known.contains(&request.request_id.to_string())).collect())
+        let query = usage_ledger::Entity::find().select_only().columns([RequestId, Attempt, How]);
+        let known: Vec<(String, i32, String)> = query.filter(RequestId.is_in(ids)).into_tuple().all(self.db).await?;
+        let lost = Outcome::LostRace.as_str();
+        let attempt = |(id, attempt, how): &(String, i32, String)| (id.clone(), (how == lost).then_some(*attempt));
+        let known: HashSet<(String, Option<i32>)> = known.iter().map(attempt).collect();
+        let is_new = |request: &&OpenRequest<'_>| {
+            let id = request.request_id.to_string();
+            let lost = (id.clone(), Some(i32::from(request.attempt)));
+            !known.contains(&(id, None)) && !known.contains(&lost)
+        };
+        Ok(requests.iter().filter(is_new).collect())
     }
 
     async fn eras(&self, requests: &[&OpenRequest<'_>]) -> Result<Eras, DbErr> {

@@ -78,6 +78,16 @@ impl Load {
         let _ = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, join);
     }
 
+    /// An answer has not begun after so many milliseconds, and is not waited for any longer: it would have come later.
+    pub fn has_waited(&self, ms: i64, now: i64) {
+        #[allow(clippy::cast_precision_loss, reason = "a difference of times")]
+        let least = ms.max(0) as f32;
+        let known = Waiting::unpack(self.waiting.load(Ordering::Acquire));
+        if known.is_none_or(|known| known.ms * known.share(ticks(now)) < least) {
+            self.waited(ms, now);
+        }
+    }
+
     /// How long one more request would wait, about: more is worse.
     #[must_use]
     pub fn score(&self, now: i64) -> f64 {
@@ -133,6 +143,19 @@ mod tests {
             load.waited(100, second * 1_000);
         }
         assert!(load.score(60_000) < 120.0, "{}", load.score(60_000));
+    }
+
+    #[test]
+    fn an_answer_that_was_not_waited_for_makes_nobody_look_faster() {
+        let load = Load::default();
+        load.has_waited(300, 0);
+        assert!(load.score(0) > 300.0, "{}", load.score(0));
+        load.waited(5_000, 0);
+        let known = load.score(0);
+        load.has_waited(20, 1);
+        assert!((load.score(0) - known).abs() < 1e-9, "it might have been as slow: {}", load.score(0));
+        load.has_waited(6_000, 2);
+        assert!(load.score(2) > 6_000.0, "{}", load.score(2));
     }
 
     #[test]

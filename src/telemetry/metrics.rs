@@ -34,6 +34,8 @@ pub struct Metrics {
     pub refusals: IntCounterVec,
     /// Attempts by provider and how they ended.
     pub attempts: IntCounterVec,
+    /// Races for the first word, by who won: `first`, `rival`.
+    pub races: IntCounterVec,
     /// From arrival to the last byte.
     pub request_duration: Histogram,
     /// From arrival to the first byte of the answer.
@@ -88,6 +90,7 @@ impl Default for Metrics {
             requests: counters(&registry, "requests_total", "Finished requests.", &["dialect", "provider", "status"]),
             refusals: counters(&registry, "refusals_total", "Refused requests.", &["code", "axis", "window"]),
             attempts: counters(&registry, "attempts_total", "Attempts at providers.", &["provider", "outcome"]),
+            races: counters(&registry, "races_total", "Races for the first word.", &["winner"]),
             request_duration: histogram(
                 &registry,
                 "request_duration_seconds",

@@ -26,6 +26,10 @@ pub trait Observer: Send + Sync {
     /// What the answer is, as far as it has come: asked while a [`Gate`] holds it back.
     fn beginning(&self) -> Beginning;
 
+    /// The client gets the answer of another attempt that was made at the same time. Returns whether this one shall be read
+    /// on, as when the client leaves, to know what it has used; else nothing is heard of it any more.
+    fn lost(&self) -> bool;
+
     /// The client has left and the rest of the answer would be read without it. Returns whether it may be.
     fn draining(&self) -> bool;
 

@@ -26,6 +26,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::attempt::Attempt;
 use super::engine::{DrainLimits, Exchange};
+use super::race::{Race, Rivalry};
 
 /// Opens exchanges for the proxy. Pooling, TLS and protocol negotiation stay Pingora's.
 pub struct Connector {
@@ -68,8 +69,12 @@ impl CustomConnector for Connector {
         _peer: &P,
         _idle: Option<Duration>,
     ) {
+        let drain = self.drain.load_full();
+        if let Some(race) = session.race.take() {
+            race.abandon(&drain).await;
+        }
         if let Some(exchange) = session.exchange.take() {
-            exchange.release(&self.drain.load()).await;
+            exchange.release(&drain).await;
         }
     }
 }
@@ -77,6 +82,8 @@ impl CustomConnector for Connector {
 /// What the proxy holds of an exchange.
 pub struct ExchangeSession {
     exchange: Option<Exchange>,
+    /// As long as it is open whose answer the client gets; almost always there is none.
+    race: Option<Box<Race>>,
     drain: Arc<ArcSwap<DrainLimits>>,
     head: Option<ResponseHeader>,
     digest: Option<Digest>,
@@ -86,22 +93,34 @@ pub struct ExchangeSession {
 impl ExchangeSession {
     fn new(mut exchange: Exchange, drain: Arc<ArcSwap<DrainLimits>>) -> Self {
         let digest = exchange.digest().cloned();
-        Self { exchange: Some(exchange), drain, head: None, digest, ended: false }
+        Self { exchange: Some(exchange), race: None, drain, head: None, digest, ended: false }
     }
 
     fn exchange(&mut self) -> Result<&mut Exchange> {
-        self.exchange.as_mut().ok_or_else(|| Error::explain(ErrorType::InternalError, "the exchange is gone"))
+        self.exchange.as_mut().ok_or_else(gone)
     }
+}
+
+fn gone() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "the exchange is gone")
 }
 
 impl Drop for ExchangeSession {
     /// The proxy's task was cut off (a panic): the answer is read on, as when the client leaves.
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take()
+        let (exchange, race) = (self.exchange.take(), self.race.take());
+        if (exchange.is_some() || race.is_some())
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let drain = Arc::clone(&self.drain);
-            runtime.spawn(async move { exchange.release(&drain.load()).await });
+            let drain = self.drain.load_full();
+            runtime.spawn(async move {
+                if let Some(race) = race {
+                    race.abandon(&drain).await;
+                }
+                if let Some(exchange) = exchange {
+                    exchange.release(&drain).await;
+                }
+            });
         }
     }
 }
@@ -113,6 +132,7 @@ impl Session for ExchangeSession {
             Error::explain(ErrorType::InternalError, "the request has no attempt: upstream_request_filter adds it")
         })?;
         self.exchange()?.prepare(attempt);
+        self.race = head.extensions_mut().remove::<Rivalry>().map(|rivalry| Box::new(Race::new(rivalry)));
         Ok(())
     }
 
@@ -123,6 +143,12 @@ impl Session for ExchangeSession {
         // before the request has left.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
+        if let Some(race) = self.race.as_mut() {
+            let exchange = self.exchange.as_mut().ok_or_else(gone)?;
+            let decided = race.start(exchange, &self.drain.load_full()).await;
+            self.race = None;
+            decided?;
+        }
         let exchange = self.exchange()?;
         exchange.start().await?;
         self.head = exchange.head().cloned();

@@ -87,6 +87,16 @@ impl Exchange {
         self.attempt = Some(attempt);
     }
 
+    /// Where its connection comes from.
+    pub(super) const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// What is sent.
+    pub(super) const fn attempt(&self) -> Option<&Arc<Attempt>> {
+        self.attempt.as_ref()
+    }
+
     /// Facts about the connection, as long as nothing has been sent.
     pub(super) fn digest(&mut self) -> Option<&Digest> {
         match self.state.get_mut() {
@@ -196,6 +206,20 @@ impl Exchange {
             }
             State::Starting(_) | State::Open(_) => self.give_up(state, drain),
             State::Gone => {}
+        }
+    }
+
+    /// The client gets the answer of another attempt that was made at the same time. This one is broken off, or read on
+    /// where its observer wants to know what it has used.
+    pub(super) async fn lose(mut self, drain: &DrainLimits) {
+        let wanted = self.attempt.as_ref().is_some_and(|attempt| attempt.observer.lost());
+        let state = std::mem::replace(self.state.get_mut(), State::Gone);
+        match state {
+            State::Idle(session) => {
+                self.pool.release_http_session(*session, &self.peer, self.peer.idle_timeout()).await;
+            }
+            state if wanted => self.give_up(state, drain),
+            State::Starting(_) | State::Open(_) | State::Gone => {}
         }
     }
 

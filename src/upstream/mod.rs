@@ -2,8 +2,9 @@
 //!
 //! [`Exchange`] is the engine. It sends the request, retries once on a stale pooled connection, keeps separate
 //! time-outs for the first byte and for silence in between, hands every byte to the attempt's [`Observer`] as it
-//! arrives, holds an answer back until its observer knows what it is, and reads on after the client has left. It knows
-//! nothing of Pingora's proxy; [`Connector`] is the thin shell through which `pingora-proxy` drives it.
+//! arrives, holds an answer back until its observer knows what it is, and reads on after the client has left. Where the gateway
+//! allows it, a `Race` starts a second exchange beside one that is slow to begin. Neither knows
+//! anything of Pingora's proxy; [`Connector`] is the thin shell through which `pingora-proxy` drives it.
 
 mod answer;
 mod attempt;
@@ -14,6 +15,7 @@ mod opening;
 mod peer;
 mod pieces;
 mod probe;
+mod race;
 mod resolve;
 
 pub use attempt::{Attempt, Beginning, DEADLINE, Ending, Gate, Observer, TOTAL_TIMEOUT, Timeouts};
@@ -21,4 +23,5 @@ pub use connector::Connector;
 pub use engine::{DrainLimits, Exchange};
 pub use peer::{Endpoint, EndpointError};
 pub use probe::{ProbeError, Prober};
+pub use race::{Challenger, Racer, Rivalry};
 pub use resolve::Resolver;

@@ -72,6 +72,10 @@ impl Observer for Nobody {
         Beginning::Good
     }
 
+    fn lost(&self) -> bool {
+        false
+    }
+
     fn draining(&self) -> bool {
         false
     }

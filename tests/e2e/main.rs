@@ -42,6 +42,7 @@ mod packaging;
 mod postgres;
 mod probes;
 mod races;
+mod racing;
 mod reload;
 mod restarts;
 mod retries;

@@ -136,7 +136,8 @@ fn every_outcome_dialect_and_tier_comes_back() {
     use ServiceTier::{Batch, Flex, Priority, Standard};
     let dialects =
         [Dialect::Anthropic, Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::OpenaiEmbeddings, Dialect::Gemini];
-    let outcomes = [Outcome::Completed, Outcome::ClientAborted, Outcome::UpstreamFailed, Outcome::Interrupted];
+    let outcomes =
+        [Outcome::Completed, Outcome::ClientAborted, Outcome::UpstreamFailed, Outcome::Interrupted, Outcome::LostRace];
     for (dialect, outcome, tier) in dialects.iter().flat_map(|dialect| {
         outcomes
             .iter()
