@@ -423,7 +423,12 @@ impl Tab {
             Outcome::Completed => "ok",
             Outcome::ClientAborted => "client_aborted",
             Outcome::UpstreamFailed if self.status().is_some_and(|s| s >= 400) => "upstream_status",
-            Outcome::UpstreamFailed => self.fault().map_or("broken", |fault| fault.reason),
+            Outcome::UpstreamFailed => match self.fault() {
+                Some(fault) => fault.reason,
+                // After its first word.
+                None if self.meter.lock().as_ref().is_some_and(Meter::saw_error) => "error_in_answer",
+                None => "broken",
+            },
             Outcome::Interrupted => "interrupted",
             Outcome::Corrected => "corrected",
             Outcome::LostRace => LOST_RACE,

@@ -253,6 +253,8 @@ async fn an_error_in_a_stream_leaves_what_was_seen_to_be_paid() {
             let charge = if nothing { Charge::NOTHING } else { seen };
             charge.is(&row, "upstream_failed", &context);
             assert_eq!(row["status"], 200, "{context}");
+            let reasons = gateway.admin().reasons_of(reply.head.request_id()).await;
+            assert_eq!(reasons, ["error_in_answer"], "{context}");
         }
     }
 }
