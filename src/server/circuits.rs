@@ -62,13 +62,13 @@ fn apply(provider: &Provider, change: CircuitChange, at: i64) {
 /// How they are.
 pub(super) fn status(app: &App, provider: &Provider) -> CircuitStatus {
     let view = provider.circuits.view(app.budgets.now());
-    let mut status = shown(view.whole);
+    let mut status = shown(&view.whole);
     status.last_probe =
         view.last_probe.map(|probe| ProbeStatus { at: Instant(probe.at), result: probe.result, status: probe.status });
     let disturbed = view.models.into_iter().filter(|(_, circuit)| circuit.mode != Mode::Closed || circuit.bad > 0);
     status.models = disturbed
         .map(|(model, circuit)| {
-            let CircuitStatus { state, reason, until, failures, successes, .. } = shown(circuit);
+            let CircuitStatus { state, reason, until, failures, successes, .. } = shown(&circuit);
             ModelCircuit { model: model.to_string(), state, reason, until, failures, successes }
         })
         .collect();
@@ -89,7 +89,7 @@ pub(super) fn read_gauges(app: &App, metrics: &Metrics) {
     }
 }
 
-fn shown(circuit: CircuitView) -> CircuitStatus {
+fn shown(circuit: &CircuitView) -> CircuitStatus {
     let opened = circuit.history.iter().find(|change| change.to == Mode::Open);
     CircuitStatus {
         state: circuit.mode.as_str(),

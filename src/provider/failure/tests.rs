@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::type_complexity, reason = "tests")]
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
