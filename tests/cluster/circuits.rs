@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, MODEL, OTHER_MODEL, Plan};
+use crate::redis_cluster::RedisCluster;
 use crate::servers::redis::Redis;
 use crate::support::admin::Caller;
 use crate::support::{Answer, Gateway, Provider, eventually, spending};
@@ -21,12 +22,11 @@ struct World {
 }
 
 impl World {
-    async fn start(redis: &Redis, nodes: usize, open: &str) -> Self {
+    async fn start(redis: &str, nodes: usize, open: &str) -> Self {
         let first = Provider::start().await;
         let mut entry = first.entry("first", &["openai_chat"]);
         entry["circuit"] = json!({"failures": 2, "ratio": 0.5, "window": "60s", "open": open, "half_open": 1});
-        let cluster =
-            Plan::new(nodes, &redis.url()).budgets("on_authority_failure", "open").preferred(entry).start().await;
+        let cluster = Plan::new(nodes, redis).budgets("on_authority_failure", "open").preferred(entry).start().await;
         let caller = cluster.admin().caller(json!({}), json!({})).await;
         for node in &cluster.nodes {
             crate::harness::knows(node, &caller).await;
@@ -101,7 +101,7 @@ async fn circuit(node: &Gateway) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_on_one_node_is_left_alone_by_all_and_used_by_all_after_a_trial_on_one() {
     let redis = Redis::start();
-    let world = World::start(&redis, 3, "3s").await;
+    let world = World::start(&redis.url(), 3, "3s").await;
     world.open().await;
     world.soon_all_are("open").await;
     let asked = world.first.requests().len();
@@ -135,7 +135,7 @@ async fn what_fails_on_one_node_is_left_alone_by_all_and_used_by_all_after_a_tri
 #[tokio::test(flavor = "multi_thread")]
 async fn while_one_node_makes_trials_the_others_wait_for_what_they_show() {
     let redis = Redis::start();
-    let world = World::start(&redis, 3, "2s").await;
+    let world = World::start(&redis.url(), 3, "2s").await;
     world.open().await;
     world.soon_all_are("open").await;
     let asked = world.first.requests().len();
@@ -152,7 +152,7 @@ async fn while_one_node_makes_trials_the_others_wait_for_what_they_show() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_later_knows_what_the_others_know() {
     let redis = Redis::start();
-    let mut world = World::start(&redis, 2, "60s").await;
+    let mut world = World::start(&redis.url(), 2, "60s").await;
     world.open().await;
     world.soon_all_are("open").await;
     let asked = world.first.requests().len();
@@ -184,7 +184,7 @@ async fn a_node_that_starts_later_knows_what_the_others_know() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_another_one_now_starts_closed_whatever_was_written_down() {
     let redis = Redis::start();
-    let mut world = World::start(&redis, 2, "60s").await;
+    let mut world = World::start(&redis.url(), 2, "60s").await;
     world.open().await;
     world.soon_all_are("open").await;
     let node = &mut world.cluster.nodes[1];
@@ -203,7 +203,7 @@ async fn a_provider_that_is_another_one_now_starts_closed_whatever_was_written_d
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_on_one_node_closes_what_another_has_found_out_for_itself() {
     let redis = Redis::start();
-    let world = World::start(&redis, 2, "60s").await;
+    let world = World::start(&redis.url(), 2, "60s").await;
     world.open().await;
     world.soon_all_are("open").await;
     world.by_hand(1, "resetCircuit").await;
@@ -213,7 +213,7 @@ async fn a_reset_on_one_node_closes_what_another_has_found_out_for_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_each_node_finds_out_for_itself_and_afterwards_all_know() {
     let mut redis = Redis::start();
-    let world = World::start(&redis, 2, "60s").await;
+    let world = World::start(&redis.url(), 2, "60s").await;
     redis.stop();
     world.open().await;
     world.works();
@@ -235,4 +235,90 @@ async fn without_redis_each_node_finds_out_for_itself_and_afterwards_all_know() 
     assert_eq!(circuit(&world.cluster.nodes[0]).await["state"], "closed");
     redis.resume();
     eventually("and is told once it goes on", async || world.all_are("closed").await.then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_redis_cluster_it_is_the_same() {
+    let redis = RedisCluster::start(false).await;
+    let mut world = World::start(&redis.url(), 2, "60s").await;
+    world.open().await;
+    world.soon_all_are("open").await;
+    world.cluster.nodes[1].kill();
+    world.cluster.nodes[1].restart().await;
+    eventually("the new node knows", async || world.all_are("open").await.then_some(())).await;
+    world.by_hand(1, "resetCircuit").await;
+    world.soon_all_are("closed").await;
+}
+
+/// What the nodes have Redis do.
+const TELL: &str = include_str!("../../src/provider/circuits/tell.lua");
+
+/// Milliseconds for which everything is remembered here, and how many circuits.
+const LIVES: i64 = 60_000;
+const MOST: &str = "4";
+
+/// Says this of a circuit; whether it was told.
+async fn tell(redis: &Redis, circuit: &str, word: &Value) -> bool {
+    let (word, lives) = (word.to_string(), LIVES.to_string());
+    redis.call(&["EVAL", TELL, "1", "p", circuit, &word, &lives, MOST, "channel", &word]).await
+}
+
+async fn written(redis: &Redis, circuit: &str) -> Option<Value> {
+    let text: Option<String> = redis.call(&["HGET", "p", circuit]).await;
+    text.map(|text| serde_json::from_str(&text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_down_is_the_latest_and_nothing_that_a_wrong_clock_says() {
+    let redis = Redis::start();
+    let time: Vec<i64> = redis.call(&["TIME"]).await;
+    let now = time[0] * 1_000;
+    let opened =
+        |at: i64, seconds: i64| json!({"at": at, "open": true, "until": at + seconds * 1_000, "reason": "broken"});
+    let closed = |at: i64| json!({"at": at, "open": false, "reason": "trials_succeeded"});
+    let by_hand = |at: i64| json!({"at": at, "open": true, "firm": true, "reason": "by_hand"});
+    for (word, is_told, what) in [
+        (json!("nonsense"), false, "no word"),
+        (opened(now + 60_000, 60), false, "a wrong clock"),
+        (opened(now - 100, 60), true, "the first"),
+        (opened(now - 100, 60), false, "the same"),
+        (opened(now - 200, 600), false, "an older one"),
+        (opened(now - 100, 70), true, "a longer one at the same time"),
+        (closed(now - 100), false, "closed at the same time"),
+        (closed(now - 90), true, "closed later"),
+        (opened(now - 95, 60), false, "opened before that"),
+        (opened(now - 80, 60), true, "opened after that"),
+        (by_hand(now - 85), true, "opened by hand, when others did not know"),
+        (opened(now - 70, 60), false, "nothing holds against that"),
+        (closed(now - 70), false, "nor that"),
+        (by_hand(now - 60), true, "but what is done by hand again"),
+    ] {
+        assert_eq!(tell(&redis, "provider", &word).await, is_told, "{what}");
+        if is_told {
+            assert_eq!(written(&redis, "provider").await, Some(word), "{what}");
+        }
+    }
+    let lives: i64 = redis.call(&["PTTL", "p"]).await;
+    assert!((1..=LIVES).contains(&lives), "{lives}");
+    // All are closed by hand: what was before is gone and does not come back.
+    tell(&redis, "model:old", &opened(now - 55, 60)).await;
+    tell(&redis, "model:new", &opened(now - 40, 60)).await;
+    let reset = json!({"at": now - 50, "open": false, "reason": "by_hand"});
+    assert!(tell(&redis, "reset", &reset).await);
+    assert!(!tell(&redis, "reset", &reset).await, "once");
+    assert!(!tell(&redis, "provider", &by_hand(now - 50)).await);
+    assert_eq!(written(&redis, "provider").await, None);
+    assert_eq!(written(&redis, "model:old").await, None);
+    assert_eq!(written(&redis, "model:new").await, Some(opened(now - 40, 60)));
+    assert_eq!(written(&redis, "reset").await, Some(json!(now - 50)));
+    // There is room for so many; what is over makes room.
+    for n in 0..20 {
+        assert!(tell(&redis, &format!("model:{n}"), &closed(now - 30 + n)).await);
+    }
+    let count: i64 = redis.call(&["HLEN", "p"]).await;
+    assert!(count <= 5, "{count}");
+    assert_eq!(written(&redis, "model:new").await, Some(opened(now - 40, 60)));
+    // What cannot be read is written anew.
+    redis.call::<()>(&["HSET", "p", "provider", "nonsense"]).await;
+    assert!(tell(&redis, "provider", &opened(now, 60)).await);
 }

@@ -47,13 +47,13 @@ impl Circuit {
         let by_hand = word.is_by_hand();
         // What was opened by hand ends by hand, or with its time.
         let holds = match word.state {
-            Told::Open { .. } if by_hand && !was_by_hand => true,
+            Told::Open { .. } if by_hand && !was_by_hand && word.is_in_force(now) => true,
             _ => word.is_after(&self.word) && (by_hand || !was_by_hand),
         };
         match word.state {
             Told::Closed if holds => self.heard_closed(word, now),
-            // That it is over is news where it takes the place of what has no end.
-            Told::Open { until, .. } if holds && (word.is_in_force(now) || was_by_hand) => {
+            // That it is over is news where it takes the place of what is not.
+            Told::Open { until, .. } if holds && (word.is_in_force(now) || by_hand && self.state != State::Closed) => {
                 let behind = if by_hand { 0 } else { behind };
                 self.heard_open(word, until.map(|until| until.saturating_add(behind)), now);
             }

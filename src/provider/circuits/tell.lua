@@ -52,7 +52,7 @@ else
     local is_by_hand = new.reason == 'by_hand'
     local was_by_hand = old.reason == 'by_hand' and is_open(old)
     local holds = is_after(new, old) and (is_by_hand or not was_by_hand)
-    if not holds and not (is_by_hand and new.open and not was_by_hand) then
+    if not holds and not (is_by_hand and is_open(new) and not was_by_hand) then
       if new.at == old.at then remember() end
       return 0
     end

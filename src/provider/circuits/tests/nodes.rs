@@ -208,6 +208,23 @@ impl World {
             self.nodes[node].hear(&news, self.now, 0);
         }
     }
+
+    fn deliver_all(&mut self) {
+        for _ in 0..1_000 {
+            if self.on_its_way.iter().all(VecDeque::is_empty) {
+                return;
+            }
+            (0..3).for_each(|node| self.deliver(node));
+            self.tell();
+        }
+    }
+
+    /// As if the last to write anything down had been the other.
+    fn compare(&mut self, one: usize, other: usize) {
+        let word = *self.nodes[other].inner.lock().whole.word();
+        self.nodes[one].compare(&written(&[News::Word(None, word)]), self.now, 0);
+        self.tell();
+    }
 }
 
 proptest! {
@@ -233,17 +250,23 @@ proptest! {
                     world.nodes[node].open_by_hand(ends.then_some(now + 15_000), now);
                     world.nodes[node].tell_by_hand();
                 }
-                Step::Wait(ms) => world.now += ms,
+                // Messages cross each other, but none takes seconds.
+                Step::Wait(ms) => {
+                    world.deliver_all();
+                    world.now += ms;
+                }
                 Step::Deliver(node) => world.deliver(node),
             }
             world.now += 1;
             world.tell();
         }
         let before = world.said;
-        for _ in 0..1_000 {
-            (0..3).for_each(|node| world.deliver(node));
-            world.tell();
+        world.deliver_all();
+        // What crossed on its way is set right where it is written down.
+        for (one, other) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
+            world.compare(one, other);
         }
+        world.deliver_all();
         prop_assert!(world.on_its_way.iter().all(VecDeque::is_empty), "they go on and on");
         prop_assert!(world.said - before <= 20, "{} more", world.said - before);
         let now = world.now;
