@@ -232,7 +232,7 @@ async fn h07_each_of_two_that_race_is_charged_to_the_budgets_of_its_own_model() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_loser_over_http2_is_reset_and_its_connection_used_again() {
+async fn a_loser_over_http2_is_left_too() {
     let authority = Authority::new();
     let first = Provider::start_tls(&authority, &["h2"]).await;
     let second = Provider::start().await;
@@ -252,8 +252,7 @@ async fn a_loser_over_http2_is_reset_and_its_connection_used_again() {
         first.then(answer.clone());
         assert_eq!(gateway.ask(Api::Chat, stream).await.body, answer.body());
     }
-    let connections: Vec<_> = first.requests().iter().map(|request| request.connection).collect();
-    assert_eq!(connections, [0; 4]);
+    assert!(first.requests().iter().all(|request| request.version == http::Version::HTTP_2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
