@@ -479,6 +479,63 @@ async fn when_both_fail_the_others_are_asked_and_the_last_answer_is_passed_on_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rival_that_took_over_is_asked_again_as_often_as_its_provider_allows() {
+    let track = Track::start_with("charge", |setup| setup.set("providers.1.attempts", 2)).await;
+    let (first, second) = (Gate::new(), Gate::new());
+    track.first.then(error(500).behind(&first));
+    track.second.then(error(502).behind(&second));
+    track.second.then(Api::Chat.answer());
+    let reply = track
+        .ask_and(Api::Chat, false, async || {
+            first.open_wide();
+            track.ended("first", "upstream_status", 1).await;
+            second.open_wide();
+        })
+        .await;
+    assert_eq!(reply.head.status, 200);
+    let id = reply.head.request_id();
+    let failed = |name: &'static str, status| (name, "upstream_status", Some(status));
+    assert_eq!(
+        track.story(id).await,
+        told(&[failed("first", 500), failed("second", 502), ("second", "ok", Some(200))])
+    );
+    assert_eq!(outline(&track.rows(id, 1).await[0]), (3, "second", SECOND_MODEL, "completed", 200));
+    track.has_paid(1, Api::Chat.tokens().cost()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rival_that_is_busy_is_passed_over_and_has_its_turn_when_it_has_a_place() {
+    let track = Track::start_with("absorb", |setup| setup.set("providers.1.max_concurrent_requests", 1)).await;
+    // Somebody has its only place: a rival himself.
+    let occupied = [Gate::new(), Gate::new()];
+    track.first.then(Api::Chat.answer().behind(&occupied[0]));
+    track.second.then(Api::Chat.answer().behind(&occupied[1]));
+    let occupant = track.ask_and(Api::Chat, false, async || {
+        let gates = [Gate::new(), Gate::new()];
+        track.first.then(error(503).behind(&gates[0]));
+        track.third.then(error(503).behind(&gates[1]));
+        let asking = track.ask(Api::Chat, false);
+        let watching = async {
+            track.third.request(0).await;
+            track.second.then(Api::Chat.answer());
+            occupied[1].open_wide();
+            track.ended("first", "lost_race", 1).await;
+            track.gateway.metric_is("in_flight", 1.0).await;
+            gates[1].open_wide();
+            track.ended("third", "upstream_status", 1).await;
+            gates[0].open_wide();
+        };
+        let reply = tokio::join!(asking, watching).0;
+        assert_eq!(reply.head.status, 200);
+        let story = track.story(reply.head.request_id()).await;
+        let names: Vec<_> = story.iter().map(|(name, reason, _)| (name.as_str(), reason.as_str())).collect();
+        assert_eq!(names, [("third", "upstream_status"), ("first", "upstream_status"), ("second", "ok")]);
+    });
+    assert_eq!(occupant.await.head.status, 200);
+    track.is_at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_lies_in_the_request_is_told_at_once() {
     let track = Track::start("absorb").await;
     let (first, second) = (Gate::new(), Gate::new());
