@@ -145,6 +145,18 @@ impl Choice {
         }
     }
 
+    /// How many were left out so far.
+    pub(super) fn left_out_so_far(&self) -> usize {
+        self.left_out.len()
+    }
+
+    /// Whoever was left out since then may be able to take the request by the time it is his turn.
+    pub(super) fn forget_left_out_since(&mut self, so_far: usize) {
+        for (place, _) in self.left_out.drain(so_far..) {
+            self.open.add(place);
+        }
+    }
+
     /// It is the turn of one that was taken out.
     pub(super) fn take_turn(&mut self, priced: Priced) {
         self.before = self.present.replace(priced).or(self.before.take());

@@ -167,7 +167,8 @@ impl Race {
 impl Challenger for Race {
     async fn challenge(&self) -> Option<(HttpPeer, Arc<Attempt>)> {
         let admitted = self.state.lock().admitted.take();
-        let mut borrowed = Borrowed { race: self, admitted, asked: Vec::new() };
+        let left_out = admitted.as_ref().map_or(0, |admitted| admitted.choice.left_out_so_far());
+        let mut borrowed = Borrowed { race: self, admitted, asked: Vec::new(), left_out };
         self.find(&mut borrowed).await
     }
 
@@ -237,6 +238,8 @@ struct Borrowed<'a> {
     admitted: Option<Box<Admitted>>,
     /// Candidates that could not be had or paid, or are being asked for: each may still have its turn.
     asked: Vec<Priced>,
+    /// How many had been left out before.
+    left_out: usize,
 }
 
 impl Borrowed<'_> {
@@ -249,6 +252,7 @@ impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         if let Some(mut admitted) = self.admitted.take() {
             self.asked.iter().for_each(|priced| admitted.choice.give_back(priced));
+            admitted.choice.forget_left_out_since(self.left_out);
             self.race.state.lock().admitted = Some(admitted);
         }
     }

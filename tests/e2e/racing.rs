@@ -232,7 +232,7 @@ async fn h07_each_of_two_that_race_is_charged_to_the_budgets_of_its_own_model() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_loser_over_http2_is_reset_and_its_connection_used_again() {
+async fn a_loser_over_http2_is_left_too() {
     let authority = Authority::new();
     let first = Provider::start_tls(&authority, &["h2"]).await;
     let second = Provider::start().await;
@@ -252,8 +252,7 @@ async fn a_loser_over_http2_is_reset_and_its_connection_used_again() {
         first.then(answer.clone());
         assert_eq!(gateway.ask(Api::Chat, stream).await.body, answer.body());
     }
-    let connections: Vec<_> = first.requests().iter().map(|request| request.connection).collect();
-    assert_eq!(connections, [0; 4]);
+    assert!(first.requests().iter().all(|request| request.version == http::Version::HTTP_2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -477,6 +476,63 @@ async fn when_both_fail_the_others_are_asked_and_the_last_answer_is_passed_on_wh
         let asked = [&track.first, &track.second, &track.third].map(|provider| provider.requests().len());
         assert_eq!(asked, [1; 3]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rival_that_took_over_is_asked_again_as_often_as_its_provider_allows() {
+    let track = Track::start_with("charge", |setup| setup.set("providers.1.attempts", 2)).await;
+    let (first, second) = (Gate::new(), Gate::new());
+    track.first.then(error(500).behind(&first));
+    track.second.then(error(502).behind(&second));
+    track.second.then(Api::Chat.answer());
+    let reply = track
+        .ask_and(Api::Chat, false, async || {
+            first.open_wide();
+            track.ended("first", "upstream_status", 1).await;
+            second.open_wide();
+        })
+        .await;
+    assert_eq!(reply.head.status, 200);
+    let id = reply.head.request_id();
+    let failed = |name: &'static str, status| (name, "upstream_status", Some(status));
+    assert_eq!(
+        track.story(id).await,
+        told(&[failed("first", 500), failed("second", 502), ("second", "ok", Some(200))])
+    );
+    assert_eq!(outline(&track.rows(id, 1).await[0]), (3, "second", SECOND_MODEL, "completed", 200));
+    track.has_paid(1, Api::Chat.tokens().cost()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rival_that_is_busy_is_passed_over_and_has_its_turn_when_it_has_a_place() {
+    let track = Track::start_with("absorb", |setup| setup.set("providers.1.max_concurrent_requests", 1)).await;
+    // Somebody has its only place: a rival himself.
+    let occupied = [Gate::new(), Gate::new()];
+    track.first.then(Api::Chat.answer().behind(&occupied[0]));
+    track.second.then(Api::Chat.answer().behind(&occupied[1]));
+    let occupant = track.ask_and(Api::Chat, false, async || {
+        let gates = [Gate::new(), Gate::new()];
+        track.first.then(error(503).behind(&gates[0]));
+        track.third.then(error(503).behind(&gates[1]));
+        let asking = track.ask(Api::Chat, false);
+        let watching = async {
+            track.third.request(0).await;
+            track.second.then(Api::Chat.answer());
+            occupied[1].open_wide();
+            track.ended("first", "lost_race", 1).await;
+            track.gateway.metric_is("in_flight", 1.0).await;
+            gates[1].open_wide();
+            track.ended("third", "upstream_status", 1).await;
+            gates[0].open_wide();
+        };
+        let reply = tokio::join!(asking, watching).0;
+        assert_eq!(reply.head.status, 200);
+        let story = track.story(reply.head.request_id()).await;
+        let names: Vec<_> = story.iter().map(|(name, reason, _)| (name.as_str(), reason.as_str())).collect();
+        assert_eq!(names, [("third", "upstream_status"), ("first", "upstream_status"), ("second", "ok")]);
+    });
+    assert_eq!(occupant.await.head.status, 200);
+    track.is_at_rest().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

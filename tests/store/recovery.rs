@@ -6,13 +6,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entity::{gateway_nodes, usage_ledger, usage_rollup_minute};
+use entity::{gateway_nodes, message_request, usage_ledger, usage_rollup_minute};
 use sea_orm::{DatabaseConnection, EntityTrait};
 use tempfile::TempDir;
 use tollgate::config::Interrupted;
 use tollgate::dialect::Dialect;
 use tollgate::ledger::journal::{Journal, JournalHome, OpenRequest, Place};
-use tollgate::ledger::{self, Ledger, LedgerOptions, LedgerRecord, Recovered, begin_life};
+use tollgate::ledger::{self, Ledger, LedgerOptions, LedgerRecord, Outcome, Recovered, begin_life};
 use tollgate::money::Usd;
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ on_both!(
     what_a_dead_process_has_left_is_written_once,
     a_recovery_that_is_cut_off_is_done_again,
     what_is_known_already_is_not_charged_again,
+    whoever_has_lost_a_race_says_nothing_about_the_winner,
     an_interrupted_request_costs_nothing_when_that_is_wanted,
     the_journal_of_another_database_is_left_alone,
     the_journal_of_a_living_process_is_left_alone,
@@ -212,6 +213,35 @@ async fn what_is_known_already_is_not_charged_again(database: TestDatabase) {
     let rows = node.ledger().await;
     assert_eq!(rows.iter().map(|(n, (cost, _))| (*n, *cost)).collect::<Vec<_>>(), [(1, cost(1)), (2, cost(2))]);
     node.sums_agree().await;
+}
+
+async fn whoever_has_lost_a_race_says_nothing_about_the_winner(database: TestDatabase) {
+    let node = Node::new(&database).await;
+    let (inc, journal) = node.begin().await;
+    let ledger = Ledger::start(node.db.clone(), inc, LedgerOptions::default());
+    let lost = |n| LedgerRecord { attempt: 2, outcome: Outcome::LostRace, ..charged(n) };
+    ledger.reserve().unwrap().commit(lost(1));
+    ledger.reserve().unwrap().commit(lost(2));
+    ledger.barrier(2).await.unwrap();
+    let details = message_request::Entity::find().all(&node.db).await.unwrap();
+    assert!(details.is_empty(), "they come with the winner: {details:?}");
+    // One that is still running, and one that was written and is found in the journal all the same.
+    let winner = opened(&journal, 1);
+    let mut loser = journal.take().unwrap();
+    loser.open(&OpenRequest { attempt: 2, ..request(2) }).unwrap();
+    node.die(inc, journal, vec![winner, loser]);
+    assert_eq!(node.recover().await.interrupted, 1);
+    let rows = usage_ledger::Entity::find().all(&node.db).await.unwrap();
+    let mut rows: Vec<_> =
+        rows.into_iter().map(|row| (row.request_id, row.attempt, row.outcome, row.cost_nanos)).collect();
+    rows.sort_unstable();
+    let id = |n| Uuid::from_u128(n).to_string();
+    let expected = [
+        (id(1), 1, "interrupted".to_owned(), ESTIMATE),
+        (id(1), 2, "lost_race".to_owned(), cost(1)),
+        (id(2), 2, "lost_race".to_owned(), cost(2)),
+    ];
+    assert_eq!(rows, expected);
 }
 
 async fn an_interrupted_request_costs_nothing_when_that_is_wanted(database: TestDatabase) {

@@ -52,8 +52,24 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         state.completed(index, whole.freeze());
     }
     let answer = state.answer(index);
-    if write(&mut respond, &answer).await.is_none() {
-        state.abandoned(index);
+    // The connection may be gone before its streams hear of it.
+    let mut unanswered = Unanswered { state, index: Some(index) };
+    if write(&mut respond, &answer).await.is_some() {
+        unanswered.index = None;
+    }
+}
+
+/// A request that the gateway will have abandoned when nobody answers it any more.
+struct Unanswered<'a> {
+    state: &'a State,
+    index: Option<usize>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(index) = self.index {
+            self.state.abandoned(index);
+        }
     }
 }
 
