@@ -51,7 +51,7 @@ impl Catalogue {
         left_out: &mut Vec<LeftOut>,
     ) -> Option<usize> {
         let mut able = Bits::none(self.providers.len());
-        let mut tier = None;
+        let (mut tier, mut total) = (None, 0);
         for place in among.iter() {
             let Some(provider) = self.providers.get(place) else { continue };
             if tier.is_some_and(|tier| tier != provider.settings.priority) {
@@ -62,24 +62,29 @@ impl Catalogue {
                 None => {
                     tier = Some(provider.settings.priority);
                     able.add(place);
+                    total += provider.weight();
                 }
             }
         }
         match strategy {
             Strategy::Weighted => {}
-            Strategy::LeastCost => self.keep_least(&mut able, |provider| standing.cost(provider)),
-            Strategy::LeastLoaded => return self.less_loaded(able, standing, rng),
+            Strategy::LeastCost => {
+                self.keep_least(&mut able, |provider| standing.cost(provider));
+                total = able.iter().filter_map(|place| Some(self.providers.get(place)?.weight())).sum();
+            }
+            Strategy::LeastLoaded => return self.less_loaded(able, total, standing, rng),
         }
-        self.draw(&able, rng)
+        self.draw(&able, total, rng)
     }
 
     /// The less loaded of two that are drawn by weight. Whoever is the most loaded is never asked, and nobody is asked by
     /// everybody: with the least loaded of all, each burst on each node would go to the same one. It looks at the load of
     /// two, however many there are.
-    fn less_loaded(&self, mut able: Bits, standing: &impl Standing, rng: &mut impl Rng) -> Option<usize> {
-        let one = self.draw(&able, rng)?;
+    fn less_loaded(&self, mut able: Bits, total: u64, standing: &impl Standing, rng: &mut impl Rng) -> Option<usize> {
+        let one = self.draw(&able, total, rng)?;
         able.remove(one);
-        let Some(other) = self.draw(&able, rng) else { return Some(one) };
+        let left = total - self.providers.get(one)?.weight();
+        let Some(other) = self.draw(&able, left, rng) else { return Some(one) };
         let load = |place: usize| self.providers.get(place).map(|provider| standing.load(provider));
         Some(if load(other) < load(one) { other } else { one })
     }
@@ -102,20 +107,17 @@ impl Catalogue {
         *able = kept;
     }
 
-    /// One of them at random, each with a chance in proportion to its weight.
-    fn draw(&self, able: &Bits, rng: &mut impl Rng) -> Option<usize> {
-        let weights = || {
-            able.iter().filter_map(|place| Some((place, u64::from(self.providers.get(place)?.settings.weight.max(1)))))
-        };
-        let total: u64 = weights().map(|(_, weight)| weight).sum();
+    /// One of them at random, each with a chance in proportion to its weight; `total` is what all weigh.
+    fn draw(&self, able: &Bits, total: u64, rng: &mut impl Rng) -> Option<usize> {
         if total == 0 {
             return None;
         }
         let mut rest = rng.random_range(0..total);
-        weights().find_map(|(place, weight)| {
-            let here = rest < weight;
+        able.iter().find(|place| {
+            let weight = self.providers.get(*place).map_or(0, |provider| provider.weight());
+            let is_here = rest < weight;
             rest = rest.saturating_sub(weight);
-            here.then_some(place)
+            is_here
         })
     }
 }
@@ -145,6 +147,10 @@ impl<C: Fn(&Provider) -> u128> Standing for AtPresent<'_, C> {
 }
 
 impl Provider {
+    fn weight(&self) -> u64 {
+        u64::from(self.settings.weight.max(1))
+    }
+
     /// Why it does not take a request for this model now.
     #[must_use]
     pub fn kept_out(&self, model: &str, now: i64) -> Option<Exclusion> {
