@@ -122,6 +122,7 @@ impl Drop for RequestContext {
     /// The last stage takes the attempt along. Where one is left a stage has panicked, and the answer was whole: what
     /// was not whole is read on, and settled by whoever does that.
     fn drop(&mut self) {
+        self.end_race();
         if let Some(current) = self.current.take()
             && !current.tab.is_draining()
             && current.tab.is_complete()

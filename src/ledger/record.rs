@@ -116,7 +116,7 @@ pub struct AttemptReport {
     pub duration_ms: i64,
     /// Status that the provider answered with, if it answered.
     pub status: Option<u16>,
-    /// Why it ended: `ok`, `connect_failed`, `first_byte_timeout`, `idle_timeout`, `upstream_status`, `broken`, ...
+    /// Why it ended: `ok`, `connect_failed`, `first_byte_timeout`, `idle_timeout`, `upstream_status`, `broken`, `lost_race`, ...
     pub reason: String,
     /// Whether its conversation was at this provider before.
     #[serde(default)]

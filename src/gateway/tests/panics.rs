@@ -23,7 +23,7 @@ use crate::directory::{NewKey, NewUser, create_key, create_user};
 use crate::gateway::{App, Gateway, Live};
 use crate::pricing::{PriceBook, Prices};
 use crate::provider::Catalogue;
-use crate::upstream::Connector;
+use crate::upstream::{Connector, DrainLimits};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -49,12 +49,18 @@ struct Node {
 
 impl Node {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// One with a second provider, which is asked first.
+    async fn start_with(preferred: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let rest = Arc::new(Semaphore::new(0));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = format!(
-            "providers: [{{name: upstream, base_url: 'http://{}', attempts: 1, dialects: [anthropic, openai_chat, \
-             openai_responses, openai_embeddings, gemini]}}]\nprices: {{unpriced: free}}",
+            "providers: [{preferred}{{name: upstream, base_url: 'http://{}', attempts: 1, dialects: [anthropic, \
+             openai_chat, openai_responses, openai_embeddings, gemini], priority: 1}}]\nprices: {{unpriced: free}}\n\
+             routing: {{racing: {{after: 1ms, loser: charge}}}}",
             listener.local_addr().unwrap()
         );
         tokio::spawn(provide(listener, Arc::clone(&rest)));
@@ -214,5 +220,36 @@ async fn a_panic_in_a_later_stage_ends_one_connection_and_loses_neither_a_place_
         node.is_at_rest().await;
         rows += 1;
         assert_eq!(node.rows(rows).await, vec![(200, 7, 5); rows], "{stage:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_after_a_race_loses_neither_the_winners_row_nor_the_losers() {
+    // It takes requests, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            taken.push(stream);
+        }
+    });
+    let preferred = format!("{{name: silent, base_url: 'http://{address}', dialects: [openai_chat]}}, ");
+    let node = Node::start_with(&preferred).await;
+    node.app.drain.store(Arc::new(DrainLimits { time: Duration::from_secs(1), slots: Arc::new(Semaphore::new(9)) }));
+    let prompt = i64::try_from(r#"{"model":"a-model","messages":[]}"#.len().div_ceil(4)).unwrap();
+    let mut expected = Vec::new();
+    // The gate has held the answer until it was whole: it comes in one piece.
+    for stage in [Stage::Judge, Stage::Head, Stage::LastByte, Stage::Close] {
+        *node.armed.lock() = Some(stage);
+        node.rest.add_permits(1);
+        node.ask("/v1/chat/completions").await;
+        assert_eq!(*node.armed.lock(), None, "{stage:?} was reached");
+        node.is_at_rest().await;
+        expected.extend([(200, 7, 5), (499, prompt, 0)]);
+        expected.sort_unstable();
+        let mut rows = node.rows(expected.len()).await;
+        rows.sort_unstable();
+        assert_eq!(rows, expected, "{stage:?}");
     }
 }
