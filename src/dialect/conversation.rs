@@ -82,7 +82,7 @@ impl Conversation {
 
     /// How it is told from others. `header` gives the value of a header.
     pub fn identity<'a>(&'a self, header: impl Fn(&'static str) -> Option<&'a str>) -> Identity<'a> {
-        let in_header = || HEADERS.into_iter().find_map(&header).filter(|value| is_name(value));
+        let in_header = || HEADERS.into_iter().filter_map(&header).find(|value| is_name(value));
         match self.cache_key.as_deref().or_else(in_header).or(self.session.as_deref()) {
             Some(name) => Identity::Named(name),
             None => Identity::Opening(self.opening, self.person.as_deref()),

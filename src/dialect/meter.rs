@@ -96,7 +96,8 @@ impl Meter {
             };
             bytes = &bytes[begin..];
             self.page = bytes[0] == b'<';
-            self.document = matches!(bytes[0], b'{' | b'[') && !self.json_lines;
+            // A list is how Gemini streams without events: it goes on as it comes.
+            self.document = bytes[0] == b'{' && !self.json_lines;
             self.body = self.choose_body(bytes[0]);
         }
         if let Some(body) = &mut self.body {

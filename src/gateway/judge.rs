@@ -176,16 +176,26 @@ fn nobody_answered(ctx: &RequestContext) -> GatewayError {
     if has_time(ctx) { route::no_provider() } else { route::too_late() }
 }
 
+/// What it means that this attempt found no address.
+pub(super) fn failure_to_resolve(tab: &Tab, deadline: Deadline) -> Failure {
+    in_time_or(Failure::Unresolved, tab, deadline)
+}
+
 /// What it means that this attempt got no connection.
 pub(super) fn failure_to_connect(error: &Error, tab: &Tab, deadline: Deadline) -> Failure {
     match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-            let had_time = deadline.allows(Duration::ZERO, Instant::now());
-            if had_time { Failure::ConnectTimeout } else { Failure::Deadline { was_first: tab.is_first() } }
+            in_time_or(Failure::ConnectTimeout, tab, deadline)
         }
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::TlsFailed,
         _ => Failure::ConnectFailed,
     }
+}
+
+/// This failure, unless it was the request's own time that was over.
+fn in_time_or(failure: Failure, tab: &Tab, deadline: Deadline) -> Failure {
+    let had_time = deadline.allows(Duration::ZERO, Instant::now());
+    if had_time { failure } else { Failure::Deadline { was_first: tab.is_first() } }
 }
 
 /// What it means that this attempt ended like this.

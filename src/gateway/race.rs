@@ -127,7 +127,7 @@ impl Race {
                         request = %tab.bill.request_id, provider = %priced.candidate.provider.name, %error,
                         "the provider's name does not resolve"
                     );
-                    Self::out(&tab, Failure::Unresolved);
+                    Self::out(&tab, judge::failure_to_resolve(&tab, self.deadline));
                     continue;
                 }
             };

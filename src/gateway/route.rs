@@ -10,11 +10,10 @@ use super::Gateway;
 use super::app::InFlight;
 use super::bill::{Bill, Place, Tab};
 use super::context::{Admitted, Current, Priced, RequestContext};
-use super::judge::has_time;
+use super::judge::{self, has_time};
 use super::payers::Reserved;
 use crate::dialect::{ErrorCode, GatewayError};
 use crate::ledger::journal::JournalError;
-use crate::provider::failure::Failure;
 use crate::provider::retry::{self, Deadline};
 use crate::provider::{Candidate, Exclusion, Provider};
 
@@ -76,7 +75,7 @@ impl Gateway {
                 Ok(peer) => return Ok(Box::new(peer)),
                 Err(error) => {
                     tracing::warn!(request = %ctx.id, provider = %provider.name, %error, "the provider's name does not resolve");
-                    tab.failed(Failure::Unresolved);
+                    tab.failed(judge::failure_to_resolve(&tab, deadline));
                     self.next_provider(ctx);
                 }
             }

@@ -216,6 +216,11 @@ impl Exchange {
         let state = std::mem::replace(self.state.get_mut(), State::Gone);
         match state {
             State::Idle(session) => {
+                // Nothing was sent, and nothing will come.
+                if let Some(attempt) = self.attempt.as_ref().filter(|_| wanted) {
+                    attempt.observer.draining();
+                    attempt.observer.drained(Ending::Broken);
+                }
                 self.pool.release_http_session(*session, &self.peer, self.peer.idle_timeout()).await;
             }
             state if wanted => self.give_up(state, drain),
