@@ -179,10 +179,16 @@ impl Circuit {
         }
     }
 
-    /// Whether it is closed, and nothing counts.
+    /// Whether it keeps nobody out, and nothing counts.
     #[must_use]
     pub fn is_blank(&mut self, settings: &Settings, now: i64) -> bool {
-        self.state == State::Closed && self.window.sums(settings.window, now) == (0, 0)
+        let is_over = match self.state {
+            State::Closed => true,
+            // And nobody has come back since.
+            State::Open { until } => until.is_some_and(|until| until <= now),
+            State::HalfOpen { .. } => false,
+        };
+        is_over && self.window.sums(settings.window, now) == (0, 0)
     }
 
     /// Good and bad ends within the window.

@@ -104,6 +104,21 @@ fn clients_cannot_make_any_number_of_circuits() {
 }
 
 #[test]
+fn names_that_somebody_made_up_do_not_keep_others_from_being_watched_for_ever() {
+    let circuits = Circuits::new(settings(), &Arc::default());
+    for number in 0..MODELS {
+        let pass = circuits.enter(&model(&format!("made-up-{number}")), START).unwrap();
+        pass.bad(of(Scope::Model, Effect::Opens(None)), "upstream_status", START);
+    }
+    let fails = |name, now| {
+        circuits.enter(&model(name), now).unwrap().bad(of(Scope::Model, Effect::Opens(None)), "upstream_status", now);
+        circuits.shut(name, now).is_some()
+    };
+    assert!(!fails("real", START + 1_000), "there is no room");
+    assert!(fails("real", START + 30_000), "they are not left alone any more");
+}
+
+#[test]
 fn what_a_late_answer_says_about_a_model_is_heard_although_it_is_open() {
     let circuits = Circuits::new(settings(), &Arc::default());
     let model = model("m");
