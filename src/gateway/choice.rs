@@ -115,9 +115,8 @@ impl Choice {
 
     /// It is the turn of the next one, if there is one.
     pub(super) fn advance(&mut self, app: &App, inspected: &Inspected) {
-        let next = self.ahead.take().or_else(|| self.choose(app, inspected));
-        self.before = std::mem::replace(&mut self.present, next).or(self.before.take());
-        self.turn += 1;
+        let next = self.take_next(app, inspected);
+        self.pass_turn(next);
     }
 
     /// Whether there may be a next one: without choosing it.
@@ -159,14 +158,17 @@ impl Choice {
 
     /// It is the turn of one that was taken out.
     pub(super) fn take_turn(&mut self, priced: Priced) {
-        self.before = self.present.replace(priced).or(self.before.take());
+        self.pass_turn(Some(priced));
+    }
+
+    fn pass_turn(&mut self, next: Option<Priced>) {
+        self.before = std::mem::replace(&mut self.present, next).or(self.before.take());
         self.turn += 1;
     }
 
     /// The provider whose turn it is could not take the request.
     pub(super) fn leave_out(&mut self, provider: &Provider, why: Exclusion) {
-        let place = self.live.catalogue.iter().position(|other| other.name == provider.name);
-        if let Some(place) = place {
+        if let Some(place) = self.live.catalogue.place_of(&provider.name) {
             self.left_out.push((place, why));
         }
     }

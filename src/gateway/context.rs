@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use uuid::Uuid;
 
-use super::app::InFlight;
+use super::app::{App, InFlight};
 use super::bill::{Bill, Tab};
 use super::choice::Choice;
 use super::payers::Reserved;
@@ -158,6 +158,14 @@ pub struct Admitted {
     pub(super) refusal: Option<GatewayError>,
     /// What is recorded and charged at the end.
     pub(super) bill: Arc<Bill>,
+}
+
+impl Admitted {
+    /// It is the turn of the next provider, if there is one.
+    pub(super) fn next_provider(&mut self, app: &App) {
+        self.choice.advance(app, &self.inspected);
+        (self.tries, self.again) = (0, None);
+    }
 }
 
 /// A candidate, and what it charges.

@@ -109,8 +109,7 @@ impl Gateway {
                     if let Skipped::Refused(error) = skipped {
                         admitted.refusal.get_or_insert(error);
                     }
-                    admitted.choice.advance(&self.app, &admitted.inspected);
-                    (admitted.tries, admitted.again) = (0, None);
+                    admitted.next_provider(&self.app);
                 }
             }
         }

@@ -187,8 +187,7 @@ impl Gateway {
 
     fn next_provider(&self, ctx: &mut RequestContext) {
         if let Some(admitted) = ctx.admitted.as_mut() {
-            admitted.choice.advance(&self.app, &admitted.inspected);
-            (admitted.tries, admitted.again) = (0, None);
+            admitted.next_provider(&self.app);
         }
     }
 
