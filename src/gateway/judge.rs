@@ -7,8 +7,8 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use super::Gateway;
-use super::bill::Tab;
 use super::context::{Current, RequestContext, UpstreamAnswer};
+use super::tab::Tab;
 use super::worth::Worth;
 use super::{reply, route};
 use crate::dialect::{ErrorCode, GatewayError};

@@ -35,6 +35,7 @@ mod reply;
 mod route;
 mod send;
 mod stage;
+mod tab;
 #[cfg(test)]
 mod tests;
 mod thread;
