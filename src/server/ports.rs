@@ -204,7 +204,7 @@ impl ProviderView for Node {
             priority: provider.priority.into(),
             weight: provider.weight,
             groups: provider.groups.clone(),
-            enabled: true,
+            enabled: provider.enabled,
             base_url: provider.base_url.origin().ascii_serialization(),
             circuit,
             recent_errors: self.app.provider_events.of(&provider.name).into_iter().map(shown).collect(),

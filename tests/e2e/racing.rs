@@ -641,7 +641,10 @@ async fn who_loses_without_a_head_has_failed_and_who_has_begun_has_not() {
 async fn when_all_is_slow_only_a_share_of_it_is_asked_twice() {
     let circuit = json!({"failures": 1000, "ratio": 1.0, "window": "60s", "open": "60s", "half_open": 1});
     let track = Track::start_with("absorb", |setup| {
-        setup.set("providers.0.circuit", circuit).set("routing.retry_budget", json!(0.0)).set("routing.racing.after", "1ms")
+        setup
+            .set("providers.0.circuit", circuit)
+            .set("routing.retry_budget", json!(0.0))
+            .set("routing.racing.after", "1ms")
     })
     .await;
     let slow = || Api::Chat.answer().after(Duration::from_millis(30));
