@@ -103,7 +103,7 @@ fn audit(gateway: &Gateway) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_whatever_is_wrong_with_one_provider_the_others_answer_and_the_money_is_right() {
-    let (each, at_once, turns) = (scale(54, 204), scale(20, 100), scale(1, 3));
+    let (each, at_once, turns) = (scale(100, 204), 100, scale(1, 3));
     let mut world = World::start().await;
     let books = Books::of(&world.gateway).await;
     let process = world.gateway.process_id();
