@@ -717,6 +717,32 @@ async fn a_stop_in_the_middle_of_a_race_settles_both() {
     }
 }
 
+/// The instant is not to be had exactly: whichever side of it the stop comes to, one of the two is charged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_as_a_race_is_decided_charges_one_of_the_two() {
+    let mut outcomes = Vec::new();
+    for turn in 0..6 {
+        let mut track = Track::start("absorb").await;
+        let gate = Gate::new();
+        track.first.then(Api::Chat.answer().behind(&gate));
+        track.second.then(Api::Chat.answer().behind(&gate));
+        let mut wire = track.gateway.connect().await;
+        wire.post(&Api::Chat.path(MODEL, false), &track.caller.secret, &Api::Chat.request(MODEL, false)).await;
+        track.second.request(0).await;
+        gate.open_wide();
+        tokio::time::sleep(Duration::from_micros(400 * turn)).await;
+        track.gateway.signal("INT");
+        assert_eq!(track.gateway.ended().await.code(), Some(0));
+        let gateway = track.gateway.successor().await;
+        let rows = gateway.admin().usage().await;
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        assert!(cost_of_row(&rows[0]) > 0, "{rows:#?}");
+        outcomes.push(rows[0]["outcome"].as_str().unwrap().to_owned());
+        assert_eq!(Books::of(&gateway).await.balance(&gateway, &track.caller).await.rows, 1);
+    }
+    assert!(outcomes.iter().all(|outcome| ["completed", "interrupted"].contains(&&**outcome)), "{outcomes:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_in_the_middle_of_a_race_charges_the_rival_only_where_losers_are_paid() {
     for loser in ["absorb", "charge"] {
