@@ -194,8 +194,12 @@ impl Choice {
                 format!("the model {:?} has no price; the gateway's administrator can add one", candidate.served_model),
             );
         }
+        let hours: Vec<_> = self.hours(now).collect();
+        let off = hours.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
+        let off = off.filter(|_| !was_anybody && hours.len() == self.left_out.len());
         let is_busy = self.left_out.iter().any(|(_, why)| *why == Exclusion::Busy);
-        let soonest = self.left_out.iter().filter_map(|(_, why)| why.until()).min().filter(|_| !is_busy);
+        let soonest =
+            off.or_else(|| self.left_out.iter().filter_map(|(_, why)| why.until()).min()).filter(|_| !is_busy);
         let wait = soonest.map_or(1, |at| u64::try_from((at - now).max(1)).unwrap_or(1).div_ceil(1_000));
         let waiting: Vec<_> = self.waiting().collect();
         let is_told_why = !was_anybody && !waiting.is_empty() && waiting.len() == self.left_out.len();
@@ -205,7 +209,7 @@ impl Choice {
                 "no provider could serve this request: all that fit are left alone after failures: {}",
                 list.join("; ")
             )
-        } else if let Some(at) = soonest_of(&self.left_out) {
+        } else if let Some(at) = off.and_then(|at| Timestamp::from_millisecond(at).ok()) {
             format!("no provider could serve this request: those that fit are asked at other times, next at {at}")
         } else {
             "no provider could serve this request: all that fit are unreachable, too slow or busy; try again".to_owned()
@@ -219,6 +223,12 @@ impl Choice {
             .map(|(name, until)| json!({"provider": name, "retriedAt": until.map(|at| at.to_string())}))
             .collect();
         error.with_details(json!({"leftAlone": providers}))
+    }
+
+    /// Of those that were left out because they are asked at other times, when that is next.
+    fn hours(&self, now: i64) -> impl Iterator<Item = Option<i64>> {
+        let off = self.left_out.iter().filter(|(_, why)| *why == Exclusion::OffSchedule);
+        off.map(move |(place, _)| self.live.catalogue.at(*place)?.opens_at(now, &self.live.config.budgets.time_zone))
     }
 
     /// The providers that are left alone after failures, and when they are tried again; none: nobody knows.
@@ -278,13 +288,6 @@ impl Choice {
             self.unpriced.push(candidate);
         }
     }
-}
-
-/// When the first of those may be asked again of which each waits for its hours.
-fn soonest_of(left_out: &[LeftOut]) -> Option<Timestamp> {
-    let hours = |(_, why): &LeftOut| if let Exclusion::OffSchedule { until } = why { *until } else { None };
-    let soonest = left_out.iter().map(hours).collect::<Option<Vec<i64>>>()?.into_iter().min()?;
-    Timestamp::from_millisecond(soonest).ok()
 }
 
 /// What is said of a provider that is left alone.

@@ -13,10 +13,13 @@ use super::tab::Tab;
 use super::worth::Worth;
 use super::{reply, route};
 use crate::dialect::{ErrorCode, GatewayError};
-use crate::ledger::Outcome;
+use crate::ledger::{AttemptReport, Outcome};
 use crate::provider::failure::{self, Failure, Next, Said};
 use crate::provider::retry::Deadline;
 use crate::upstream::{Attempt, DEADLINE, TOTAL_TIMEOUT};
+
+/// Attempts of which a client is told.
+const MOST_TOLD: usize = 10;
 
 impl Gateway {
     /// `upstream_response_filter`: an answer that is none, by its status or by what the engine has held of it, is not
@@ -184,6 +187,9 @@ fn with_story(refusal: GatewayError, ctx: &RequestContext) -> GatewayError {
         return refusal;
     };
     let story = admitted.bill.story().lock();
+    // Who was not asked, and why, is not the client's affair.
+    let asked = |attempt: &&AttemptReport| failure::REASONS.contains(&&*attempt.reason);
+    let story: Vec<_> = story.iter().filter(asked).take(MOST_TOLD).collect();
     if story.is_empty() {
         return refusal;
     }

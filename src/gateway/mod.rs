@@ -11,7 +11,7 @@
 //!
 //! While an answer is slow to begin, `race.rs` may send one more attempt beside it.
 //!
-//! What a request carries between them is in `context.rs`; what it costs is settled in `bill.rs`.
+//! What a request carries between them is in `context.rs`; who pays is in `bill.rs`, what each attempt costs in `tab.rs`.
 
 mod admit;
 mod app;

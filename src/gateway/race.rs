@@ -132,6 +132,7 @@ impl Race {
                     continue;
                 }
             };
+            priced.candidate.provider.retries.asked(gateway.app.budgets.now());
             let gate = send::gate(&gateway.app.live.load().config.routing.gate);
             let attempt = Arc::new(send::attempt(admitted, &tab, &self.client).ok()?.behind(gate));
             let mut rival = Current::new(tab, &admitted.inspected);
@@ -170,13 +171,18 @@ impl Challenger for Race {
         let app = &self.gateway.app;
         let share = app.live.load().config.routing.retry_budget;
         // When everything is slow, twice the traffic makes it slower.
-        if !self.first.priced.candidate.provider.retries.may_retry(share, app.budgets.now()) {
+        let retries = &self.first.priced.candidate.provider.retries;
+        if !retries.has_room(share, app.budgets.now()) {
             return None;
         }
         let admitted = self.state.lock().admitted.take();
         let left_out = admitted.as_ref().map_or(0, |admitted| admitted.choice.left_out_so_far());
         let mut borrowed = Borrowed { race: self, admitted, asked: Vec::new(), left_out };
-        self.find(&mut borrowed).await
+        let found = self.find(&mut borrowed).await;
+        if found.is_some() {
+            retries.was_doubled(app.budgets.now());
+        }
+        found
     }
 
     fn unreachable(&self, error: &Error) {

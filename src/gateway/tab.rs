@@ -243,6 +243,12 @@ impl Tab {
         }
     }
 
+    /// Among what went wrong with the provider lately.
+    fn remember(&self, reason: &str) {
+        let error = crate::provider::RecentError { at: now_ms(), reason: reason.to_owned(), status: self.status() };
+        self.app.provider_events.failed(&self.priced.candidate.provider.name, error);
+    }
+
     fn list(&self, reason: &str) {
         if self.listed.swap(true, Ordering::AcqRel) {
             return;
@@ -250,8 +256,7 @@ impl Tab {
         let provider = &self.priced.candidate.provider.name;
         self.app.metrics.attempts.with_label_values(&[provider, reason]).inc();
         if !matches!(reason, "ok" | "client_aborted" | "interrupted" | LOST_RACE) {
-            let error = crate::provider::RecentError { at: now_ms(), reason: reason.to_owned(), status: self.status() };
-            self.app.provider_events.failed(provider, error);
+            self.remember(reason);
         }
         self.bill.story().lock().push(AttemptReport {
             provider: Arc::clone(provider),

@@ -124,7 +124,7 @@ impl BatchWriter {
                     self.advanced(entries);
                     batch[part].iter_mut().for_each(Entry::written);
                 }
-                Attempt::Refused(_) if records > 1 => parts.extend(halves(part)),
+                Attempt::Refused(_) if records > 1 => parts.extend(halves(&batch, part)),
                 // One record alone is at fault if the error says so, or if others went through.
                 Attempt::Refused(error) if records == 1 && (any_written || store::is_data_error(&error)) => {
                     for entry in &mut batch[part.clone()] {
@@ -145,7 +145,7 @@ impl BatchWriter {
                 }
                 Attempt::Slow => {
                     if part.len() > 1 {
-                        parts.extend(halves(part))
+                        parts.extend(halves(&batch, part))
                     } else {
                         parts.push(part)
                     }
@@ -277,7 +277,12 @@ fn records(entries: &[Entry]) -> impl Iterator<Item = &LedgerRecord> {
 }
 
 /// The second half comes first: the parts are a stack.
-fn halves(part: Range<usize>) -> [Range<usize>; 2] {
-    let middle = part.start + part.len() / 2;
+/// The second half first. What is of one request stays together if it can: while a journal is recovered, one of its attempts
+/// in the database would speak for the others.
+fn halves(batch: &[Entry], part: Range<usize>) -> [Range<usize>; 2] {
+    let half = part.start + part.len() / 2;
+    let request = |at: usize| batch.get(at).and_then(Entry::record).map(|record| record.request_id);
+    let begins = |at: &usize| request(*at).is_none() || request(*at) != request(at - 1);
+    let middle = (half..part.end).find(begins).or_else(|| (part.start + 1..half).rev().find(begins)).unwrap_or(half);
     [middle..part.end, part.start..middle]
 }

@@ -23,8 +23,9 @@ const SEEN_LATELY: i64 = 30_000;
 /// Records per transaction.
 const BATCH: usize = 500;
 
-/// What the client got, as far as anybody knows.
+/// What the client got, as far as anybody knows; of an attempt that has lost a race, as otherwise.
 const STATUS: u16 = 503;
+const LOST_STATUS: u16 = 499;
 
 /// What was found in the journals of processes that had ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -243,7 +244,7 @@ impl Recovery<'_> {
             model_group_id: request.model_group_id,
             outcome: if request.has_lost { Outcome::LostRace } else { Outcome::Interrupted },
             estimated: true,
-            status: STATUS,
+            status: if request.has_lost { LOST_STATUS } else { STATUS },
             duration_ms: self.now.saturating_sub(request.created_at).max(0),
             first_byte_ms: None,
             usage: Usage::default(),

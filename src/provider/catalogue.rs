@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 
 use super::bits::Bits;
@@ -13,6 +14,7 @@ use super::fingerprint::Fingerprint;
 use super::index::{Index, NoCandidate};
 use super::load::Load;
 use super::retry::RetryBudget;
+use super::schedule::opens_at;
 use super::selection::Candidate;
 use crate::budget::MaybeCapped;
 use crate::config;
@@ -137,6 +139,12 @@ impl Provider {
         }
     }
 
+    /// When the next hours of its schedule begin, Unix milliseconds; none: nobody knows.
+    #[must_use]
+    pub fn opens_at(&self, now: i64, zone: &TimeZone) -> Option<i64> {
+        opens_at(&self.settings.schedule, zone, now)
+    }
+
     /// Whether one of its groups is among those that a key may use.
     #[must_use]
     pub fn is_in_reach(&self, groups: &ProviderGroups) -> bool {
@@ -156,10 +164,7 @@ pub enum Exclusion {
     /// It is in no group that the key may use.
     OutOfReach,
     /// It may be asked at other times.
-    OffSchedule {
-        /// Until when.
-        until: Option<i64>,
-    },
+    OffSchedule,
     /// It has as many requests as it may have at once.
     Busy,
     /// It is left alone after failures, or by hand.
@@ -183,7 +188,7 @@ impl Exclusion {
             Self::Dialect => "dialect",
             Self::Model => "model",
             Self::OutOfReach => "provider_group",
-            Self::OffSchedule { .. } => "off_schedule",
+            Self::OffSchedule => "off_schedule",
             Self::Busy => "busy",
             Self::CircuitOpen { .. } => "circuit_open",
             Self::ModelCircuitOpen { .. } => "model_circuit_open",
@@ -194,8 +199,8 @@ impl Exclusion {
     #[must_use]
     pub const fn until(self) -> Option<i64> {
         match self {
-            Self::OffSchedule { until } | Self::CircuitOpen { until } | Self::ModelCircuitOpen { until } => until,
-            Self::Disabled | Self::Dialect | Self::Model | Self::OutOfReach | Self::Busy => None,
+            Self::CircuitOpen { until } | Self::ModelCircuitOpen { until } => until,
+            Self::Disabled | Self::OffSchedule | Self::Dialect | Self::Model | Self::OutOfReach | Self::Busy => None,
         }
     }
 }

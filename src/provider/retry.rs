@@ -44,14 +44,28 @@ impl RetryBudget {
     /// Whether one more retry may be made; then it is counted.
     pub fn may_retry(&self, share: Ratio, now: i64) -> bool {
         let mut window = self.window.lock();
-        let (asked, retried) = window.sums(COUNTED, now);
-        let by_share = u64::from(asked) * u64::from(share.ppm()) / 1_000_000;
-        let allowed = u64::from(retried) < by_share.saturating_add(u64::from(ALWAYS));
+        let allowed = has_room(&mut window, share, now);
         if allowed {
             window.add(COUNTED, now, false);
         }
         allowed
     }
+
+    /// Whether one more retry could be made.
+    pub fn has_room(&self, share: Ratio, now: i64) -> bool {
+        has_room(&mut self.window.lock(), share, now)
+    }
+
+    /// Another provider has been asked for what this one was asked for.
+    pub fn was_doubled(&self, now: i64) {
+        self.window.lock().add(COUNTED, now, false);
+    }
+}
+
+fn has_room(window: &mut Window, share: Ratio, now: i64) -> bool {
+    let (asked, retried) = window.sums(COUNTED, now);
+    let by_share = u64::from(asked) * u64::from(share.ppm()) / 1_000_000;
+    u64::from(retried) < by_share.saturating_add(u64::from(ALWAYS))
 }
 
 /// How long to wait before the same provider is asked again, after so many failures (1: the first): any time up to twice

@@ -1,10 +1,10 @@
 //! When a provider may be asked, as its schedule has it, by the clock on the wall.
 //!
-//! Where a clock is put forward, what would begin in the hour that there is not begins after it; where it is put back, the
-//! hour that comes twice counts both times.
+//! Where a clock is put forward, hours that would begin in the time that there is not begin after it; where it is put back,
+//! what comes twice counts both times.
 
 use jiff::civil::{DateTime, Time, Weekday};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 
 use crate::config::Hours;
@@ -13,46 +13,45 @@ use crate::config::Hours;
 const DAY: u32 = 24 * 60;
 const WEEK: u32 = 7 * DAY;
 
-/// A moment as the clock on the wall shows it.
-#[derive(Clone, Debug)]
-pub struct LocalTime<'z> {
-    shown: DateTime,
-    zone: &'z TimeZone,
-}
+/// How many days are looked at for the next hours: a whole week of them can be lost to a clock that is put forward.
+const DAYS: i64 = 15;
 
-impl<'z> LocalTime<'z> {
-    /// The moment at this instant, Unix milliseconds, in this zone; none: there is no such instant.
-    #[must_use]
-    pub fn new(now: i64, zone: &'z TimeZone) -> Option<Self> {
-        Some(Self { shown: zone.to_datetime(Timestamp::from_millisecond(now).ok()?), zone })
-    }
-
-    /// From Monday's midnight.
-    fn minute(&self) -> u32 {
-        of_week(self.shown.weekday(), self.shown.time())
-    }
-
-    /// The instant at which the clock will show so many minutes more, Unix milliseconds.
-    fn in_minutes(&self, minutes: u32) -> Option<i64> {
-        let shown = self.shown;
-        let whole = shown.date().to_datetime(Time::constant(shown.hour(), shown.minute(), 0, 0));
-        let then = whole.checked_add(i64::from(minutes).minutes()).ok()?;
-        Some(self.zone.to_ambiguous_timestamp(then).compatible().ok()?.as_millisecond())
-    }
-}
-
-/// Whether it is one of these hours; there are always some.
+/// Whether it is one of these hours, at this instant (Unix milliseconds).
 #[must_use]
-pub fn is_open(hours: &[Hours], at: &LocalTime<'_>) -> bool {
-    let minute = at.minute();
-    spans(hours).any(|(begin, length)| (minute + WEEK - begin) % WEEK < length)
+pub fn is_open(hours: &[Hours], zone: &TimeZone, now: i64) -> bool {
+    shown(zone, now).is_some_and(|shown| is_shown_open(hours, shown))
 }
 
 /// When the next of them begin, Unix milliseconds.
 #[must_use]
-pub fn opens_at(hours: &[Hours], at: &LocalTime<'_>) -> Option<i64> {
-    let minute = at.minute();
-    at.in_minutes(spans(hours).map(|(begin, _)| (begin + WEEK - minute) % WEEK).min()?)
+pub fn opens_at(hours: &[Hours], zone: &TimeZone, now: i64) -> Option<i64> {
+    let today = shown(zone, now)?.date();
+    let mut instants = Vec::new();
+    for days in 0..DAYS {
+        let date = today.checked_add(days.days()).ok()?;
+        for hours in hours.iter().filter(|hours| hours.days.iter().any(|day| date.weekday() == (*day).into())) {
+            let begin = zone.to_ambiguous_timestamp(date.to_datetime(hours.from));
+            if matches!(begin.offset(), AmbiguousOffset::Fold { .. }) {
+                instants.extend(begin.later());
+            }
+            instants.extend(begin.earlier());
+        }
+    }
+    // They can also begin when the clock is changed.
+    let last = instants.iter().max().copied();
+    let changes = zone.following(Timestamp::from_millisecond(now).ok()?).map(|change| change.timestamp());
+    instants.extend(changes.take_while(|at| Some(*at) <= last));
+    let later = instants.iter().map(|at| at.as_millisecond()).filter(|at| *at > now && is_open(hours, zone, *at));
+    later.min()
+}
+
+fn shown(zone: &TimeZone, now: i64) -> Option<DateTime> {
+    Some(zone.to_datetime(Timestamp::from_millisecond(now).ok()?))
+}
+
+fn is_shown_open(hours: &[Hours], shown: DateTime) -> bool {
+    let minute = of_week(shown.weekday(), shown.time());
+    spans(hours).any(|(begin, length)| (minute + WEEK - begin) % WEEK < length)
 }
 
 /// The minute of the week at which each begins, and how many it lasts.
@@ -84,13 +83,12 @@ mod tests {
         Hours { days: days.to_vec(), from: time(from), to: time(to) }
     }
 
-    /// Whether it is open at this time, and when it next is, as a clock there shows it.
+    /// Whether it is open at this time (where there are two, the first), and when it next opens, as clocks there show it.
     fn told(schedule: &[Hours], zone: &str, time: &str) -> (bool, String) {
         let zone = TimeZone::get(zone).unwrap();
-        let now = zone.to_ambiguous_timestamp(time.parse().unwrap()).compatible().unwrap();
-        let at = LocalTime::new(now.as_millisecond(), &zone).unwrap();
-        let next = zone.to_datetime(Timestamp::from_millisecond(opens_at(schedule, &at).unwrap()).unwrap());
-        (is_open(schedule, &at), next.strftime("%a %H:%M").to_string())
+        let now = zone.to_ambiguous_timestamp(time.parse().unwrap()).compatible().unwrap().as_millisecond();
+        let next = shown(&zone, opens_at(schedule, &zone, now).unwrap()).unwrap();
+        (is_open(schedule, &zone, now), next.strftime("%a %H:%M").to_string())
     }
 
     #[test]
@@ -127,7 +125,25 @@ mod tests {
         let hours = [hours(&Day::all(), (9, 0), (10, 0))];
         assert!(told(&hours, "Asia/Tokyo", "2026-03-02T09:30:00").0);
         assert!(!told(&hours, "Asia/Tokyo", "2026-03-02T18:30:00").0, "when it is 9:30 in London");
-        // In Berlin clocks go from 2:00 to 3:00 on 2026-03-29.
         assert_eq!(told(&hours, "Europe/Berlin", "2026-03-28T20:00:00").1, "Sun 09:00");
+    }
+
+    /// In Berlin clocks go from 2:00 to 3:00 on 2026-03-29, and from 3:00 to 2:00 on 2026-10-25, both Sundays.
+    #[test]
+    fn a_clock_that_is_changed_keeps_nobody_out_for_longer() {
+        let (berlin, every) = ("Europe/Berlin", Day::all());
+        let within = [hours(&every, (2, 30), (6, 0))];
+        assert_eq!(told(&within, berlin, "2026-03-29T01:00:00"), (false, "Sun 03:00".into()));
+        assert!(told(&within, berlin, "2026-03-29T03:00:00").0);
+        let lost = [hours(&[Day::Sun], (2, 0), (3, 0))];
+        assert_eq!(told(&lost, berlin, "2026-03-29T01:00:00"), (false, "Sun 02:00".into()));
+        let next = opens_at(&lost, &TimeZone::get(berlin).unwrap(), 1_774_742_400_000).unwrap();
+        assert_eq!(next, 1_775_347_200_000, "a week later: it was lost");
+        // 2:45 in summer time; what was over comes again.
+        let twice = [hours(&every, (2, 30), (2, 40))];
+        let zone = TimeZone::get(berlin).unwrap();
+        let now = 1_792_889_100_000;
+        assert_eq!(opens_at(&twice, &zone, now), Some(now + 45 * 60_000));
+        assert!(!is_open(&twice, &zone, now) && is_open(&twice, &zone, now + 45 * 60_000));
     }
 }

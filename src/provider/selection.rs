@@ -14,7 +14,7 @@ use rand::Rng;
 
 use super::bits::Bits;
 use super::catalogue::{Catalogue, Exclusion, Provider};
-use super::schedule::{LocalTime, is_open, opens_at};
+use super::schedule::is_open;
 use crate::config::Strategy;
 
 /// A provider that may serve a request, and the model that it would be sent.
@@ -173,7 +173,6 @@ impl Provider {
         if hours.is_empty() {
             return None;
         }
-        let at = LocalTime::new(now, zone)?;
-        (!is_open(hours, &at)).then(|| Exclusion::OffSchedule { until: opens_at(hours, &at) })
+        (!is_open(hours, zone, now)).then_some(Exclusion::OffSchedule)
     }
 }

@@ -12,7 +12,7 @@ use crate::ledger::Outcome;
 use crate::provider::failure::Failure;
 
 /// What the list of a request's attempts says of one whose answer the client did not wait for, because another one's came.
-pub(super) const LOST_RACE: &str = "lost_race";
+pub(super) const LOST_RACE: &str = Failure::Outrun.reason();
 
 impl Tab {
     /// A rival for which nobody pays unless its answer becomes the request's.
@@ -71,7 +71,7 @@ impl Tab {
     }
 
     /// Losing says nothing about the provider, but that one has to wait for it: unless it is the first and had not begun
-    /// to answer when the other, which was asked later, had.
+    /// a stream when the other, which was asked later, had. The head of a whole answer comes when all of it is there.
     fn leave_provider(&self) {
         if self.first_byte_ms.get().is_some() {
             drop(self.pass.lock().take());
@@ -79,8 +79,9 @@ impl Tab {
         }
         let waited = self.bill.elapsed_ms() - self.started_ms;
         self.priced.candidate.provider.load.has_waited(waited, self.app.budgets.now());
-        if self.lost.get().is_some() && self.bill.undecided().is_none() {
+        if self.bill.stream && self.lost.get().is_some() && self.bill.undecided().is_none() {
             self.blame(Failure::Outrun);
+            self.remember(LOST_RACE);
         } else {
             drop(self.pass.lock().take());
         }

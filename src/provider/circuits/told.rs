@@ -32,11 +32,10 @@ impl Circuits {
         self.change(|inner| inner.reset_at = inner.reset_at.max(now));
     }
 
-    /// Whether they were closed by hand just then and are closed: it may be heard of twice. One that a node has opened
-    /// whose clock is ahead looks as if it had been opened since.
+    /// Whether they were closed by hand just then: it may be heard of twice.
     #[must_use]
     pub fn was_reset(&self, at: i64) -> bool {
-        self.inner.lock().reset_at == at && !self.disturbed.load(Ordering::Acquire)
+        self.inner.lock().reset_at == at
     }
 
     /// What was done here by hand is to be told to the others.
@@ -85,7 +84,11 @@ impl Circuits {
 
     /// Another node has said this. `behind`: how much later than that one this one makes trials.
     pub(super) fn hear(&self, news: &News, now: i64, behind: i64) {
-        self.change(|inner| inner.hear(news, now, behind));
+        self.change(|inner| match news {
+            // Whatever is open when it comes was opened before, also if a clock that is ahead says otherwise.
+            News::Reset(at) if inner.is_new_reset(*at, now) => inner.reset(*at, |_| true),
+            _ => inner.hear(news, now, behind),
+        });
     }
 
     /// Takes over what is written down. Returns what is missing there.
@@ -110,9 +113,13 @@ impl Inner {
         all.filter(|circuit| which(circuit)).for_each(|circuit| circuit.reset(now));
     }
 
+    fn is_new_reset(&self, at: i64, now: i64) -> bool {
+        at > self.reset_at && at <= now.saturating_add(AHEAD)
+    }
+
     fn hear(&mut self, news: &News, now: i64, behind: i64) {
         match news {
-            News::Reset(at) if *at > self.reset_at && *at <= now.saturating_add(AHEAD) => {
+            News::Reset(at) if self.is_new_reset(*at, now) => {
                 self.reset(*at, |circuit| circuit.word().at <= *at);
             }
             News::Word(model, word) if word.at > self.reset_at => {

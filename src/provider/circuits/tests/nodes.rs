@@ -279,3 +279,20 @@ proptest! {
         prop_assert!(open.windows(2).all(|pair| pair[0] == pair[1]), "{words:?}");
     }
 }
+
+#[test]
+fn a_reset_that_is_heard_closes_what_a_node_whose_clock_is_ahead_has_opened() {
+    let (ahead, asked) = (node(), node());
+    open(&ahead, START + 3_000);
+    for news in ahead.take_news() {
+        asked.hear(&sent(&news), START, BEHIND);
+    }
+    assert!(asked.shut("m", START + 10).is_some());
+    asked.reset(START + 20);
+    asked.tell_by_hand();
+    let told = asked.take_news();
+    for news in &told {
+        ahead.hear(&sent(news), START + 3_030, BEHIND);
+    }
+    assert_eq!((asked.shut("m", START + 30), ahead.shut("m", START + 3_040)), (None, None), "{told:?}");
+}
