@@ -98,6 +98,11 @@ impl Choice {
         Ok(choice)
     }
 
+    /// The providers that it is made among.
+    pub(super) const fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
     /// Whose turn it is.
     pub(super) const fn present(&self) -> Option<&Priced> {
         self.present.as_ref()
@@ -232,6 +237,12 @@ impl Choice {
     pub(super) fn left_out(&self) -> impl Iterator<Item = (Arc<Provider>, &'static str)> {
         let catalogue = &self.live.catalogue;
         self.left_out.iter().filter_map(|(place, why)| Some((catalogue.at(*place)?.clone(), why.as_str())))
+    }
+
+    /// All that could have served the request and did not get a turn, and why.
+    pub(super) fn passed_over(&self) -> impl Iterator<Item = (Arc<Provider>, &'static str)> {
+        let unpriced = |candidate: &Candidate| (Arc::clone(&candidate.provider), ErrorCode::ModelNotPriced.as_str());
+        self.left_out().chain(self.unpriced.iter().map(unpriced))
     }
 
     fn choose(&mut self, app: &App, inspected: &Inspected) -> Option<Priced> {

@@ -151,7 +151,7 @@ impl Gateway {
                 reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await
             }
             None => {
-                self.refused(&refusal);
+                self.refused(ctx, &refusal);
                 if let Some(admitted) = &ctx.admitted {
                     // A refusal is no row of the ledger.
                     admitted.bill.cancel();

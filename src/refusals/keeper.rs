@@ -34,7 +34,8 @@ impl Refusals {
     #[must_use]
     pub fn start(db: DatabaseConnection) -> Self {
         let (queue, rows) = mpsc::channel(QUEUE);
-        let (tallies, dropped, stop) = (Arc::<Tallies>::default(), Arc::<AtomicU64>::default(), CancellationToken::new());
+        let (tallies, dropped, stop) =
+            (Arc::<Tallies>::default(), Arc::<AtomicU64>::default(), CancellationToken::new());
         let writer = Writer::new(db, rows, Arc::clone(&tallies), Arc::clone(&dropped), stop.clone());
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
         Self { queue, tallies, dropped, stop, writer }

@@ -113,7 +113,8 @@ pub async fn find(db: &DatabaseConnection, request_id: &str) -> Result<Option<Mo
 /// # Errors
 /// What the database says. What has been deleted by then stays deleted.
 pub async fn prune(db: &DatabaseConnection, before: i64, most: i64) -> Result<u64, DbErr> {
-    let newest: Option<i64> = Entity::find().select_only().column(Column::Id).order_by_desc(Column::Id).into_tuple().one(db).await?;
+    let newest: Option<i64> =
+        Entity::find().select_only().column(Column::Id).order_by_desc(Column::Id).into_tuple().one(db).await?;
     let old = store::prune(db, Entity, Column::Id, Column::CreatedAt, Column::CreatedAt.lt(before)).await?;
     let Some(newest) = newest else { return Ok(old) };
     let many = store::prune(db, Entity, Column::Id, Column::Id, Column::Id.lte(newest.saturating_sub(most))).await?;

@@ -167,7 +167,11 @@ impl Writer {
         while self.rows.recv_many(&mut batch, BATCH).await > 0 {
             if let Written::NotYet(error) | Written::Never(error) = self.insert(&batch).await {
                 let left = batch.len() + self.rows.len();
-                tracing::warn!(error, rows = left, "refusals are dropped: the gateway stopped before they were written");
+                tracing::warn!(
+                    error,
+                    rows = left,
+                    "refusals are dropped: the gateway stopped before they were written"
+                );
                 self.lose(left as u64);
                 break;
             }
