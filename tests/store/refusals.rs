@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use entity::refusals::{self, Model};
-use sea_orm::{DatabaseConnection, EntityTrait, IntoActiveModel, PaginatorTrait};
+use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, IntoActiveModel, PaginatorTrait};
 use serde_json::json;
 use tollgate::clock::now_ms;
 use tollgate::dialect::{Amounts, Dialect, ErrorCode, GatewayError};

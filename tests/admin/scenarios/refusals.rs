@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use entity::{refusals, usage_ledger};
-use sea_orm::{EntityTrait, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
 
 use super::usage;
