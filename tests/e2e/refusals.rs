@@ -112,6 +112,13 @@ async fn limits_on_requests_models_that_are_not_allowed_and_bodies_that_make_no_
         "its body was not read: nobody knows the model"
     );
     assert_eq!((&alone["details"]["limit"], &alone["details"]["used"]), (&json!(1), &json!(1)));
+    let over = gateway.ask_with(&limited.secret, Api::Gemini, MODEL, false).await;
+    assert_eq!(over.head.status, 429);
+    let in_path = eventually("the next one is listed", async || {
+        refusals_of(&gateway, &limited).await.into_iter().find(|row| row["requestId"] == *over.head.request_id())
+    })
+    .await;
+    assert_eq!(fields(&in_path, &["model", "dialect"]), [&json!(MODEL), &json!("gemini")]);
 
     let confined = admin.caller(json!({"allowedModels": ["other"]}), json!({"providerGroups": ["default"]})).await;
     let forbidden = gateway.ask_with(&confined.secret, Api::Chat, MODEL, false).await;
