@@ -24,7 +24,7 @@ fn row(id: i64) -> refusals::Model {
         axis: Some("user".to_owned()),
         scope: Some("opus".to_owned()),
         window: Some("daily".to_owned()),
-        limit_nanos: Some(9_000_000_123_456_789),
+        limit_nanos: Some(5_000_000_123_456_789),
         used_nanos: Some(1),
         reserved_nanos: Some(0),
         requested_nanos: Some(50_000_000),
@@ -72,7 +72,7 @@ fn ids(page: &Value) -> Vec<i64> {
 pub async fn refusals_come_newest_first_with_every_field(app: App) {
     insert(&app, vec![row(1), refusals::Model { created_at: NOW + 1, ..unlimited(2) }, row(3)]).await;
     let answer = app.get("/refusals").await;
-    assert!(answer.body.contains("\"limitUsd\":9000000.123456789,"), "exact: {}", answer.body);
+    assert!(answer.body.contains("\"limitUsd\":5000000.123456789,"), "exact: {}", answer.body);
     let page = answer.ok(200);
     assert_eq!(ids(&page), [2, 3, 1]);
     assert_eq!(
@@ -81,7 +81,7 @@ pub async fn refusals_come_newest_first_with_every_field(app: App) {
             "requestId": "01890000-0000-7000-9000-000000000001", "createdAt": "2026-09-21T14:13:20.000Z", "userId": 1,
             "keyId": 2, "model": "claude-sonnet", "dialect": "anthropic", "status": 402, "code": "budget_exceeded",
             "message": "the daily budget of this user cannot pay for this request", "axis": "user", "scope": "opus",
-            "window": "daily", "limitUsd": 9_000_000.123_456_789, "usedUsd": 0.000_000_001, "reservedUsd": 0,
+            "window": "daily", "limitUsd": 5_000_000.123_456_789, "usedUsd": 0.000_000_001, "reservedUsd": 0,
             "requestedUsd": 0.05, "repeated": 7,
         })
     );
@@ -159,7 +159,7 @@ pub async fn refusals_are_exported_whole(app: App) {
         assert_eq!((cells[0], cells[1]), (item["requestId"].as_str().unwrap(), item["createdAt"].as_str().unwrap()));
         assert_eq!(cells[16], item["repeated"].to_string());
     }
-    assert_eq!((lines[2][4], lines[3][12], lines[1][12]), ("\"'=cmd()\"", "9000000.123456789", ""));
+    assert_eq!((lines[2][4], lines[3][12], lines[1][12]), ("\"'=cmd()\"", "5000000.123456789", ""));
 }
 
 pub async fn a_refused_request_is_shown_with_who_could_not_be_asked_and_who_was(app: App) {
