@@ -1,6 +1,7 @@
 //! How fast a provider is chosen: 200 of them, each of which takes 50 models.
 #![allow(clippy::expect_used, missing_docs, reason = "a bench")]
 
+use jiff::tz::TimeZone;
 use std::fmt::Write;
 use std::hint::black_box;
 use std::path::Path;
@@ -34,7 +35,7 @@ fn selection(c: &mut Criterion) {
             b.iter(|| {
                 let model = black_box("model-7");
                 let among = catalogue.eligible(Dialect::OpenaiChat, model, &groups).expect("all take it");
-                let standing = AtPresent { model, now: 1_767_225_600_000, cost };
+                let standing = AtPresent { model, now: 1_767_225_600_000, zone: &TimeZone::UTC, cost };
                 catalogue.choose(&among, strategy, &standing, &mut rng, &mut Vec::new())
             });
         });

@@ -87,5 +87,6 @@ pub fn request(record: &LedgerRecord) -> OpenRequest<'_> {
         key_era: record.key_era,
         stream: record.stream,
         request_bytes: record.request_bytes,
+        has_lost: false,
     }
 }

@@ -247,6 +247,7 @@ impl Gateway {
             slot: Mutex::new(slot),
             reservation: Mutex::new(None),
             attempts: Mutex::new(Vec::new()),
+            deciding: Mutex::default(),
             beside: None,
         };
         let mut admitted = Box::new(Admitted {

@@ -1,10 +1,11 @@
 //! What all requests of a node share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::OpenTabs;
@@ -68,6 +69,8 @@ pub struct App {
     pub open_tabs: OpenTabs,
     /// Requests in flight, drains included.
     pub in_flight: InFlightCount,
+    /// Where requests run, once there was one.
+    pub runtime: OnceLock<Handle>,
     /// Bounds of reading on after clients have left; follows the configuration.
     pub drain: Arc<ArcSwap<DrainLimits>>,
 }

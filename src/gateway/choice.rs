@@ -210,6 +210,8 @@ impl Choice {
                 "no provider could serve this request: all that fit are left alone after failures: {}",
                 list.join("; ")
             )
+        } else if let Some(at) = soonest_of(&self.left_out) {
+            format!("no provider could serve this request: those that fit are asked at other times, next at {at}")
         } else {
             "no provider could serve this request: all that fit are unreachable, too slow or busy; try again".to_owned()
         };
@@ -264,7 +266,7 @@ impl Choice {
                 };
                 list * u128::from(provider.settings.cost_multiplier.ppm())
             };
-            let standing = AtPresent { model: &self.model, now, cost };
+            let standing = AtPresent { model: &self.model, now, zone: &live.config.budgets.time_zone, cost };
             let before = self.left_out.len();
             let (catalogue, left_out) = (&live.catalogue, &mut self.left_out);
             let chosen = match self.before_at.filter(|at| catalogue.may_stay(*at, &self.open, &standing, left_out)) {
@@ -287,6 +289,13 @@ impl Choice {
             self.unpriced.push(candidate);
         }
     }
+}
+
+/// When the first of those may be asked again of which each waits for its hours.
+fn soonest_of(left_out: &[LeftOut]) -> Option<Timestamp> {
+    let hours = |(_, why): &LeftOut| if let Exclusion::OffSchedule { until } = why { *until } else { None };
+    let soonest = left_out.iter().map(hours).collect::<Option<Vec<i64>>>()?.into_iter().min()?;
+    Timestamp::from_millisecond(soonest).ok()
 }
 
 /// What is said of a provider that is left alone.

@@ -9,11 +9,12 @@ use http::HeaderMap;
 use uuid::Uuid;
 
 use super::app::{App, InFlight};
-use super::bill::{Bill, Tab};
+use super::bill::Bill;
 use super::choice::Choice;
 use super::payers::Reserved;
 use super::race::{Ended, Race};
 use super::refused::{Asked, Asker};
+use super::tab::Tab;
 use super::worth::Worth;
 use crate::budget::CountGuard;
 use crate::clock::now_ms;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
+use serde_json::json;
 
 use super::Gateway;
-use super::bill::Tab;
 use super::context::{Current, RequestContext, UpstreamAnswer};
+use super::tab::Tab;
 use super::worth::Worth;
 use super::{reply, route};
 use crate::dialect::{ErrorCode, GatewayError};
@@ -151,6 +152,7 @@ impl Gateway {
                 reply::pass_on(session, ctx, answer.status, &answer.headers, answer.body).await
             }
             None => {
+                let refusal = with_story(refusal, ctx);
                 self.refused(ctx, &refusal);
                 if let Some(admitted) = &ctx.admitted {
                     // A refusal is no row of the ledger.
@@ -174,6 +176,23 @@ pub(super) fn has_time(ctx: &RequestContext) -> bool {
 /// What a client is told when nobody has answered.
 fn nobody_answered(ctx: &RequestContext) -> GatewayError {
     if has_time(ctx) { route::no_provider() } else { route::too_late() }
+}
+
+/// What became of each attempt, for a client whom no provider has answered.
+fn with_story(refusal: GatewayError, ctx: &RequestContext) -> GatewayError {
+    let Some(admitted) = ctx.admitted.as_ref().filter(|_| refusal.code == ErrorCode::NoProviderAvailable) else {
+        return refusal;
+    };
+    let story = admitted.bill.story().lock();
+    if story.is_empty() {
+        return refusal;
+    }
+    let words: Vec<_> = story.iter().map(|attempt| format!("{}: {}", attempt.provider, attempt.reason)).collect();
+    let attempts: Vec<_> =
+        story.iter().map(|attempt| json!({"provider": attempt.provider, "reason": attempt.reason})).collect();
+    let mut details = refusal.details.unwrap_or_else(|| json!({}));
+    details["attempts"] = attempts.into();
+    GatewayError { message: format!("{} ({})", refusal.message, words.join(", ")), details: Some(details), ..refusal }
 }
 
 /// What it means that this attempt found no address.

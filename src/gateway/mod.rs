@@ -37,6 +37,7 @@ mod reply;
 mod route;
 mod send;
 mod stage;
+mod tab;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -51,6 +52,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use tokio::runtime::Handle;
 
 pub use app::{App, InFlight, InFlightCount, Live};
 pub use context::RequestContext;
@@ -77,6 +79,7 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> Self::CTX {
+        self.app.runtime.get_or_init(Handle::current);
         RequestContext::new(self.app.in_flight.enter())
     }
 

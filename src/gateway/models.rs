@@ -29,7 +29,7 @@ pub(super) fn answer(app: &App, live: &Live, route: &Route, principal: &Principa
 fn usable(app: &App, live: &Live, principal: &Principal) -> Vec<ModelEntry> {
     let prices = app.prices.load();
     let groups = principal.provider_groups();
-    let in_reach: Vec<_> = live.catalogue.iter().filter(|p| p.is_in_reach(groups)).collect();
+    let in_reach: Vec<_> = live.catalogue.iter().filter(|p| p.settings.enabled && p.is_in_reach(groups)).collect();
     let mut found: BTreeMap<&str, ModelEntry> = BTreeMap::new();
     for (name, price) in prices.names() {
         if let Some(provider) = in_reach.iter().find(|p| p.takes(name)) {

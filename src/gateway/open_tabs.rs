@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::bill::Tab;
+use super::tab::Tab;
 
 /// A power of two well above the number of cores: threads seldom meet.
 const SHARDS: usize = 64;

@@ -15,11 +15,12 @@ use pingora::{Error, Result};
 
 use super::Gateway;
 use super::app::InFlight;
-use super::bill::Tab;
 use super::context::{Admitted, Current, Priced, RequestContext, UpstreamAnswer};
 use super::payers::Reserved;
+use super::tab::Tab;
 use super::worth::Worth;
 use super::{judge, send};
+use crate::config::Loser;
 use crate::provider::failure::{Failure, Next};
 use crate::provider::retry::Deadline;
 use crate::upstream::{Attempt, Challenger, Racer, Rivalry};
@@ -31,6 +32,8 @@ pub(super) struct Race {
     client: HeaderMap,
     first: Arc<Tab>,
     deadline: Deadline,
+    /// Who pays for the one that loses.
+    loser: Loser,
     state: Mutex<State>,
 }
 
@@ -55,7 +58,7 @@ pub(super) struct Ended {
 impl Gateway {
     /// Has the attempt that is about to be sent raced, if that is wanted and somebody else may be asked.
     pub(super) fn rivalry(&self, ctx: &mut RequestContext, client: &HeaderMap) -> Option<Rivalry> {
-        let after = self.app.live.load().config.routing.racing.after;
+        let crate::config::Racing { after, loser } = self.app.live.load().config.routing.racing;
         if after.is_zero() || !ctx.admitted.as_ref()?.choice.may_have_next() {
             return None;
         }
@@ -68,6 +71,7 @@ impl Gateway {
             client: client.clone(),
             first,
             deadline,
+            loser,
             state: Mutex::new(state),
         });
         ctx.race = Some(Arc::clone(&race));
@@ -80,21 +84,18 @@ impl Gateway {
         admitted: &mut Admitted,
         priced: &Priced,
         number: u16,
-        in_flight: Arc<InFlight>,
+        race: &Race,
     ) -> Option<Arc<Tab>> {
         let main = &admitted.bill;
         let is_free = main.endpoint.is_counting();
         let slot = if is_free { None } else { Some(self.app.ledger.reserve()?) };
-        let loser = self.app.live.load().config.routing.racing.loser;
-        let bill = Arc::new(main.beside(slot, loser));
+        let bill = Arc::new(main.beside(slot, race.loser));
         let mut reserved = None;
         if !is_free {
             let set_aside = self.reserve_for(&bill, &admitted.principal, &admitted.inspected, priced).await;
             reserved = Some(set_aside.ok()?);
         }
-        let tab = self.begin(&bill, priced.clone(), reserved, number, in_flight).ok()?;
-        priced.candidate.provider.retries.asked(self.app.budgets.now());
-        Some(tab)
+        self.begin(&bill, priced.clone(), reserved, number, Arc::clone(&race.in_flight)).ok()
     }
 }
 
@@ -114,7 +115,7 @@ impl Race {
             let priced = admitted.choice.take_next(&gateway.app, &admitted.inspected)?;
             asked.push(priced.clone());
             let number = admitted.attempts + 1;
-            let tab = gateway.admit_rival(admitted, &priced, number, Arc::clone(&self.in_flight)).await;
+            let tab = gateway.admit_rival(admitted, &priced, number, self).await;
             let Some(tab) = tab else { continue };
             let peer = gateway.peer(&priced, 1, self.deadline).await;
             // From here on it has had its turn.
@@ -141,14 +142,14 @@ impl Race {
     }
 
     /// The rival is the present attempt from now on.
-    fn take_over(state: &mut State) {
+    fn take_over(&self, state: &mut State) {
         let State { admitted: Some(admitted), rival: Some(Current { tab, .. }), is_rivals, .. } = state else { return };
         admitted.choice.take_turn(tab.priced.clone());
         (admitted.tries, admitted.again) = (1, None);
         admitted.bill = Arc::clone(&tab.bill);
         let turn = admitted.choice.turn();
         admitted.reserved = tab.reserved().map(|reserved| Reserved { turn, ..reserved });
-        tab.chosen();
+        tab.wins_over(&self.first, self.loser);
         *is_rivals = true;
     }
 
@@ -166,6 +167,12 @@ impl Race {
 #[async_trait]
 impl Challenger for Race {
     async fn challenge(&self) -> Option<(HttpPeer, Arc<Attempt>)> {
+        let app = &self.gateway.app;
+        let share = app.live.load().config.routing.retry_budget;
+        // When everything is slow, twice the traffic makes it slower.
+        if !self.first.priced.candidate.provider.retries.may_retry(share, app.budgets.now()) {
+            return None;
+        }
         let admitted = self.state.lock().admitted.take();
         let left_out = admitted.as_ref().map_or(0, |admitted| admitted.choice.left_out_so_far());
         let mut borrowed = Borrowed { race: self, admitted, asked: Vec::new(), left_out };
@@ -213,18 +220,27 @@ impl Challenger for Race {
             let (status, headers, body) = (head.status.as_u16(), head.headers.clone(), body.clone());
             state.answers.push(UpstreamAnswer { status, headers, body, worth });
         }
+        if racer == Racer::First {
+            // Before it is out: somebody has to pay if the process ends now.
+            self.take_over(&mut state);
+        }
         Self::out(&tab, failure);
-        match racer {
-            Racer::First => Self::take_over(&mut state),
-            Racer::Rival => state.rival = None,
+        if racer == Racer::Rival {
+            state.rival = None;
         }
     }
 
     fn won(&self, racer: Racer) {
+        let mut state = self.state.lock();
         let winner = match racer {
-            Racer::First => "first",
+            Racer::First => {
+                if let Some(rival) = &state.rival {
+                    self.first.wins_over(&rival.tab, self.loser);
+                }
+                "first"
+            }
             Racer::Rival => {
-                Self::take_over(&mut self.state.lock());
+                self.take_over(&mut state);
                 "rival"
             }
         };

@@ -8,10 +8,11 @@ use pingora::{Error, ErrorType, Result};
 
 use super::Gateway;
 use super::app::InFlight;
-use super::bill::{Bill, Place, Tab};
+use super::bill::Bill;
 use super::context::{Admitted, Current, Priced, RequestContext};
 use super::judge::{self, has_time};
 use super::payers::Reserved;
+use super::tab::{Place, Tab};
 use crate::dialect::{ErrorCode, GatewayError};
 use crate::ledger::journal::JournalError;
 use crate::provider::retry::{self, Deadline};

@@ -9,9 +9,9 @@ use pingora::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::Session;
 
 use super::Gateway;
-use super::bill::Tab;
 use super::context::{Admitted, RequestContext};
 use super::judge::was_refused;
+use super::tab::Tab;
 use crate::config;
 use crate::dialect::rewrite;
 use crate::provider::Candidate;

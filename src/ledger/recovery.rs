@@ -157,11 +157,15 @@ impl Recovery<'_> {
         let mut last = records.last().map_or(applied, |(lsn, _)| *lsn);
         // The same order however often this is done.
         open.sort_unstable_by_key(|request| (request.request_id, request.attempt));
+        // All of a request together: what is written of one of its attempts is taken for what became of the others.
+        let mut new = Vec::with_capacity(open.len());
         for batch in open.chunks(BATCH) {
-            let batch = self.not_recorded(batch).await?;
-            let eras = self.eras(&batch).await?;
+            new.extend(self.not_recorded(batch).await?);
+        }
+        for batch in by_request(&new) {
+            let eras = self.eras(batch).await?;
             let entries: Vec<Entry> = batch
-                .into_iter()
+                .iter()
                 .map(|request| {
                     last = last.saturating_add(1);
                     Entry::of(last, self.record(request, &eras))
@@ -199,7 +203,7 @@ impl Recovery<'_> {
     }
 
     /// Those that nothing is known of. After a power failure an opening can be older than what became of it. Whoever has
-    /// lost a race has a record beside that of the winner, and says nothing about it.
+    /// lost a race has a record beside that of the winner, and neither says anything about the other.
     async fn not_recorded<'r>(
         &self,
         requests: &'r [OpenRequest<'static>],
@@ -213,8 +217,8 @@ impl Recovery<'_> {
         let known: HashSet<(String, Option<i32>)> = known.iter().map(attempt).collect();
         let is_new = |request: &&OpenRequest<'_>| {
             let id = request.request_id.to_string();
-            let lost = (id.clone(), Some(i32::from(request.attempt)));
-            !known.contains(&(id, None)) && !known.contains(&lost)
+            let itself = (id.clone(), Some(i32::from(request.attempt)));
+            !known.contains(&itself) && (request.has_lost || !known.contains(&(id, None)))
         };
         Ok(requests.iter().filter(is_new).collect())
     }
@@ -237,7 +241,7 @@ impl Recovery<'_> {
             requested_model: request.requested_model.to_string(),
             served_model: request.served_model.to_string(),
             model_group_id: request.model_group_id,
-            outcome: Outcome::Interrupted,
+            outcome: if request.has_lost { Outcome::LostRace } else { Outcome::Interrupted },
             estimated: true,
             status: STATUS,
             duration_ms: self.now.saturating_sub(request.created_at).max(0),
@@ -258,6 +262,16 @@ impl Recovery<'_> {
             attempts: Vec::new(),
         }
     }
+}
+
+/// Batches, in none of which there is only a part of what is known of a request.
+fn by_request<'r, 'a>(mut rest: &'r [&'a OpenRequest<'a>]) -> impl Iterator<Item = &'r [&'a OpenRequest<'a>]> {
+    std::iter::from_fn(move || {
+        let last = rest.get(..BATCH).unwrap_or(rest).last()?.request_id;
+        let (batch, later) = rest.split_at(rest.partition_point(|request| request.request_id <= last));
+        rest = later;
+        Some(batch)
+    })
 }
 
 async fn write(writer: &BatchWriter, entries: Vec<Entry>) {

@@ -124,7 +124,9 @@ impl Provider {
     /// Why it may not serve this model in this dialect to a key that is confined to these groups; none: it may.
     #[must_use]
     pub fn excluded(&self, dialect: Dialect, model: &str, groups: &ProviderGroups) -> Option<Exclusion> {
-        if !self.settings.dialects.contains(&dialect) {
+        if !self.settings.enabled {
+            Some(Exclusion::Disabled)
+        } else if !self.settings.dialects.contains(&dialect) {
             Some(Exclusion::Dialect)
         } else if !self.takes(model) {
             Some(Exclusion::Model)
@@ -145,12 +147,19 @@ impl Provider {
 /// Why a provider does not serve a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exclusion {
+    /// It is switched off in the configuration.
+    Disabled,
     /// It does not speak the dialect.
     Dialect,
     /// It does not take the model.
     Model,
     /// It is in no group that the key may use.
     OutOfReach,
+    /// It may be asked at other times.
+    OffSchedule {
+        /// Until when.
+        until: Option<i64>,
+    },
     /// It has as many requests as it may have at once.
     Busy,
     /// It is left alone after failures, or by hand.
@@ -170,9 +179,11 @@ impl Exclusion {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Disabled => "disabled",
             Self::Dialect => "dialect",
             Self::Model => "model",
             Self::OutOfReach => "provider_group",
+            Self::OffSchedule { .. } => "off_schedule",
             Self::Busy => "busy",
             Self::CircuitOpen { .. } => "circuit_open",
             Self::ModelCircuitOpen { .. } => "model_circuit_open",
@@ -183,8 +194,8 @@ impl Exclusion {
     #[must_use]
     pub const fn until(self) -> Option<i64> {
         match self {
-            Self::CircuitOpen { until } | Self::ModelCircuitOpen { until } => until,
-            Self::Dialect | Self::Model | Self::OutOfReach | Self::Busy => None,
+            Self::OffSchedule { until } | Self::CircuitOpen { until } | Self::ModelCircuitOpen { until } => until,
+            Self::Disabled | Self::Dialect | Self::Model | Self::OutOfReach | Self::Busy => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | name does not resolve, TLS fails | no | provider | as its failures do | another provider |
 //! | connection refused or reset, connecting too slow, the request not taken | no | provider | as its failures do | again |
+//! | another provider, asked later, had answered and this one not begun (racing) | no | provider | as its failures do | nothing: there is an answer |
 //! | answer broken off before it began, or none in spite of its good status | no | provider | as its failures do | again |
 //! | first byte or a later one too late, or the whole | no | provider | as its failures do | another provider: this one may still be working |
 //! | no answer when the request's own deadline came | no | provider, unless others before it had used up the time | as its failures do | nothing: the time is over |
@@ -60,6 +61,8 @@ pub enum Failure {
         /// The attempt had all of that time, and not only what others had left of it.
         was_first: bool,
     },
+    /// Another provider was asked later, at the same time, and had answered when this one had not begun to.
+    Outrun,
     /// The answer broke off.
     Broken,
     /// A good status, and nothing of an answer: why it is none.
@@ -118,7 +121,7 @@ pub enum Next {
 }
 
 /// All that [`Failure::reason`] says, those for which an answer is none included.
-pub const REASONS: [&str; 15] = [
+pub const REASONS: [&str; 16] = [
     "resolve_failed",
     "connect_failed",
     "connect_timeout",
@@ -128,6 +131,7 @@ pub const REASONS: [&str; 15] = [
     "idle_timeout",
     "total_timeout",
     "deadline",
+    "lost_race",
     "broken",
     "no_content",
     "empty_answer",
@@ -150,6 +154,7 @@ impl Failure {
             Self::IdleTimeout => "idle_timeout",
             Self::TotalTimeout => "total_timeout",
             Self::Deadline { .. } => "deadline",
+            Self::Outrun => "lost_race",
             Self::Broken => "broken",
             Self::NoAnswer(reason) => reason,
             Self::Inside(_) => "error_in_answer",
@@ -166,6 +171,7 @@ impl Failure {
             | Self::FirstByteTimeout
             | Self::IdleTimeout
             | Self::TotalTimeout
+            | Self::Outrun
             | Self::Deadline { was_first: true } => Verdict::counts(Scope::Provider, Next::Elsewhere),
             Self::Deadline { was_first: false } => Verdict { blame: None, next: Next::Elsewhere },
             Self::ConnectFailed | Self::ConnectTimeout | Self::WriteTimeout | Self::Broken | Self::NoAnswer(_) => {

@@ -54,7 +54,7 @@ impl Index {
         let none = || Bits::none(providers.len());
         let mut index = Self { length: providers.len(), any: Some(none()), ..Self::default() };
         let mut globs: BTreeMap<&str, (Pattern, Bits)> = BTreeMap::new();
-        for (place, provider) in providers.iter().enumerate() {
+        for (place, provider) in providers.iter().enumerate().filter(|(_, provider)| provider.settings.enabled) {
             let settings = &provider.settings;
             for dialect in &settings.dialects {
                 match index.dialects.iter_mut().find(|(known, _)| known == dialect) {

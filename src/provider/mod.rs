@@ -11,6 +11,7 @@ mod index;
 mod load;
 mod recent;
 pub mod retry;
+mod schedule;
 mod selection;
 mod window;
 mod wire;

@@ -9,10 +9,12 @@ mod tests;
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use rand::Rng;
 
 use super::bits::Bits;
 use super::catalogue::{Catalogue, Exclusion, Provider};
+use super::schedule::{LocalTime, is_open, opens_at};
 use crate::config::Strategy;
 
 /// A provider that may serve a request, and the model that it would be sent.
@@ -128,13 +130,15 @@ pub struct AtPresent<'a, C> {
     pub model: &'a str,
     /// Unix milliseconds.
     pub now: i64,
+    /// Where schedules apply.
+    pub zone: &'a TimeZone,
     /// What the request would cost at a provider.
     pub cost: C,
 }
 
 impl<C: Fn(&Provider) -> u128> Standing for AtPresent<'_, C> {
     fn kept_out(&self, provider: &Provider) -> Option<Exclusion> {
-        provider.kept_out(self.model, self.now)
+        provider.kept_out(self.model, self.now, self.zone)
     }
 
     fn load(&self, provider: &Provider) -> f64 {
@@ -153,11 +157,23 @@ impl Provider {
 
     /// Why it does not take a request for this model now.
     #[must_use]
-    pub fn kept_out(&self, model: &str, now: i64) -> Option<Exclusion> {
+    pub fn kept_out(&self, model: &str, now: i64, zone: &TimeZone) -> Option<Exclusion> {
+        if let Some(off) = self.off_schedule(now, zone) {
+            return Some(off);
+        }
         let most = self.settings.max_concurrent_requests;
         if most > 0 && self.load.in_flight() >= most {
             return Some(Exclusion::Busy);
         }
         self.circuits.shut(self.settings.redirect(model), now).map(Exclusion::from)
+    }
+
+    fn off_schedule(&self, now: i64, zone: &TimeZone) -> Option<Exclusion> {
+        let hours = &self.settings.schedule;
+        if hours.is_empty() {
+            return None;
+        }
+        let at = LocalTime::new(now, zone)?;
+        (!is_open(hours, &at)).then(|| Exclusion::OffSchedule { until: opens_at(hours, &at) })
     }
 }

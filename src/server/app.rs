@@ -1,6 +1,6 @@
 //! Makes the parts of a node that requests use.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use pingora_limits::inflight::Inflight;
@@ -104,6 +104,7 @@ impl App {
             large_bodies: Semaphore::new(cores()),
             drain_load: Inflight::new(),
             in_flight: InFlightCount::default(),
+            runtime: OnceLock::new(),
             drain: Arc::new(ArcSwap::from_pointee(drain)),
             live: ArcSwap::from_pointee(live),
         }))

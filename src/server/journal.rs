@@ -104,6 +104,7 @@ mod tests {
             key_era: 0,
             stream: false,
             request_bytes: 7,
+            has_lost: false,
         }
     }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use entity::idempotency_keys;
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions, circuits};
 use crate::admin::{
@@ -80,6 +81,9 @@ pub(super) fn serve_metrics(app: &Arc<App>, life: &Lifecycle, listener: TcpListe
 
 fn read_gauges(app: &App, metrics: &Metrics) {
     metrics.in_flight.set(i64::try_from(app.in_flight.get()).unwrap_or(i64::MAX));
+    let of = |runtime: &Handle| runtime.metrics().num_alive_tasks();
+    let tasks = of(&Handle::current()) + app.runtime.get().map_or(0, of);
+    metrics.tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
     let ledger = app.ledger.stats();
     metrics.ledger_pending.set(i64::try_from(ledger.pending()).unwrap_or(i64::MAX));
     metrics.ledger_lag.set(ledger.lag(now_ms()).as_secs_f64());
@@ -208,7 +212,7 @@ impl ProviderView for Node {
             priority: provider.priority.into(),
             weight: provider.weight,
             groups: provider.groups.clone(),
-            enabled: true,
+            enabled: provider.enabled,
             base_url: provider.base_url.origin().ascii_serialization(),
             circuit,
             recent_errors: self.app.provider_events.of(&provider.name).into_iter().map(shown).collect(),

@@ -48,7 +48,7 @@ impl Probes {
         let running = self.stop.child_token();
         std::mem::replace(&mut *self.running.lock(), running.clone()).cancel();
         for provider in self.app.live.load().catalogue.iter() {
-            if provider.settings.health.interval.is_zero() {
+            if provider.settings.health.interval.is_zero() || !provider.settings.enabled {
                 continue;
             }
             let (app, prober, provider) = (Arc::clone(&self.app), Arc::clone(&self.prober), Arc::clone(provider));

@@ -65,6 +65,8 @@ pub struct Metrics {
     pub nodes_written_off: IntCounter,
     /// Requests in flight, answers that are read on without their client included.
     pub in_flight: IntGauge,
+    /// Tasks that run or wait, those of requests and all others.
+    pub tasks: IntGauge,
     /// Seconds that the oldest finished request waits for the database.
     pub ledger_lag: Gauge,
     /// Bytes of the journal that are taken by requests in flight and by records that the database does not have.
@@ -164,6 +166,11 @@ impl Default for Metrics {
                 )),
             ),
             in_flight: gauge(&registry, "in_flight", "Requests in flight."),
+            tasks: gauge(
+                &registry,
+                "tasks",
+                "Tasks that run or wait: connections, requests and what goes on beside them.",
+            ),
             ledger_lag: float_gauge(
                 &registry,
                 "ledger_lag_seconds",

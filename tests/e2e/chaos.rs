@@ -27,6 +27,10 @@ const SOCKETS_MORE: usize = 2;
 /// Files, above those when all were well: the database's eight connections have two each.
 const FILES_MORE: usize = 16;
 
+/// Tasks, above those before anybody came: what connections to providers that are kept open have, and those of the test's own
+/// connections.
+const TASKS_MORE: f64 = 8.0;
+
 /// Threads that wait for blocking work live for a while.
 const THREADS_MORE: usize = 16;
 
@@ -103,11 +107,12 @@ fn audit(gateway: &Gateway) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_whatever_is_wrong_with_one_provider_the_others_answer_and_the_money_is_right() {
-    let (each, at_once, turns) = (scale(54, 204), scale(20, 100), scale(1, 3));
+    let (each, at_once, turns) = (scale(100, 204), 100, scale(1, 3));
     let mut world = World::start().await;
     let books = Books::of(&world.gateway).await;
     let process = world.gateway.process_id();
     let before = Vitals::of(process);
+    let tasks_before = world.gateway.metric("tasks").await;
     let (mut asked, mut sold) = (0, 0);
     let mut warm = before;
     let callers = world.callers.clone();
@@ -166,7 +171,11 @@ async fn soak_whatever_is_wrong_with_one_provider_the_others_answer_and_the_mone
         Some(Vitals::of(process)).filter(|now| now.sockets <= before.sockets + SOCKETS_MORE)
     })
     .await;
-    println!("{asked} requests; before: {before:?}; warm: {warm:?}; after: {after:?}");
+    let tasks = world.gateway.metric("tasks").await;
+    println!(
+        "{asked} requests; before: {before:?}, {tasks_before} tasks; warm: {warm:?}; after: {after:?}, {tasks} tasks"
+    );
+    assert!(tasks <= tasks_before + TASKS_MORE, "{tasks} tasks");
     assert!(after.files <= warm.files + FILES_MORE, "{after:?}");
     assert!(after.threads <= warm.threads + THREADS_MORE, "{after:?}");
     assert!(after.resident <= warm.resident + RESIDENT_MORE, "{after:?}");

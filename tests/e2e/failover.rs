@@ -282,3 +282,42 @@ async fn the_idle_time_of_a_stream_begins_with_its_first_byte() {
     let reply = gateway.ask(Api::Chat, true).await;
     assert_eq!((reply.head.status, reply.body), (200, Api::Chat.stream().body()), "not cut off");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_of_being_too_late_is_told_by_its_own_name() {
+    let (silent, mute) = (Provider::start().await, Provider::start().await);
+    let (_listener, _full, address) = deaf();
+    let mut entries = [
+        entry("unheard", &DIALECTS, &format!("http://{address}")),
+        silent.entry("silent", &DIALECTS),
+        mute.entry("mute", &DIALECTS),
+        silent.entry("slow", &DIALECTS),
+    ];
+    for (at, entry) in entries.iter_mut().enumerate() {
+        entry["priority"] = json!(at);
+        entry["attempts"] = json!(1);
+        entry["timeouts"] = json!({"connect": "300ms", "first_byte": "300ms", "idle": "300ms"});
+    }
+    entries[3]["timeouts"] = json!({"first_byte": "10s", "total": "300ms"});
+    silent.always(Answer::silence(End::Hang));
+    let gateway = Gateway::start(entries).await;
+    let expected = [
+        ("unheard", "connect_timeout"),
+        ("silent", "first_byte_timeout"),
+        ("mute", "idle_timeout"),
+        ("slow", "total_timeout"),
+    ];
+    for api in [Api::Chat, Api::Anthropic, Api::Gemini] {
+        mute.always(api.answer().cut(200, End::Hang));
+        let reply = gateway.ask(api, false).await;
+        let body = String::from_utf8_lossy(&reply.body).into_owned();
+        assert_eq!(reply.head.status, 503, "{api:?}: {body}");
+        let words: Vec<_> = expected.iter().map(|(provider, reason)| format!("{provider}: {reason}")).collect();
+        assert!(body.contains(&words.join(", ")), "{api:?}: {body}");
+        let attempts: Vec<_> = expected.iter().map(|(p, reason)| json!({"provider": p, "reason": reason})).collect();
+        let error: Value = serde_json::from_slice(&reply.body).unwrap();
+        if api != Api::Gemini {
+            assert_eq!(error["error"]["details"]["attempts"], json!(attempts), "{api:?}");
+        }
+    }
+}

@@ -32,6 +32,7 @@ mod flood;
 mod gate;
 mod guards;
 mod heads_h2;
+mod hours;
 mod journals;
 mod keepalive_race;
 mod limits;

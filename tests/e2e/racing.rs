@@ -613,18 +613,53 @@ async fn whoever_answers_in_time_runs_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn to_lose_a_race_opens_no_circuit() {
-    let circuit = json!({"failures": 1, "ratio": 0.01, "window": "60s", "open": "60s", "half_open": 1});
+async fn who_loses_without_a_head_has_failed_and_who_has_begun_has_not() {
+    let circuit = json!({"failures": 3, "ratio": 0.5, "window": "60s", "open": "60s", "half_open": 1});
     let track = Track::start_with("absorb", |setup| setup.set("providers.0.circuit", circuit)).await;
-    track.second.always(Api::Chat.answer());
+    let circuit = async || track.gateway.admin().get("/providers").await["items"][0]["circuit"].clone();
+    let api = Api::STREAMING[0];
+    track.second.always(api.stream());
     for _ in 0..5 {
-        track.first.then(Api::Chat.answer().behind(&Gate::new()));
+        let pieces = prelude(api).len();
+        track.first.then(Answer::sse(api.events(&api.tokens())).gated_after(pieces, &Gate::new()));
+        assert_eq!(track.ask(api, true).await.head.status, 200);
+    }
+    let sound = circuit().await;
+    assert_eq!((&sound["state"], &sound["failures"]), (&json!("closed"), &json!(0)), "{sound}");
+    for _ in 0..3 {
+        track.first.then(Answer::silence(End::Hang));
+        assert_eq!(track.ask(api, true).await.head.status, 200);
+    }
+    let open = circuit().await;
+    assert_eq!((&open["state"], &open["reason"]), (&json!("open"), &json!("lost_race")), "{open}");
+    assert_eq!(track.first.requests().len(), 8);
+    assert_eq!(track.ask(api, true).await.head.status, 200);
+    assert_eq!(track.first.requests().len(), 8, "nobody waits for it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_is_slow_only_a_share_of_it_is_asked_twice() {
+    let circuit = json!({"failures": 1000, "ratio": 1.0, "window": "60s", "open": "60s", "half_open": 1});
+    let track = Track::start_with("absorb", |setup| {
+        setup
+            .set("providers.0.circuit", circuit)
+            .set("routing.retry_budget", json!(0.0))
+            .set("routing.racing.after", "1ms")
+    })
+    .await;
+    let slow = || Api::Chat.answer().after(Duration::from_millis(30));
+    track.first.always(slow());
+    track.second.always(slow());
+    for _ in 0..30 {
         assert_eq!(track.ask(Api::Chat, false).await.head.status, 200);
     }
-    let circuit = track.gateway.admin().get("/providers").await["items"][0]["circuit"].clone();
-    assert_eq!((&circuit["state"], &circuit["failures"]), (&json!("closed"), &json!(0)), "{circuit}");
-    assert_eq!(track.first.requests().len(), 5);
-    // To fail in one does.
+    assert_eq!((track.first.requests().len(), track.second.requests().len()), (30, 10), "ten are always allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_fail_in_a_race_counts_at_once() {
+    let circuit = json!({"failures": 1, "ratio": 0.01, "window": "60s", "open": "60s", "half_open": 1});
+    let track = Track::start_with("absorb", |setup| setup.set("providers.0.circuit", circuit)).await;
     let (first, second) = (Gate::new(), Gate::new());
     track.first.then(error(500).behind(&first));
     track.second.then(Api::Chat.answer().behind(&second));
@@ -680,6 +715,32 @@ async fn a_stop_in_the_middle_of_a_race_settles_both() {
         let books = Books::of(&gateway).await;
         assert_eq!(books.balance(&gateway, &track.caller).await.rows, times);
     }
+}
+
+/// The instant is not to be had exactly: whichever side of it the stop comes to, one of the two is charged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_as_a_race_is_decided_charges_one_of_the_two() {
+    let mut outcomes = Vec::new();
+    for turn in 0..6 {
+        let mut track = Track::start("absorb").await;
+        let gate = Gate::new();
+        track.first.then(Api::Chat.answer().behind(&gate));
+        track.second.then(Api::Chat.answer().behind(&gate));
+        let mut wire = track.gateway.connect().await;
+        wire.post(&Api::Chat.path(MODEL, false), &track.caller.secret, &Api::Chat.request(MODEL, false)).await;
+        track.second.request(0).await;
+        gate.open_wide();
+        tokio::time::sleep(Duration::from_micros(400 * turn)).await;
+        track.gateway.signal("INT");
+        assert_eq!(track.gateway.ended().await.code(), Some(0));
+        let gateway = track.gateway.successor().await;
+        let rows = gateway.admin().usage().await;
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        assert!(cost_of_row(&rows[0]) > 0, "{rows:#?}");
+        outcomes.push(rows[0]["outcome"].as_str().unwrap().to_owned());
+        assert_eq!(Books::of(&gateway).await.balance(&gateway, &track.caller).await.rows, 1);
+    }
+    assert!(outcomes.iter().all(|outcome| ["completed", "interrupted"].contains(&&**outcome)), "{outcomes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

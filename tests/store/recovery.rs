@@ -28,6 +28,7 @@ on_both!(
     a_recovery_that_is_cut_off_is_done_again,
     what_is_known_already_is_not_charged_again,
     whoever_has_lost_a_race_says_nothing_about_the_winner,
+    what_lost_a_race_is_charged_beside_the_winner_after_a_crash,
     an_interrupted_request_costs_nothing_when_that_is_wanted,
     the_journal_of_another_database_is_left_alone,
     the_journal_of_a_living_process_is_left_alone,
@@ -118,6 +119,7 @@ fn request(n: u128) -> OpenRequest<'static> {
         key_era: 0,
         stream: true,
         request_bytes: 9,
+        has_lost: false,
     }
 }
 
@@ -242,6 +244,40 @@ async fn whoever_has_lost_a_race_says_nothing_about_the_winner(database: TestDat
         (id(2), 2, "lost_race".to_owned(), cost(2)),
     ];
     assert_eq!(rows, expected);
+}
+
+async fn what_lost_a_race_is_charged_beside_the_winner_after_a_crash(database: TestDatabase) {
+    let node = Node::new(&database).await;
+    let (inc, journal) = node.begin().await;
+    let ledger = Ledger::start(node.db.clone(), inc, LedgerOptions::default());
+    // Of the first request the winner is written, and the loser was being read on for what it uses.
+    ledger.reserve().unwrap().commit(LedgerRecord { attempt: 2, outcome: Outcome::Completed, ..charged(1) });
+    ledger.barrier(1).await.unwrap();
+    let mut places = vec![opened(&journal, 1)];
+    places[0].open(&OpenRequest { has_lost: true, ..request(1) }).unwrap();
+    // As many with a race under way that a batch ends within one of them.
+    let races = 2..=302;
+    for n in races.clone() {
+        places.push(opened(&journal, n));
+        let mut rival = journal.take().unwrap();
+        rival.open(&OpenRequest { attempt: 2, ..request(n) }).unwrap();
+        places.push(rival);
+        let mut third = journal.take().unwrap();
+        third.open(&OpenRequest { attempt: 3, has_lost: true, ..request(n) }).unwrap();
+        places.push(third);
+    }
+    node.die(inc, journal, places);
+    let count = races.count();
+    assert_eq!(node.recover().await.interrupted, 1 + 3 * count as u64);
+    let rows = usage_ledger::Entity::find().all(&node.db).await.unwrap();
+    let of = |outcome: &str| rows.iter().filter(|row| row.outcome == outcome).count();
+    assert_eq!((of("completed"), of("lost_race"), of("interrupted")), (1, 1 + count, 2 * count));
+    let lost = rows.iter().find(|row| row.request_id == Uuid::from_u128(1).to_string() && row.attempt == 1).unwrap();
+    assert_eq!((lost.outcome.as_str(), lost.cost_nanos), ("lost_race", ESTIMATE));
+    let rollup = usage_rollup_minute::Entity::find().all(&node.db).await.unwrap();
+    let in_sums: i64 = rollup.iter().map(|minute| minute.cost_nanos).sum();
+    assert_eq!(in_sums, rows.iter().map(|row| row.cost_nanos).sum::<i64>());
+    assert_eq!(node.recover().await, Recovered::default());
 }
 
 async fn an_interrupted_request_costs_nothing_when_that_is_wanted(database: TestDatabase) {

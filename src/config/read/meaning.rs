@@ -58,6 +58,12 @@ fn of_provider(provider: &Provider, path: &Path, base: &FilePath, problems: &mut
             problems.add(path.key("dialects").index(index), "is in the list twice: keep one of them");
         }
     }
+    for (index, hours) in provider.schedule.iter().enumerate() {
+        for (at, day) in hours.days.iter().enumerate().filter(|(at, day)| hours.days[..*at].contains(day)) {
+            let place = path.key("schedule").index(index).key("days").index(at);
+            problems.add(place, format!("is in the list twice ({day:?}): keep one of them"));
+        }
+    }
     for (index, group) in provider.groups.iter().enumerate() {
         let place = path.key("groups").index(index);
         name(group, &place, problems);

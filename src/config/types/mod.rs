@@ -1,6 +1,7 @@
 //! The configuration's types: field names are the keys of the file, doc comments are its JSON Schema's descriptions.
 
 mod budgets;
+mod hours;
 mod limits;
 mod provider;
 mod routing;
@@ -8,6 +9,7 @@ mod server;
 mod storage;
 
 pub use budgets::{Budgets, Lease, LeaseOverrides, OnAuthorityFailure, ReservationMode};
+pub use hours::{Day, Hours};
 pub use limits::{DailyLimit, FiveHourLimit, Limits, PlainLimit, Reset};
 pub use provider::{Circuit, Health, Provider, ProviderTimeouts, ProviderTls};
 pub use routing::{Affinity, ClientAbort, Gate, Loser, Racing, Routing, Strategy};

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Limits;
+use super::{Hours, Limits};
 use crate::config::notation::{
     As, BaseUrlNotation, DurationNotation, ModelGlob, Multiplier, ProviderName, Ratio, Secret,
 };
@@ -22,6 +22,12 @@ pub struct Provider {
     #[serde(with = "As::<ProviderName>")]
     #[schemars(with = "ProviderName")]
     pub name: String,
+    /// Whether it is asked at all. What is in flight goes on.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// The times at which it may be asked. Left out: at any time.
+    #[serde(default)]
+    pub schedule: Vec<Hours>,
     /// The wire formats that it speaks.
     #[schemars(length(min = 1))]
     pub dialects: Vec<Dialect>,
@@ -77,6 +83,10 @@ pub struct Provider {
     /// How its certificate is checked.
     #[serde(default)]
     pub tls: ProviderTls,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn one() -> u32 {

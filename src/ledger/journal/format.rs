@@ -34,6 +34,8 @@ const VERSION: u8 = 1;
 
 const OPENED: u8 = 1;
 const ENDED: u8 = 2;
+/// As [`OPENED`], of an attempt that has lost a race.
+const LOST: u8 = 3;
 
 /// A request that is about to be sent to a provider: what its row will say if nothing else is ever heard of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct OpenRequest<'a> {
     pub stream: bool,
     /// Bytes of the request body.
     pub request_bytes: u64,
+    /// Another attempt of the request has won the race, and this one has to be paid for beside it.
+    pub has_lost: bool,
 }
 
 /// What a place holds.
@@ -122,7 +126,8 @@ impl Seal {
 pub(super) fn opening(seal: &Seal, index: u32, request: &OpenRequest<'_>) -> Option<[u8; PLACE]> {
     let mut place = [0; PLACE];
     let length = encode(&StoredOpening::from(request), &mut place[HEADER..OPENING])?;
-    seal.close(&mut place[..OPENING], index, OPENED, length);
+    let kind = if request.has_lost { LOST } else { OPENED };
+    seal.close(&mut place[..OPENING], index, kind, length);
     Some(place)
 }
 
@@ -166,9 +171,9 @@ pub(super) fn read(seal: &Seal, index: u32, place: &[u8; PLACE]) -> Found {
     };
     match part(seal, index, opening) {
         Part::Empty if !damaged => Found::Nothing,
-        Part::Whole(OPENED, body) => {
+        Part::Whole(kind @ (OPENED | LOST), body) => {
             match postcard::from_bytes::<StoredOpening<'_>>(body).ok().and_then(|stored| stored.request()) {
-                Some(request) => Found::Open { request, damaged },
+                Some(request) => Found::Open { request: OpenRequest { has_lost: kind == LOST, ..request }, damaged },
                 None => Found::Damaged,
             }
         }

@@ -87,6 +87,8 @@ impl StoredOpening<'_> {
             key_era: self.key_era,
             stream: self.stream,
             request_bytes: self.request_bytes,
+            // Said by the kind of the part.
+            has_lost: false,
         })
     }
 }

@@ -44,6 +44,7 @@ fn request(n: u128) -> OpenRequest<'static> {
         key_era: 5,
         stream: true,
         request_bytes: 77,
+        has_lost: false,
     }
 }
 

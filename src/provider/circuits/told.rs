@@ -32,10 +32,11 @@ impl Circuits {
         self.change(|inner| inner.reset_at = inner.reset_at.max(now));
     }
 
-    /// Whether they were closed by hand just then: it may be heard of twice.
+    /// Whether they were closed by hand just then and are closed: it may be heard of twice. One that a node has opened
+    /// whose clock is ahead looks as if it had been opened since.
     #[must_use]
     pub fn was_reset(&self, at: i64) -> bool {
-        self.inner.lock().reset_at == at
+        self.inner.lock().reset_at == at && !self.disturbed.load(Ordering::Acquire)
     }
 
     /// What was done here by hand is to be told to the others.

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use jiff::tz::TimeZone;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
@@ -208,11 +209,11 @@ fn a_provider_at_its_most_requests_is_busy() {
         "providers: [{name: a, dialects: [openai_chat], base_url: 'http://127.0.0.1:1', max_concurrent_requests: 1}]",
     );
     let provider = all.iter().next().unwrap();
-    assert_eq!(provider.kept_out("m", 0), None);
+    assert_eq!(provider.kept_out("m", 0, &TimeZone::UTC), None);
     let (guard, _) = provider.load.enter();
-    assert_eq!(provider.kept_out("m", 0), Some(Exclusion::Busy));
+    assert_eq!(provider.kept_out("m", 0, &TimeZone::UTC), Some(Exclusion::Busy));
     drop(guard);
-    assert_eq!(provider.kept_out("m", 0), None);
+    assert_eq!(provider.kept_out("m", 0, &TimeZone::UTC), None);
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn a_choice_takes_no_memory_as_long_as_nobody_is_left_out() {
         .collect();
     let all = catalogue(&format!("providers:\n{providers}"));
     let cost = |provider: &Provider| u128::from(provider.settings.cost_multiplier.ppm());
-    let standing = AtPresent { model: "m1", now: 0, cost };
+    let standing = AtPresent { model: "m1", now: 0, zone: &TimeZone::UTC, cost };
     let groups = only(&["other", "default"]);
     let mut rng = StdRng::seed_from_u64(1);
     let chosen = Cell::new(None);
@@ -260,11 +261,17 @@ fn glob() -> impl proptest::strategy::Strategy<Value = String> {
     ]
 }
 
-type Entry = (Vec<usize>, Option<Vec<String>>, Option<String>, Vec<usize>);
+type Entry = (Vec<usize>, Option<Vec<String>>, Option<String>, Vec<usize>, bool);
 
 fn entry() -> impl proptest::strategy::Strategy<Value = Entry> {
     let some = || proptest::sample::subsequence(vec![0_usize, 1, 2], 1..3);
-    (some(), proptest::option::of(proptest::collection::vec(glob(), 1..4)), proptest::option::of(word()), some())
+    (
+        some(),
+        proptest::option::of(proptest::collection::vec(glob(), 1..4)),
+        proptest::option::of(word()),
+        some(),
+        proptest::bool::weighted(0.9),
+    )
 }
 
 const DIALECTS: [(&str, Dialect); 3] =
@@ -274,7 +281,7 @@ proptest! {
     /// What is found through the index is what is found by asking each provider.
     #[test]
     fn the_index_finds_whom_the_providers_own_settings_allow(entries in proptest::collection::vec(entry(), 0..12), model in word(), dialect in 0_usize..3, allowed in proptest::option::of(proptest::sample::subsequence(vec!["g0", "g1", "g2"], 0..3))) {
-        let lines = entries.iter().enumerate().map(|(n, (dialects, models, redirect, groups))| {
+        let lines = entries.iter().enumerate().map(|(n, (dialects, models, redirect, groups, enabled))| {
             serde_json::json!({
                 "name": format!("p{n}"),
                 "base_url": "http://127.0.0.1:1",
@@ -283,6 +290,7 @@ proptest! {
                 "redirects": redirect.iter().map(|from| (from.clone(), "to".to_owned())).collect::<BTreeMap<_, _>>(),
                 "groups": groups.iter().map(|g| format!("g{g}")).collect::<Vec<_>>(),
                 "priority": n % 3,
+                "enabled": enabled,
             })
         });
         let lines: Vec<_> = lines.map(|mut line| {

@@ -308,6 +308,14 @@ impl Gateway {
         write_config(self.folder.path(), &self.config);
     }
 
+    /// Changes a setting of the running gateway.
+    pub async fn reload(&mut self, key: &str, value: Value) {
+        let before = self.metric("config_reload_timestamp").await;
+        self.rewrite(key, value);
+        self.signal("HUP");
+        eventually("the reload", async || (self.metric("config_reload_timestamp").await > before).then_some(())).await;
+    }
+
     /// Puts any text into the configuration file.
     pub fn rewrite_raw(&self, text: &str) {
         std::fs::write(self.folder.path().join("tollgate.yaml"), text).unwrap();

@@ -62,6 +62,7 @@ fn the_defaults_are_those_of_the_contract() {
 
     let provider = &config.providers[0];
     assert!(provider.api_key.is_empty() && provider.models.is_none() && provider.redirects.is_empty());
+    assert!(provider.enabled && provider.schedule.is_empty());
     assert_eq!((provider.priority, provider.weight, provider.attempts), (0, 1, 2));
     assert_eq!((provider.cost_multiplier.ppm(), provider.max_concurrent_requests), (1_000_000, 0));
     assert_eq!(provider.groups, ["default"]);

@@ -184,3 +184,26 @@ fn a_limit_without_meaning_is_refused() {
     assert!(error(&limit("{daily: {usd: 0}}")).starts_with("providers[0].limits.daily.usd: `0` is nothing"));
     assert!(read(&limit("{daily: {usd: 1, reset: rolling}}")).is_ok());
 }
+
+#[test]
+fn hours_that_make_no_sense_are_refused() {
+    let with = |hours: &str| format!("{}, schedule: [{hours}]}}]", MINIMAL.trim_end_matches("}]"));
+    for (hours, expected) in [
+        (
+            "{days: [mon, tue, mon], from: '08:00', to: '09:00'}",
+            "providers[0].schedule[0].days[2]: is in the list twice (Mon): keep one of them",
+        ),
+        (
+            "{from: '8:00', to: '09:00'}",
+            "providers[0].schedule[0].from: `8:00` is not a time of day: write it as \"HH:MM\", such as \"06:30\"",
+        ),
+    ] {
+        assert_eq!(error(&with(hours)), expected);
+    }
+    for hours in
+        ["{days: [], from: '08:00', to: '09:00'}", "{days: [monday], from: '08:00', to: '09:00'}", "{from: '08:00'}"]
+    {
+        assert!(error(&with(hours)).starts_with("providers[0].schedule[0]"), "{hours}");
+    }
+    assert!(read(&with("{days: [sat, sun], from: '22:00', to: '06:00'}, {from: '00:00', to: '00:00'}")).is_ok());
+}

@@ -51,6 +51,8 @@ providers:
   - name: a
     dialects: [anthropic]
     base_url: https://a.example
+    enabled: true
+    schedule: []
     priority: 0
     weight: 1
     cost_multiplier: 1.0

@@ -13,6 +13,7 @@ use crate::dialect::Route;
 use crate::directory::ProviderGroups;
 use crate::provider::failure::Failure;
 use crate::provider::{AtPresent, Catalogue, Provider};
+use jiff::tz::TimeZone;
 
 const CONVERSATIONS: usize = 1_000;
 
@@ -105,7 +106,7 @@ impl World {
         let before = before.and_then(|name| self.catalogue.place_of(&name));
         let mut open = self.catalogue.eligible(dialect, "m", &ProviderGroups::All).unwrap();
         loop {
-            let standing = AtPresent { model: "m", now: self.now, cost: |_: &Provider| 0 };
+            let standing = AtPresent { model: "m", now: self.now, zone: &TimeZone::UTC, cost: |_: &Provider| 0 };
             let mut left_out = Vec::new();
             let stays = before.filter(|at| self.catalogue.may_stay(*at, &open, &standing, &mut left_out));
             let place = stays
