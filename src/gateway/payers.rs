@@ -92,7 +92,7 @@ impl Gateway {
     pub(super) async fn reserve(&self, admitted: &mut Admitted) -> Result<(), GatewayError> {
         loop {
             for (candidate, why) in admitted.choice.news() {
-                admitted.bill.note_skipped(&candidate, why.as_str());
+                admitted.bill.note_skipped(&candidate, why);
             }
             let turn = admitted.choice.turn();
             let Some(priced) = admitted.choice.present() else { break };

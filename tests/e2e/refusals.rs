@@ -158,6 +158,28 @@ async fn when_all_providers_fail_the_attempts_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_price_nobody_knows_is_told_of_requests_that_others_serve_and_of_those_that_nobody_does() {
+    let provider = Provider::start().await;
+    provider.always(Api::Chat.answer());
+    let plain = provider.entry("plain", &["openai_chat"]);
+    let mut redirecting = provider.entry("redirecting", &["openai_chat"]);
+    redirecting["priority"] = json!(1);
+    redirecting["models"] = json!([MODEL]);
+    redirecting["redirects"] = json!({"alias": MODEL});
+    let gateway = Gateway::start([plain, redirecting]).await;
+    let served = gateway.ask_with(gateway.key(), Api::Chat, "alias", false).await;
+    assert_eq!(served.head.status, 200, "{}", served.json());
+    let reasons = gateway.admin().reasons_of(served.head.request_id()).await;
+    assert_eq!(reasons, ["model_not_priced", "ok"]);
+    let refused = gateway.ask_with(gateway.key(), Api::Chat, "nobody-knows", false).await;
+    Api::Chat.refuses(&refused, 400, "model_not_priced");
+    let (_, alone) = refusal_of(&gateway, gateway.caller(), &refused).await;
+    let excluded = [("plain", "model_not_priced"), ("redirecting", "model")]
+        .map(|(provider, reason)| json!({"provider": provider, "servedModel": "nobody-knows", "reason": reason}));
+    assert_eq!((&alone["excluded"], &alone["attempts"]), (&json!(excluded), &json!([])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_known_leaves_nothing() {
     let provider = Provider::start().await;
     let gateway = Gateway::start([provider.entry("upstream", &DIALECTS)]).await;
