@@ -206,9 +206,6 @@ fn invalid<E: std::fmt::Display>(file: &Path, errors: &[E]) -> Failure {
 fn check(file: &Path) -> Result<(), Failure> {
     let config = read_config(file)?;
     Catalogue::new(&config.providers).map_err(|errors| invalid(file, &errors))?;
-    for warning in config.not_enforced() {
-        eprintln!("warning: {warning}");
-    }
     print(&format!("{} is valid", file.display()))
 }
 

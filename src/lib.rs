@@ -17,6 +17,7 @@ pub mod limit;
 pub mod money;
 pub mod pricing;
 pub mod provider;
+pub mod refusals;
 pub mod server;
 pub mod store;
 mod subscribe;

@@ -153,9 +153,6 @@ pub fn serve(options: &ServeOptions) -> Result<(), StartError> {
     let source = reload::Source::new(options, &runtime)?;
     let config = source.read().map_err(StartError::Config)?;
     telemetry::init_logs(&config.log);
-    for warning in config.not_enforced() {
-        tracing::warn!("{warning}");
-    }
     let life = Lifecycle::default();
     let app = runtime.block_on(start(options, &source, config, &life, hup))?;
     stop::on_interrupt(&app, &runtime);

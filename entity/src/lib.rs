@@ -18,6 +18,7 @@ pub mod model_group_members;
 pub mod model_groups;
 pub mod model_prices;
 pub mod quota_boost_grants;
+pub mod refusals;
 pub mod usage_ledger;
 pub mod usage_rollup_minute;
 pub mod usage_rollup_span;

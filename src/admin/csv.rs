@@ -1,7 +1,8 @@
-//! Rows of the ledger as CSV (RFC 4180).
+//! Rows of the ledger, and refusals, as CSV (RFC 4180).
 
 use std::io::Write as _;
 
+use super::refusals::Refusal;
 use super::usage::UsageRow;
 use super::usd;
 
@@ -54,6 +55,39 @@ pub fn row(out: &mut Vec<u8>, row: &UsageRow) {
     }
     let _ =
         write!(out, "{},{},{}\r\n", usd::decimal(row.cost_usd), row.counted_in_user_global, row.counted_in_key_global);
+}
+
+/// The first line of a list of refusals.
+pub const REFUSALS_HEAD: &str = "requestId,createdAt,userId,keyId,model,dialect,status,code,message,axis,scope,window,limitUsd,\
+    usedUsd,reservedUsd,requestedUsd,repeated\r\n";
+
+/// Appends a refusal.
+pub fn refusal(out: &mut Vec<u8>, row: &Refusal) {
+    let instant = serde_json::to_string(&row.created_at).unwrap_or_default().replace('"', "");
+    let word = |value: &Option<String>| value.as_deref().map(text).unwrap_or_default();
+    let amount = |value: Option<i64>| value.map(usd::decimal).unwrap_or_default();
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\r\n",
+        text(&row.request_id),
+        instant,
+        row.user_id,
+        row.key_id,
+        word(&row.model),
+        word(&row.dialect),
+        row.status,
+        text(&row.code),
+        text(&row.message),
+        word(&row.axis),
+        word(&row.scope),
+        word(&row.window),
+        amount(row.limit_usd),
+        amount(row.used_usd),
+        amount(row.reserved_usd),
+        amount(row.requested_usd),
+        row.repeated,
+    );
 }
 
 /// A text that a client may have chosen. A spreadsheet would run one that begins like a formula, so an apostrophe,

@@ -23,6 +23,7 @@ mod prices;
 mod problem;
 mod providers;
 mod quota_boosts;
+mod refusals;
 mod requests;
 mod resets;
 mod routes;

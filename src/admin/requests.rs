@@ -12,9 +12,11 @@ use super::AdminState;
 use super::auth::Viewer;
 use super::extract::Name;
 use super::problem::Problem;
+use super::refusals::Refusal;
 use super::usage::UsageRow;
 use super::usd;
 use crate::ledger::{AttemptReport, query};
+use crate::refusals::{self, Excluded};
 
 /// One request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,11 +29,47 @@ pub struct RequestDetail {
     #[serde(serialize_with = "usd::nanos")]
     #[schema(value_type = f64)]
     cost_usd: i64,
-    /// Its charged attempts, as in `/usage`, in order.
+    /// Its charged attempts, as in `/usage`, in order; none of a request that was refused.
     charges: Vec<Charge>,
     /// Null once the detail has been pruned.
     #[schema(required)]
     detail: Option<Detail>,
+    /// Why it was refused; null when it was not.
+    #[schema(required)]
+    refusal: Option<RefusalDetail>,
+}
+
+/// A refusal, and how far the request had come.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusalDetail {
+    /// As in `/refusals`.
+    #[serde(flatten)]
+    row: Refusal,
+    /// What the client was told beside the message; null when that is all.
+    #[schema(value_type = Option<Object>, required)]
+    details: Option<Box<RawValue>>,
+    /// Providers that could not be asked: 32 at most.
+    #[schema(value_type = Vec<ExcludedProvider>)]
+    excluded: Vec<Excluded>,
+    /// How many more could not.
+    excluded_more: i32,
+    /// Who was asked, or passed over when its turn came, before the request was refused, in order: 32 at most.
+    #[schema(value_type = Vec<Attempt>)]
+    attempts: Vec<AttemptReport>,
+}
+
+/// A provider that could not be asked, for the documentation of [`Excluded`].
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code, reason = "documents Excluded, which knows nothing of HTTP")]
+pub struct ExcludedProvider {
+    /// Name of the provider.
+    provider: String,
+    /// The model that it would have been sent.
+    served_model: String,
+    /// Why, as in `/explain`.
+    reason: String,
 }
 
 /// A charged attempt.
@@ -100,7 +138,11 @@ pub(super) async fn get(
         .and_then(|text| Uuid::parse_str(text).ok())
         .ok_or_else(|| Problem::invalid("requestId", "invalid", "must be a UUID with hyphens"))?
         .to_string();
-    let found = query::request(&state.db, &request_id).await?.ok_or_else(|| Problem::not_found("request"))?;
+    let refusal = refusals::find(&state.db, &request_id).await?.map(refused).transpose()?;
+    let Some(found) = query::request(&state.db, &request_id).await? else {
+        let refusal = Some(refusal.ok_or_else(|| Problem::not_found("request"))?);
+        return Ok(Json(RequestDetail { request_id, cost_usd: 0, charges: Vec::new(), detail: None, refusal }));
+    };
     let cost_usd = found.rows.iter().fold(0_i64, |sum, row| sum.saturating_add(row.cost_nanos));
     let charge = |row: &usage_ledger::Model| {
         let price = found.price(row).map(str::to_owned).map(RawValue::from_string).transpose();
@@ -108,7 +150,17 @@ pub(super) async fn get(
     };
     let charges = found.rows.iter().map(charge).collect::<Result<_, Problem>>()?;
     let detail = found.detail.map(show).transpose()?;
-    Ok(Json(RequestDetail { request_id, cost_usd, charges, detail }))
+    Ok(Json(RequestDetail { request_id, cost_usd, charges, detail, refusal }))
+}
+
+fn refused(mut row: entity::refusals::Model) -> Result<RefusalDetail, Problem> {
+    Ok(RefusalDetail {
+        details: row.details.take().map(RawValue::from_string).transpose().map_err(|error| damaged(&error))?,
+        excluded: serde_json::from_str(&row.excluded).map_err(|error| damaged(&error))?,
+        excluded_more: row.excluded_more,
+        attempts: serde_json::from_str(&row.attempts).map_err(|error| damaged(&error))?,
+        row: row.into(),
+    })
 }
 
 fn show(row: message_request::Model) -> Result<Detail, Problem> {

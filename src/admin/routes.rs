@@ -17,7 +17,8 @@ use utoipa_axum::routes;
 use super::problem::{Code, Problem};
 use super::{
     AdminState, admin_tokens, audit_logs, budgets, docs, explain, health, keys, me, model_groups, model_limits, prices,
-    providers, quota_boosts, requests, resets, settings, summary, usage, user_group_members, user_groups, users,
+    providers, quota_boosts, refusals, requests, resets, settings, summary, usage, user_group_members, user_groups,
+    users,
 };
 
 /// Where the API begins.
@@ -68,6 +69,7 @@ fn api() -> OpenApiRouter<AdminState> {
         .routes(routes!(explain::get))
         .routes(routes!(usage::list))
         .routes(routes!(summary::summary))
+        .routes(routes!(refusals::list))
         .routes(routes!(requests::get))
         .routes(routes!(providers::list))
         .routes(routes!(audit_logs::list))

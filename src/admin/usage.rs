@@ -6,7 +6,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use entity::usage_ledger::Model;
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
+use sea_orm::DbErr;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -249,24 +250,24 @@ pub(super) async fn answer(
         let page = page.page(KIND, rows, |row| (row.settled_at, row.id), |row| Ok(UsageRow::from(row)))?;
         return Ok(Json(page).into_response());
     }
-    let batches = query::stream(state.db.clone(), filter, after, page.limit)
-        .map_err(std::io::Error::other)
-        .and_then(move |rows| std::future::ready(format.encode(rows)));
-    let head = futures::stream::iter((format == Format::Csv).then(|| Ok(Bytes::from(csv::HEAD))));
-    let body = Body::from_stream(futures::StreamExt::chain(head, batches));
-    Ok(([(header::CONTENT_TYPE, format.media_type())], body).into_response())
+    let rows = query::stream(state.db.clone(), filter, after, page.limit);
+    Ok(format.whole(csv::HEAD, csv::row, rows.map_ok(|rows| rows.into_iter().map(UsageRow::from).collect())))
 }
 
+/// The formats of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
+    /// Pages.
     Json,
+    /// The whole list (RFC 4180).
     Csv,
+    /// The whole list, an object per line.
     Lines,
 }
 
 impl Format {
     /// The one that the client likes best; JSON when it does not care, or likes only what there is not.
-    fn asked_for(headers: &HeaderMap) -> Self {
+    pub(super) fn asked_for(headers: &HeaderMap) -> Self {
         let mut best = (0, Self::Json);
         let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         for range in ranges.flat_map(|value| value.split(',')) {
@@ -293,18 +294,29 @@ impl Format {
         })
     }
 
-    fn encode(self, rows: Vec<Model>) -> std::io::Result<Bytes> {
-        let mut bytes = Vec::new();
-        for row in rows {
-            let row = UsageRow::from(row);
-            if self == Self::Csv {
-                csv::row(&mut bytes, &row);
-            } else {
-                serde_json::to_writer(&mut bytes, &row)?;
-                bytes.push(b'\n');
+    /// A whole list, sent while it is read.
+    pub(super) fn whole<R: Serialize + Send + 'static>(
+        self,
+        csv_head: &'static str,
+        csv_row: fn(&mut Vec<u8>, &R),
+        rows: impl Stream<Item = Result<Vec<R>, DbErr>> + Send + 'static,
+    ) -> Response {
+        let encode = move |rows: Vec<R>| {
+            let mut bytes = Vec::new();
+            for row in rows {
+                if self == Self::Csv {
+                    csv_row(&mut bytes, &row);
+                } else {
+                    serde_json::to_writer(&mut bytes, &row)?;
+                    bytes.push(b'\n');
+                }
             }
-        }
-        Ok(bytes.into())
+            Ok(Bytes::from(bytes))
+        };
+        let batches = rows.map_err(std::io::Error::other).and_then(move |rows| std::future::ready(encode(rows)));
+        let head = futures::stream::iter((self == Self::Csv).then(|| Ok(Bytes::from(csv_head))));
+        let body = Body::from_stream(futures::StreamExt::chain(head, batches));
+        ([(header::CONTENT_TYPE, self.media_type())], body).into_response()
     }
 }
 

@@ -20,6 +20,18 @@ pub fn nanos<S: Serializer>(nanos: &i64, serializer: S) -> Result<S::Ok, S::Erro
     RawValue::from_string(decimal(*nanos)).map_err(ser::Error::custom)?.serialize(serializer)
 }
 
+/// The same of an amount that may not be there.
+///
+/// # Errors
+/// What the serializer says.
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+pub fn nanos_or_null<S: Serializer>(amount: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match amount {
+        Some(amount) => nanos(amount, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::decimal;

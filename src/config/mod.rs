@@ -1,7 +1,6 @@
 //! The configuration file: from text to checked types, with every mistake reported at once.
 
 mod error;
-mod not_enforced;
 mod notation;
 mod read;
 mod reload;

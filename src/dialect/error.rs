@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Shape;
+use crate::money::Usd;
 
 /// Every reason for which the gateway itself answers with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,6 +136,21 @@ pub struct GatewayError {
     pub details: Option<Value>,
     /// For the `x-ratelimit-*` headers.
     pub limit: Option<Box<LimitHeaders>>,
+    /// Of the budget that refused.
+    pub amounts: Option<Box<Amounts>>,
+}
+
+/// The amounts of a budget that refused, exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amounts {
+    /// Its cap now.
+    pub limit: Usd,
+    /// What was charged to it.
+    pub used: Usd,
+    /// What other requests have set aside.
+    pub reserved: Usd,
+    /// What this request needs.
+    pub requested: Usd,
 }
 
 /// What the `x-ratelimit-*` headers say about the limit that refused.
@@ -151,7 +167,7 @@ pub struct LimitHeaders {
 impl GatewayError {
     /// An error with nothing but a message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after: None, details: None, limit: None }
+        Self { code, message: message.into(), retry_after: None, details: None, limit: None, amounts: None }
     }
 
     /// Adds the seconds after which trying again makes sense.
@@ -165,6 +181,13 @@ impl GatewayError {
     #[must_use]
     pub fn with_limit(mut self, limit: LimitHeaders) -> Self {
         self.limit = Some(Box::new(limit));
+        self
+    }
+
+    /// Adds the amounts of the budget that refused.
+    #[must_use]
+    pub fn with_amounts(mut self, amounts: Amounts) -> Self {
+        self.amounts = Some(Box::new(amounts));
         self
     }
 

@@ -22,7 +22,7 @@ mod usage;
 mod usage_chunk;
 
 pub use conversation::{Conversation, Identity, Opening};
-pub use error::{ErrorCode, GatewayError, LimitHeaders, error_body};
+pub use error::{Amounts, ErrorCode, GatewayError, LimitHeaders, error_body};
 pub use inspect::{CacheWrites, Facts, InspectError, Inspected, ToolCalls, inspect};
 pub use meter::{Charge, Meter, Verdict};
 pub use models::{ModelEntry, model, model_list};

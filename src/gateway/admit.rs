@@ -17,6 +17,7 @@ use super::bill::{self, Bill};
 use super::choice::Choice;
 use super::context::{Admitted, RequestContext};
 use super::credentials::{self, CredentialError};
+use super::refused::{Asked, Asker};
 use super::route::ledger_full;
 use super::thread::Thread;
 use super::{Gateway, body, client, door, models, reply};
@@ -107,7 +108,7 @@ impl Gateway {
                 GatewayError::new(ErrorCode::InternalError, "the gateway failed to handle this request")
             }
         };
-        self.refused(&error);
+        self.refused(ctx, &error);
         tracing::debug!(request = %ctx.id, code = error.code.as_str(), message = %error.message, "refused");
         reply::refuse(session, ctx, &error).await.map_err(|e| e.into_down())?;
         Ok(true)
@@ -120,13 +121,16 @@ impl Gateway {
         let route = find_route(session, ctx)?;
         check_head(session)?;
         let principal = self.authenticate(session, address).await?;
+        ctx.asker = Some(Asker { user_id: principal.user.id, key_id: principal.key.id });
         if matches!(route.endpoint, Endpoint::ListModels | Endpoint::GetModel) {
             let body = models::answer(app, &live, &route, &principal)?;
             reply::json(session, ctx, body).await.map_err(|_| Stop::Gone)?;
             return Ok(Next::Answered);
         }
         // First of all a place among the others: whoever is over his limits does not get to send a body.
-        ctx.counted = Some(self.take_place(&principal).await?);
+        ctx.counted = Some(self.take_place(&principal).await.inspect_err(|_| {
+            ctx.asked = route.path_model.clone().map(Asked::for_model).map(Box::new);
+        })?);
         let timeouts = &live.config.server.timeouts;
         let max = live.config.server.max_request_body;
         let reading = Instant::now();
@@ -142,10 +146,14 @@ impl Gateway {
         let (route, body, inspected) = self.understand(session, route, packed, max).await?;
         let headers = &session.req_header().headers;
         let thread = self.follow(&live, headers, &inspected, &body, &principal).await;
-        let choice = Choice::new(app, &live, &route, &inspected, &principal, thread.as_ref())?;
-        if choice.present().is_none() {
-            return Err(choice.nobody(app.budgets.now()).into());
-        }
+        let chosen = Choice::new(app, &live, &route, &inspected, &principal, thread.as_ref());
+        let choice = match chosen {
+            Ok(choice) if choice.present().is_some() => choice,
+            nobody => {
+                ctx.asked = Some(Box::new(Asked::with(&live, &principal, inspected.model, nobody.as_ref().ok())));
+                return Err(nobody.map_or_else(|error| error, |choice| choice.nobody(app.budgets.now())).into());
+            }
+        };
         self.accept(ctx, route, inspected, body, principal, choice, thread).await?;
         Ok(Next::Forward)
     }
@@ -215,8 +223,11 @@ impl Gateway {
         choice: Choice,
         thread: Option<Thread>,
     ) -> Result<(), GatewayError> {
-        let slot =
-            if route.endpoint.is_counting() { None } else { Some(self.app.ledger.reserve().ok_or_else(ledger_full)?) };
+        let slot = if route.endpoint.is_counting() { None } else { self.app.ledger.reserve() };
+        if slot.is_none() && !route.endpoint.is_counting() {
+            ctx.asked = Some(Box::new(Asked::with(choice.live(), &principal, inspected.model, Some(&choice))));
+            return Err(ledger_full());
+        }
         // How long the client took to send is not the providers' time.
         let deadline = Deadline::new(ctx.arrived + ctx.waited, self.app.live.load().config.routing.deadline);
         let bill = Bill {
@@ -253,7 +264,7 @@ impl Gateway {
             refusal: None,
             bill: Arc::new(bill),
         });
-        self.reserve(&mut admitted).await?;
+        self.reserve(&mut admitted).await.inspect_err(|_| ctx.asked = Some(Box::new(Asked::of(&admitted))))?;
         ctx.admitted = Some(admitted);
         Ok(())
     }
@@ -278,12 +289,6 @@ impl Gateway {
                         .then(|| self.app.budgets.now().div_euclid(1_000) + i64::from(refusal.retry_after)),
                 })
         })
-    }
-
-    pub(super) fn refused(&self, error: &GatewayError) {
-        let detail = |name: &str| error.details.as_ref().and_then(|d| d[name].as_str()).unwrap_or_default().to_owned();
-        let labels = [error.code.as_str(), &detail("axis"), &detail("window")];
-        self.app.metrics.refusals.with_label_values(&labels).inc();
     }
 }
 

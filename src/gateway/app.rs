@@ -17,6 +17,7 @@ use crate::ledger::{Ledger, LedgerSeeds, Pulse};
 use crate::limit::Snapshot;
 use crate::pricing::{AppliedJson, PriceBook};
 use crate::provider::{Affinity, Catalogue, ProviderEvents};
+use crate::refusals::Refusals;
 use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
 
@@ -50,6 +51,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// That this node lives, for the others; none when it is alone.
     pub pulse: Option<Arc<Pulse>>,
+    /// Where refused requests are kept.
+    pub refusals: Refusals,
     /// What operators see.
     pub metrics: Arc<Metrics>,
     /// Where conversations are served.

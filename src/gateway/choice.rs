@@ -19,6 +19,9 @@ use crate::provider::{AtPresent, Bits, Candidate, Exclusion, LeftOut, NoCandidat
 /// No multiplier.
 const LIST_PRICE_PPM: u32 = 1_000_000;
 
+/// Why somebody was passed over whose price nobody knows.
+const UNPRICED: &str = ErrorCode::ModelNotPriced.as_str();
+
 /// See the module.
 pub(super) struct Choice {
     live: Arc<Live>,
@@ -43,6 +46,7 @@ pub(super) struct Choice {
     told: usize,
     /// Who was passed over because nobody knows what the model costs there.
     unpriced: Vec<Candidate>,
+    told_unpriced: usize,
 }
 
 impl Choice {
@@ -93,9 +97,15 @@ impl Choice {
             left_out: Vec::new(),
             told: 0,
             unpriced: Vec::new(),
+            told_unpriced: 0,
         };
         choice.present = choice.choose(app, inspected);
         Ok(choice)
+    }
+
+    /// The providers that it is made among.
+    pub(super) const fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// Whose turn it is.
@@ -173,12 +183,14 @@ impl Choice {
         }
     }
 
-    /// Those that were left out since this was asked before, and why.
-    pub(super) fn news(&mut self) -> Vec<(Candidate, Exclusion)> {
-        let news = &self.left_out[self.told..];
-        let candidate = |(place, why): &LeftOut| Some((self.live.catalogue.candidate(*place, &self.model)?, *why));
-        let news = news.iter().filter_map(candidate).collect();
-        self.told = self.left_out.len();
+    /// Those that were left out, or passed over, since this was asked before, and why.
+    pub(super) fn news(&mut self) -> Vec<(Candidate, &'static str)> {
+        let left_out = &self.left_out[self.told..];
+        let candidate =
+            |(place, why): &LeftOut| Some((self.live.catalogue.candidate(*place, &self.model)?, why.as_str()));
+        let unpriced = self.unpriced[self.told_unpriced..].iter().map(|candidate| (candidate.clone(), UNPRICED));
+        let news = left_out.iter().filter_map(candidate).chain(unpriced).collect();
+        (self.told, self.told_unpriced) = (self.left_out.len(), self.unpriced.len());
         news
     }
 
@@ -244,6 +256,12 @@ impl Choice {
     pub(super) fn left_out(&self) -> impl Iterator<Item = (Arc<Provider>, &'static str)> {
         let catalogue = &self.live.catalogue;
         self.left_out.iter().filter_map(|(place, why)| Some((catalogue.at(*place)?.clone(), why.as_str())))
+    }
+
+    /// All that could have served the request and did not get a turn, and why.
+    pub(super) fn passed_over(&self) -> impl Iterator<Item = (Arc<Provider>, &'static str)> {
+        let unpriced = |candidate: &Candidate| (Arc::clone(&candidate.provider), UNPRICED);
+        self.left_out().chain(self.unpriced.iter().map(unpriced))
     }
 
     fn choose(&mut self, app: &App, inspected: &Inspected) -> Option<Priced> {

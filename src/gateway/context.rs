@@ -13,6 +13,7 @@ use super::bill::Bill;
 use super::choice::Choice;
 use super::payers::Reserved;
 use super::race::{Ended, Race};
+use super::refused::{Asked, Asker};
 use super::tab::Tab;
 use super::worth::Worth;
 use crate::budget::CountGuard;
@@ -56,6 +57,8 @@ pub struct RequestContext {
     pub(super) shape: Shape,
     /// Whose path it asked for; none: of a list of models, or of nobody.
     pub(super) dialect: Option<Dialect>,
+    /// Whose it is; none: nobody's who is known.
+    pub(super) asker: Option<Asker>,
     /// Its place among the concurrent requests of its key and user.
     pub(super) counted: Option<CountGuard>,
     /// Known once it may go to a provider.
@@ -64,6 +67,8 @@ pub struct RequestContext {
     pub(super) current: Option<Current>,
     /// Another provider may be asked beside the present one: as long as that is open, it has what was admitted.
     pub(super) race: Option<Arc<Race>>,
+    /// What it asked for, when it was refused before it was admitted.
+    pub(super) asked: Option<Box<Asked>>,
     /// Why we refuse, when a stage after `admit` has to.
     pub(super) refusal: Option<GatewayError>,
     /// The answer of a failed attempt, to be passed on when no other provider has a better one.
@@ -83,10 +88,12 @@ impl RequestContext {
             created_at: now_ms(),
             shape: Shape::Openai,
             dialect: None,
+            asker: None,
             counted: None,
             admitted: None,
             current: None,
             race: None,
+            asked: None,
             refusal: None,
             last_answer: None,
             status: None,

@@ -156,7 +156,7 @@ impl Gateway {
             }
             None => {
                 let refusal = with_story(refusal, ctx);
-                self.refused(&refusal);
+                self.refused(ctx, &refusal);
                 if let Some(admitted) = &ctx.admitted {
                     // A refusal is no row of the ledger.
                     admitted.bill.cancel();

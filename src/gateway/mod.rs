@@ -11,7 +11,8 @@
 //!
 //! While an answer is slow to begin, `race.rs` may send one more attempt beside it.
 //!
-//! What a request carries between them is in `context.rs`; who pays is in `bill.rs`, what each attempt costs in `tab.rs`.
+//! What a request carries between them is in `context.rs`; who pays is in `bill.rs`, what each attempt costs in `tab.rs`; what is
+//! kept of a request that is refused is in `refused.rs`.
 
 mod admit;
 mod app;
@@ -31,6 +32,7 @@ mod models;
 mod open_tabs;
 mod payers;
 mod race;
+mod refused;
 mod reply;
 mod route;
 mod send;

@@ -13,7 +13,7 @@ use super::context::{Admitted, Priced};
 use crate::budget::estimate::{self, Asker, Terms};
 use crate::budget::{Denial, Denied, Plan, ReserveError};
 use crate::config::{OnAuthorityFailure, ReservationMode};
-use crate::dialect::{ErrorCode, GatewayError, Inspected, LimitHeaders};
+use crate::dialect::{Amounts, ErrorCode, GatewayError, Inspected, LimitHeaders};
 use crate::directory::Principal;
 use crate::ledger::AttemptReport;
 use crate::limit::{Axis, ModelGroup, Owner, Scope, Snapshot, Source};
@@ -92,7 +92,7 @@ impl Gateway {
     pub(super) async fn reserve(&self, admitted: &mut Admitted) -> Result<(), GatewayError> {
         loop {
             for (candidate, why) in admitted.choice.news() {
-                admitted.bill.note_skipped(&candidate, why.as_str());
+                admitted.bill.note_skipped(&candidate, why);
             }
             let turn = admitted.choice.turn();
             let Some(priced) = admitted.choice.present() else { break };
@@ -286,6 +286,7 @@ fn exceeded(denied: &Denied, groups: &Snapshot, principal: &Principal, now: i64)
             remaining: (cap - used - reserved).max(Usd::ZERO).to_string(),
             reset: resets_at.map(seconds_up),
         });
+    error = error.with_amounts(Amounts { limit: cap, used, reserved, requested });
     error.retry_after = resets_at.map(|at| u64::try_from(seconds_up(at - now)).unwrap_or(0).max(1));
     error
 }

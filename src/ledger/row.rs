@@ -110,7 +110,7 @@ fn count(value: u64) -> i64 {
 }
 
 /// A name as it is stored.
-pub(super) fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     without_nul(&text[..text.floor_char_boundary(NAME_MAX)])
 }
 

@@ -30,17 +30,17 @@ const GROW: &str = "DO UPDATE SET cost_nanos = CASE \
     ELSE old.cost_nanos + excluded.cost_nanos END, requests = old.requests + excluded.requests";
 
 /// A table that is written to.
-pub(super) struct Table<R: 'static> {
-    pub(super) name: &'static str,
-    pub(super) columns: &'static [Column<R>],
+pub(crate) struct Table<R: 'static> {
+    pub(crate) name: &'static str,
+    pub(crate) columns: &'static [Column<R>],
     /// The columns of which no two rows have the same values.
-    pub(super) key: &'static str,
-    pub(super) known: Known,
+    pub(crate) key: &'static str,
+    pub(crate) known: Known,
 }
 
 /// What becomes of a row whose key is there already.
 #[derive(Clone, Copy)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// The old one stays as it is.
     Kept,
     /// `cost_nanos` and `requests` are added to those of the old one.
@@ -55,7 +55,7 @@ pub(super) struct Beside<'a> {
 }
 
 /// One column, and what it holds of a row.
-pub(super) struct Column<R> {
+pub(crate) struct Column<R> {
     name: &'static str,
     kind: Kind,
     value: fn(&R) -> Value,
@@ -72,33 +72,33 @@ enum Kind {
     Boolean,
 }
 
-pub(super) const fn text<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+pub(crate) const fn text<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
     Column { name, kind: Kind::Text, value }
 }
 
-pub(super) const fn text_or_null<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+pub(crate) const fn text_or_null<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
     Column { name, kind: Kind::TextOrNull, value }
 }
 
-pub(super) const fn integer<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+pub(crate) const fn integer<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
     Column { name, kind: Kind::Integer, value }
 }
 
-pub(super) const fn big<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+pub(crate) const fn big<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
     Column { name, kind: Kind::BigInteger, value }
 }
 
-pub(super) const fn big_or_null<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+pub(crate) const fn big_or_null<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
     Column { name, kind: Kind::BigIntegerOrNull, value }
 }
 
-pub(super) const fn boolean<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
+pub(crate) const fn boolean<R>(name: &'static str, value: fn(&R) -> Value) -> Column<R> {
     Column { name, kind: Kind::Boolean, value }
 }
 
 impl<R> Table<R> {
     /// Writes the rows in this order, which is the order in which they are locked.
-    pub(super) async fn put<T: Borrow<R>>(
+    pub(crate) async fn put<T: Borrow<R>>(
         &self,
         transaction: &DatabaseTransaction,
         rows: impl IntoIterator<Item = T>,

@@ -19,6 +19,7 @@ use crate::gateway::{App, InFlightCount, Live, OpenTabs};
 use crate::ledger::{Ledger, LedgerOptions, Pulse};
 use crate::pricing::{AppliedJson, PriceBook};
 use crate::provider::Affinity;
+use crate::refusals::Refusals;
 use crate::telemetry::Metrics;
 use crate::upstream::{DrainLimits, Resolver};
 
@@ -94,6 +95,7 @@ impl App {
             open_tabs: OpenTabs::default(),
             counts,
             ledger,
+            refusals: Refusals::start(db.clone()),
             metrics,
             pulse,
             affinity,

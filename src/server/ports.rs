@@ -18,9 +18,9 @@ use crate::budget::ExchangeResult;
 use crate::clock::now_ms;
 use crate::directory::{Announcer, Change};
 use crate::gateway::App;
-use crate::ledger;
 use crate::provider::RecentError;
 use crate::telemetry::{self, Metrics};
+use crate::{config, ledger, refusals};
 
 /// How long a message about a change may be lost before it is noticed all the same.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -92,6 +92,8 @@ fn read_gauges(app: &App, metrics: &Metrics) {
         let counter = metrics.ledger_records.with_label_values(&[result]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
+    let dropped = &metrics.refusals_dropped;
+    dropped.inc_by(app.refusals.dropped().saturating_sub(dropped.get()));
     let leases = app.budgets.stats();
     for result in ExchangeResult::ALL {
         let counter = metrics.lease_exchanges.with_label_values(&[result.as_str()]);
@@ -106,7 +108,7 @@ fn read_gauges(app: &App, metrics: &Metrics) {
     metrics.snapshot_age.set(app.directory.snapshot_age(now).max(app.limits.age(now)).as_secs_f64());
 }
 
-/// Prices that another node set, and details that are old.
+/// Prices that another node set, and details and refusals that are old.
 pub(super) fn refresh_periodically(
     app: &Arc<App>,
     prices: &Arc<PriceKeeper>,
@@ -123,18 +125,20 @@ pub(super) fn refresh_periodically(
     let (app, db, stop) = (Arc::clone(app), db.clone(), life.stop.clone());
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         loop {
-            let days = i64::from(app.live.load().config.ledger.request_detail_days);
-            if let Err(error) = prune(&db, now_ms(), days).await {
-                tracing::warn!(%error, "old request details were not deleted; trying again later");
+            let live = app.live.load_full();
+            if let Err(error) = prune(&db, now_ms(), &live.config.ledger).await {
+                tracing::warn!(%error, "old request details and refusals were not deleted; trying again later");
             }
             tokio::time::sleep(PRUNE).await;
         }
     }));
 }
 
-/// Deletes details of requests after their days, and remembered answers after one. The ledger stays.
-async fn prune(db: &DatabaseConnection, now: i64, detail_days: i64) -> Result<(), DbErr> {
-    ledger::prune_details(db, now - detail_days * DAY_MS).await?;
+/// Deletes details of requests and refusals after their days, and remembered answers after one. The ledger stays.
+async fn prune(db: &DatabaseConnection, now: i64, days: &config::Ledger) -> Result<(), DbErr> {
+    let before = |days: u32| now - i64::from(days) * DAY_MS;
+    ledger::prune_details(db, before(days.request_detail_days)).await?;
+    refusals::prune(db, before(days.refusal_days), refusals::MOST_ROWS).await?;
     let answers = idempotency_keys::Column::CreatedAt.lt(now - DAY_MS);
     idempotency_keys::Entity::delete_many().filter(answers).exec(db).await?;
     Ok(())

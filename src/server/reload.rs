@@ -119,9 +119,6 @@ async fn apply(mut config: Config, app: &App, prices: &PriceKeeper) -> Result<()
         tracing::warn!("budgets.time_zone: the change takes effect at the next start");
         config.budgets.time_zone = old.config.budgets.time_zone.clone();
     }
-    for warning in config.not_enforced() {
-        tracing::warn!("{warning}");
-    }
     let slots = Arc::clone(&app.drain.load().slots);
     app.drain.store(Arc::new(DrainLimits { time: config.on_client_abort.drain, slots }));
     crate::telemetry::set_log_level(&config.log);

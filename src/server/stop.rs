@@ -23,6 +23,9 @@ const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// The same when the process shall end now.
 const LAST_RECORDS_NOW: Duration = Duration::from_secs(1);
 
+/// How long it may take to store the last refusals: nobody waits for them longer than that.
+const LAST_REFUSALS: Duration = Duration::from_secs(2);
+
 /// How long the authority may take to hear what this node gives back.
 const GIVE_BACK: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,7 @@ async fn cut_off(app: &App, deadline: Duration) {
     if app.pulse.is_some() {
         give_back(app, deadline).await;
     }
-    app.ledger.flush_and_stop(deadline).await;
+    tokio::join!(app.ledger.flush_and_stop(deadline), app.refusals.finish(deadline.min(LAST_REFUSALS)));
     // Otherwise the others do it.
     if app.pulse.is_some()
         && app.ledger.is_over()

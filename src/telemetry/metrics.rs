@@ -32,6 +32,8 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Refused requests by code, axis and window (empty where there is none).
     pub refusals: IntCounterVec,
+    /// Refused requests of which nothing is kept, because there were too many or the database was away.
+    pub refusals_dropped: IntCounter,
     /// Attempts by provider and how they ended.
     pub attempts: IntCounterVec,
     /// Races for the first word, by who won: `first`, `rival`.
@@ -91,6 +93,13 @@ impl Default for Metrics {
         Self {
             requests: counters(&registry, "requests_total", "Finished requests.", &["dialect", "provider", "status"]),
             refusals: counters(&registry, "refusals_total", "Refused requests.", &["code", "axis", "window"]),
+            refusals_dropped: register(
+                &registry,
+                IntCounter::with_opts(opts(
+                    "refusals_dropped_total",
+                    "Refused requests of which nothing is kept, because there were too many or the database was away.",
+                )),
+            ),
             attempts: counters(&registry, "attempts_total", "Attempts at providers.", &["provider", "outcome"]),
             races: counters(&registry, "races_total", "Races for the first word.", &["winner"]),
             request_duration: histogram(

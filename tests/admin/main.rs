@@ -106,6 +106,13 @@ run! {
         days_are_those_of_the_time_zone,
         h13_counted_chooses_the_budget,
         nothing_is_zero;
+    refusals:
+        refusals_come_newest_first_with_every_field,
+        filters_and_pages_of_refusals_agree_with_a_scan,
+        refusals_are_exported_whole,
+        a_refused_request_is_shown_with_who_could_not_be_asked_and_who_was,
+        h22_refusals_are_in_no_sum_and_charges_are_not_refused,
+        a_viewer_may_see_refusals_and_a_key_may_not;
     prices:
         a_price_is_set_read_replaced_and_taken_away,
         names_with_slashes_work_raw_and_encoded,

@@ -36,6 +36,7 @@ fn it_is_openapi_3_1_below_api_v1() {
         "/prices:import",
         "/usage",
         "/usage/summary",
+        "/refusals",
         "/requests/{requestId}",
         "/providers",
         "/providers/{name}:resetCircuit",
@@ -64,7 +65,7 @@ fn it_is_openapi_3_1_below_api_v1() {
     ] {
         assert!(paths.iter().any(|found| *found == path), "{path} is missing");
     }
-    assert_eq!(paths.len(), 35, "{paths:?}");
+    assert_eq!(paths.len(), 36, "{paths:?}");
 }
 
 #[test]

@@ -44,6 +44,7 @@ mod postgres;
 mod probes;
 mod races;
 mod racing;
+mod refusals;
 mod reload;
 mod restarts;
 mod retries;

@@ -17,6 +17,7 @@ mod prices;
 mod provision;
 mod pubsub;
 mod recovery;
+mod refusals;
 mod rerate;
 mod schema;
 mod seeds;

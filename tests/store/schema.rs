@@ -2,12 +2,12 @@
 
 use entity::{
     admin_tokens, audit_log, budget_windows, gateway_nodes, idempotency_keys, keys, limit_stamps, message_request,
-    model_group_limits, model_group_members, model_groups, model_prices, quota_boost_grants, usage_ledger,
+    model_group_limits, model_group_members, model_groups, model_prices, quota_boost_grants, refusals, usage_ledger,
     usage_rollup_minute, usage_rollup_span, user_group_members, user_groups, users,
 };
 use migration::{
-    Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums,
-    m0005_applied_prices,
+    Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums, m0004_lives,
+    m0005_applied_prices, m0006_refusals,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
@@ -34,8 +34,15 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let migrations: [fn() -> Vec<Step>; 4] =
-        [m0001_first_tables::steps, m0002_budgets::steps, m0003_longer_sums::steps, m0005_applied_prices::steps];
+    let migrations: [fn() -> Vec<Step>; 6] = [
+        m0001_first_tables::steps,
+        m0002_budgets::steps,
+        m0003_longer_sums::steps,
+        m0004_lives::steps,
+        m0005_applied_prices::steps,
+        m0006_refusals::steps,
+    ];
+    assert_eq!(migrations.len(), Migrator::migrations().len());
     for (earlier, steps) in migrations.iter().enumerate() {
         let whole = steps().len();
         for done in 0..=whole {
@@ -140,6 +147,7 @@ async fn every_entity_fits_its_table(database: TestDatabase) {
     assert_eq!(model_prices::Entity::find().one(&db).await.unwrap().unwrap().model, "model-1");
     assert_eq!(usage_ledger::Entity::find().one(&db).await.unwrap().unwrap().cost_nanos, i64::MAX);
     assert_eq!(message_request::Entity::find().one(&db).await.unwrap().unwrap().request_bytes, i64::MAX);
+    assert_eq!(refusals::Entity::find().one(&db).await.unwrap().unwrap().window.as_deref(), Some("daily"));
     assert_eq!(user_groups::Entity::find().one(&db).await.unwrap().unwrap().name, "users 1");
     assert_eq!(user_group_members::Entity::find().count(&db).await.unwrap(), 1);
     assert_eq!(model_groups::Entity::find().one(&db).await.unwrap().unwrap().name, "models 1");
@@ -308,6 +316,7 @@ async fn fill(db: &DatabaseConnection, n: i32) {
         price: None,
     };
     detail.into_active_model().reset_all().insert(db).await.unwrap();
+    crate::refusals::row(n.into()).into_active_model().reset_all().insert(db).await.unwrap();
     limits::user_group(db, &format!("users {n}"), &[user.id]).await;
     let models = limits::model_group(db, &format!("models {n}"), &[&format!("m{n}")]).await;
     let mut limit = limits::limit(models);
@@ -442,6 +451,7 @@ async fn drop_all(db: &DatabaseConnection) {
         "write_offs",
         "message_request",
         "applied_prices",
+        "refusals",
         "seaql_migrations",
     ]
     .map(|table| format!("DROP TABLE {table};"))

@@ -99,7 +99,7 @@ pub struct Ledger {
     /// Days for which the details of requests are kept.
     #[schemars(range(max = 36_500))]
     pub request_detail_days: u32,
-    /// Days for which refusals are kept.
+    /// Days for which refusals are kept; 0: none is.
     #[schemars(range(max = 36_500))]
     pub refusal_days: u32,
 }

@@ -5,16 +5,13 @@ use std::collections::HashMap;
 use entity::usage_ledger::{Column, Entity, Model};
 use entity::{applied_prices, message_request};
 use futures::Stream;
-use futures::stream::{self, TryStreamExt};
 use sea_orm::{
     ColumnTrait, Condition, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::Filter;
 use crate::ledger::Outcome;
-
-/// Rows that an export holds in memory at once.
-const BATCH: u64 = 500;
+use crate::store;
 
 /// Where a row stands in the order: by its settlement, then by its id. New rows come before every position, so pages
 /// neither repeat nor miss what was there when the first was read.
@@ -66,20 +63,15 @@ pub fn stream(
     after: Option<Position>,
     limit: Option<u64>,
 ) -> impl Stream<Item = Result<Vec<Model>, DbErr>> + Send {
-    stream::try_unfold((Some(after), limit), move |(after, left)| {
-        let (db, filter) = (db.clone(), filter.clone());
-        async move {
-            let Some(after) = after else { return Ok(None) };
-            let ask = left.map_or(BATCH, |left| left.min(BATCH));
-            let rows = page(&db, &filter, after, ask).await?;
-            let found = rows.len() as u64;
-            let left = left.map(|left| left - found);
-            let more = found == ask && left != Some(0);
-            let next = rows.last().filter(|_| more).map(|row| Some(Position::from(row)));
-            Ok(Some((rows, (next, left))))
-        }
-    })
-    .try_filter(|rows| std::future::ready(!rows.is_empty()))
+    store::in_batches(
+        after,
+        limit,
+        |row| Position::from(row),
+        move |after, limit| {
+            let (db, filter) = (db.clone(), filter.clone());
+            async move { page(&db, &filter, after, limit).await }
+        },
+    )
 }
 
 /// What is known of one request.

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod model_limits;
 pub mod prices;
 pub mod reading;
+pub mod refusals;
 pub mod summary;
 pub mod usage;
 pub mod users;
