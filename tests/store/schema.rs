@@ -7,7 +7,7 @@ use entity::{
 };
 use migration::{
     Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums,
-    m0005_applied_prices,
+    m0005_applied_prices, m0007_list_indexes,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
@@ -34,8 +34,13 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let migrations: [fn() -> Vec<Step>; 4] =
-        [m0001_first_tables::steps, m0002_budgets::steps, m0003_longer_sums::steps, m0005_applied_prices::steps];
+    let migrations: [fn() -> Vec<Step>; 5] = [
+        m0001_first_tables::steps,
+        m0002_budgets::steps,
+        m0003_longer_sums::steps,
+        m0005_applied_prices::steps,
+        m0007_list_indexes::steps,
+    ];
     for (earlier, steps) in migrations.iter().enumerate() {
         let whole = steps().len();
         for done in 0..=whole {
