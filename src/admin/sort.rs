@@ -111,42 +111,58 @@ where
 
     /// What the page asks for of these rows; `within`: of those alone that have this number in this column.
     ///
-    /// The column leads the order, and is compared as a range: else PostgreSQL may take the order of the ids for a good
-    /// one and look through the whole table for rows that all stand at its end.
+    /// The page is one range of the index that has the order, with one bound at each end: SQLite begins at one only, and
+    /// reads all that lies between two. The column of `within` leads the order, and is a range too: else PostgreSQL may
+    /// take the order of the ids for a good one and look through the whole table for rows that all stand at its end.
     pub fn select(&self, rows: Select<E>, within: Option<(E::Column, i64)>, backend: DbBackend) -> Select<E> {
         let order = if self.by.descending { Order::Desc } else { Order::Asc };
         let key = in_order(self.by.column, backend);
+        let (rows, within) = match within {
+            // SQLite takes the id, which is at the end of every index, for no part of a range of several columns.
+            Some((column, number)) if backend == DbBackend::Sqlite && is_id(self.by.column, self.id) => {
+                (rows.filter(column.eq(number)), None)
+            }
+            within => (rows, within),
+        };
+        let mut columns: Vec<SimpleExpr> = within.iter().map(|(column, _)| Expr::col(*column)).collect();
+        let mut lower = Bound::from(within.iter().map(|(_, number)| Expr::val(*number)));
+        let mut upper = lower.clone();
+        let mut last = lower.values.clone();
         let mut rows = rows.limit(self.page.fetch());
-        if let Some(name) = &self.name {
-            rows = rows.filter(key.clone().eq(name.as_str()));
-        }
-        if let Some(prefix) = &self.prefix {
-            rows = rows.filter(key.clone().gte(prefix.as_str()));
-            if let Some(end) = behind(prefix) {
-                rows = rows.filter(key.clone().lt(end));
-            }
-        }
-        // What the order is made of, and what of it the last object had.
-        let mut place = vec![Expr::col(self.id)];
-        let mut last = self.page.after.as_ref().map(|place| vec![Expr::val(place.id())]);
         if !is_id(self.by.column, self.id) {
-            place.insert(0, key);
-            if let (Some(last), Some(Place::In(_, key, _))) = (&mut last, &self.page.after) {
-                last.insert(0, key.value());
+            columns.push(key.clone());
+            match (&self.name, &self.prefix) {
+                (Some(name), prefix) => {
+                    lower.values.push(Expr::val(name.as_str()));
+                    upper.values.push(Expr::val(name.as_str()));
+                    if prefix.as_ref().is_some_and(|prefix| !name.starts_with(prefix)) {
+                        rows = rows.filter(Expr::val(1).eq(0));
+                    }
+                }
+                (None, Some(prefix)) => {
+                    lower.values.push(Expr::val(prefix.as_str()));
+                    if let Some(end) = behind(prefix) {
+                        upper = Bound { values: [upper.values, vec![Expr::val(end)]].concat(), open: true };
+                    }
+                }
+                (None, None) => {}
             }
         }
-        if let Some((column, number)) = within {
-            rows = rows.filter(column.gte(number)).filter(column.lte(number));
-            place.insert(0, Expr::col(column));
-            if let Some(last) = &mut last {
-                last.insert(0, Expr::val(number));
+        columns.push(Expr::col(self.id));
+        if let Some(place) = &self.page.after {
+            if let (Place::In(_, key, _), false) = (place, is_id(self.by.column, self.id)) {
+                last.push(key.value());
             }
+            last.push(Expr::val(place.id()));
+            *(if self.by.descending { &mut upper } else { &mut lower }) = Bound { values: last, open: true };
         }
-        if let Some(last) = last {
-            let (place, last) = (row(place.clone()), row(last));
-            rows = rows.filter(if self.by.descending { place.lt(last) } else { place.gt(last) });
+        if let Some((columns, values)) = lower.against(&columns) {
+            rows = rows.filter(if lower.open { columns.gt(values) } else { columns.gte(values) });
         }
-        place.into_iter().fold(rows, |rows, column| rows.order_by(column, order.clone()))
+        if let Some((columns, values)) = upper.against(&columns) {
+            rows = rows.filter(if upper.open { columns.lt(values) } else { columns.lte(values) });
+        }
+        columns.into_iter().fold(rows, |rows, column| rows.order_by(column, order.clone()))
     }
 
     /// Makes the page of the rows that [`select`](Self::select) asked for.
@@ -194,6 +210,26 @@ impl Key {
 impl<C> By<C> {
     fn name(&self) -> String {
         format!("{}{}", if self.descending { "-" } else { "" }, self.word)
+    }
+}
+
+/// An end of a range of an index: the values of its first columns.
+#[derive(Clone)]
+struct Bound {
+    values: Vec<SimpleExpr>,
+    /// Whether what has these values is left out.
+    open: bool,
+}
+
+impl Bound {
+    fn from(values: impl Iterator<Item = SimpleExpr>) -> Self {
+        Self { values: values.collect(), open: false }
+    }
+
+    /// Both sides of the comparison; none: there is no end.
+    fn against(&self, columns: &[SimpleExpr]) -> Option<(SimpleExpr, SimpleExpr)> {
+        let columns = columns.get(..self.values.len()).filter(|columns| !columns.is_empty())?;
+        Some((row(columns.to_vec()), row(self.values.clone())))
     }
 }
 
