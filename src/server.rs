@@ -1,5 +1,6 @@
 //! Puts the parts together: database, prices, directory, ledger, Pingora's server, admin, metrics, signals.
 
+mod admin_listener;
 mod app;
 mod budgets;
 mod circuits;

@@ -9,6 +9,7 @@ pub mod m0003_longer_sums;
 pub mod m0004_lives;
 pub mod m0005_applied_prices;
 pub mod m0006_refusals;
+pub mod m0007_list_indexes;
 mod step;
 
 pub use step::Step;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_lives::Migration),
             Box::new(m0005_applied_prices::Migration),
             Box::new(m0006_refusals::Migration),
+            Box::new(m0007_list_indexes::Migration),
         ]
     }
 }

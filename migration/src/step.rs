@@ -1,6 +1,7 @@
 //! One statement of a migration, as a value: so that a test can stop between any two of them.
 
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
 
 /// One statement. It must be harmless to run it again.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub enum Step {
     Column(&'static str, Box<ColumnDef>),
     /// Anything else, in words that both databases understand.
     Sql(&'static str),
+    /// The same, in the words of one kind of database; on the other nothing is done.
+    Only(DbBackend, &'static str),
 }
 
 impl Step {
@@ -27,6 +30,8 @@ impl Step {
             Self::Index(statement) => manager.create_index(*statement).await,
             Self::Column(table, column) => add_column(manager, table, *column).await,
             Self::Sql(statement) => manager.get_connection().execute_unprepared(statement).await.map(drop),
+            Self::Only(backend, _) if backend != manager.get_database_backend() => Ok(()),
+            Self::Only(_, statement) => manager.get_connection().execute_unprepared(statement).await.map(drop),
         }
     }
 
@@ -89,6 +94,16 @@ impl Step {
     /// An index that refuses a second row with the same values.
     pub(crate) fn unique<const N: usize>(name: &'static str, table: &'static str, columns: [&'static str; N]) -> Self {
         Self::Index(Box::new(index(name, table, columns).unique().to_owned()))
+    }
+
+    /// What only PostgreSQL is told.
+    pub(crate) const fn postgres(statement: &'static str) -> Self {
+        Self::Only(DbBackend::Postgres, statement)
+    }
+
+    /// What only SQLite is told.
+    pub(crate) const fn sqlite(statement: &'static str) -> Self {
+        Self::Only(DbBackend::Sqlite, statement)
     }
 
     fn with_table(mut self, change: impl FnOnce(&'static str, &mut TableCreateStatement)) -> Self {

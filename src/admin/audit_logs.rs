@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use entity::audit_log::{Column, Entity, Model};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -63,14 +64,16 @@ pub(super) async fn list(
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<AuditLog>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = PageRequest::<(i64, i64)>::read(&mut params, KIND);
+    let place = || Expr::tuple([Expr::col(Column::At), Expr::col(Column::Id)]);
+    let behind = |(at, id): (i64, i64)| place().lt(Expr::tuple([Expr::val(at), Expr::val(id)]));
     let filter = Condition::all()
-        .add_option(page.after.map(|after| Column::Id.lt(after)))
+        .add_option(page.after.map(behind))
         .add_option(params.instant("from").map(|at| Column::At.gte(at)))
         .add_option(params.instant("to").map(|at| Column::At.lt(at)));
     params.finish()?;
-    let rows = Entity::find().filter(filter).order_by_desc(Column::Id).limit(page.fetch()).all(&state.db).await?;
-    page.page(KIND, rows, |row| row.id, show).map(Json)
+    let rows = Entity::find().filter(filter).order_by_desc(Column::At).order_by_desc(Column::Id).limit(page.fetch());
+    page.page(KIND, rows.all(&state.db).await?, |row| (row.at, row.id), show).map(Json)
 }
 
 fn show(row: Model) -> Result<AuditLog, Problem> {

@@ -53,6 +53,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         "403": problem("A viewer's token may only read."),
         "404": problem("There is no such object."),
         "405": problem("The path has no such method; Allow names those that it has."),
+        "408": problem("The body did not come within server.timeouts.body."),
         "409": problem("Another object stands in the way."),
         "412": problem("The object has changed: If-Match is not its version."),
         "413": problem("The body is too large."),
@@ -154,7 +155,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
         statuses.push("404");
     }
     if has_body || verb {
-        statuses.extend(["413", "415"]);
+        statuses.extend(["408", "413", "415"]);
     }
     if method == "post" {
         statuses.push("422");

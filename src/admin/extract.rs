@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::AdminState;
 use super::limits;
 use super::params::MAX_ID;
 pub use super::params::Params;
@@ -117,20 +118,22 @@ pub struct Payload<const MAX: usize = MAX_BODY> {
     pub bytes: Bytes,
 }
 
-impl<S: Send + Sync, const MAX: usize> FromRequest<S> for Payload<MAX> {
+impl<const MAX: usize> FromRequest<AdminState> for Payload<MAX> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
         let too_large = || Problem::new(Code::TooLarge, format!("A body here has at most {MAX} bytes."));
         let announced = number(request.headers(), &header::CONTENT_LENGTH);
         if announced.is_some_and(|length| length > MAX as u64) {
             return Err(too_large());
         }
         let media_type = media_type(request.headers());
-        match axum::body::to_bytes(request.into_body(), MAX).await {
-            Ok(bytes) => Ok(Self { media_type, bytes }),
-            Err(error) if is_length_limit(&error) => Err(too_large()),
-            Err(_) => Err(Problem::new(Code::InvalidRequest, "The body broke off.")),
+        let body = axum::body::to_bytes(request.into_body(), MAX);
+        match tokio::time::timeout(state.body_timeout, body).await {
+            Ok(Ok(bytes)) => Ok(Self { media_type, bytes }),
+            Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+            Ok(Err(_)) => Err(Problem::new(Code::InvalidRequest, "The body broke off.")),
+            Err(_) => Err(Problem::new(Code::RequestTimeout, "The body did not come within server.timeouts.body.")),
         }
     }
 }

@@ -28,6 +28,7 @@ mod requests;
 mod resets;
 mod routes;
 mod settings;
+mod sort;
 mod stamps;
 mod store;
 mod summary;

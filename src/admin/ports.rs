@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use entity::{keys, users};
@@ -216,6 +217,8 @@ pub struct AdminState {
     pub ready: Shared<bool>,
     /// The time, Unix milliseconds.
     pub clock: Shared<i64>,
+    /// How long a client may take for a body.
+    pub body_timeout: Duration,
     /// The time zone of calendar days.
     pub time_zone: Shared<TimeZone>,
     /// The credentials of administrators.

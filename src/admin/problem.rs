@@ -23,6 +23,8 @@ pub enum Code {
     NotFound,
     /// 405: the resource has no such method; `Allow` names those that it has.
     MethodNotAllowed,
+    /// 408: the body did not come in time.
+    RequestTimeout,
     /// 409: another object stands in the way.
     Conflict,
     /// 409: a model is in another model group, which `conflictsWith` names.
@@ -52,6 +54,7 @@ impl Code {
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
+            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout", "Request timeout"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Conflict"),
             Self::ModelInOtherGroup => (StatusCode::CONFLICT, "model_in_other_group", "Model in another group"),
             Self::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "version_mismatch", "Version mismatch"),

@@ -17,8 +17,9 @@ use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::{InvalidParam, Problem};
+use super::sort::{Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write};
 use super::time::Instant;
@@ -28,6 +29,7 @@ use crate::limit::{Subject, Window};
 
 const KIND: &str = "quota_boost";
 const NAME: &str = "quota boost";
+const ORDERS: Orders<Entity> = &[("id", Column::Id), ("expiresAt", Column::ExpiresAt)];
 
 /// A boost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -96,6 +98,9 @@ pub struct QuotaBoostParams {
     model_group_id: Option<i64>,
     /// Whether it is in force now.
     active: Option<bool>,
+    /// The order, descending with a `-`; left out: by `id`.
+    #[param(pattern = "^-?(id|expiresAt)$")]
+    sort: Option<String>,
 }
 
 impl QuotaBoostFields {
@@ -142,7 +147,7 @@ impl From<Model> for QuotaBoost {
     }
 }
 
-/// Lists boosts, in the order of their ids; those that have expired too.
+/// Lists boosts; those that have expired too.
 #[utoipa::path(get, path = "/quota-boosts", operation_id = "listQuotaBoosts", tag = "budgets",
     params(QuotaBoostParams, PageParams),
     responses((status = 200, description = "A page of boosts.", body = Page<QuotaBoost>)))]
@@ -152,16 +157,17 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Json<Page<QuotaBoost>>, Problem> {
     let now = state.now();
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     let in_force = Condition::all().add(Column::StartsAt.lte(now)).add(Column::ExpiresAt.gt(now));
     let active = params.choice("active", &[("true", true), ("false", false)]);
+    let user = params.id("userId").map(|id| (Column::UserId, id));
+    let model_group = params.id("modelGroupId").map(|id| (Column::ModelGroupId, id));
     let filter = Condition::all()
-        .add_option(params.id("userId").map(|id| Column::UserId.eq(id)))
-        .add_option(params.id("modelGroupId").map(|id| Column::ModelGroupId.eq(id)))
+        .add_option(model_group.filter(|_| user.is_some()).map(|(column, id)| column.eq(id)))
         .add_option(active.map(|active| if active { in_force } else { in_force.not() }));
     params.finish()?;
-    let rows = page.by_id(Entity::find().filter(filter), Column::Id).all(&state.db).await?;
-    page.page(KIND, rows, |row| row.id, |row| Ok(row.into())).map(Json)
+    let query = page.select(Entity::find().filter(filter), user.or(model_group), state.db.get_database_backend());
+    page.page(query.all(&state.db).await?, |row| Ok(row.into())).map(Json)
 }
 
 /// Grants a boost.

@@ -17,8 +17,9 @@ use utoipa::ToSchema;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
 use super::time::Instant;
@@ -27,6 +28,11 @@ use super::{AdminState, problem};
 
 pub(super) const KIND: &str = "user_group";
 pub(super) const NAME: &str = "user group";
+const ORDERS: Orders<user_groups::Entity> = &[
+    ("id", user_groups::Column::Id),
+    ("name", user_groups::Column::Name),
+    ("createdAt", user_groups::Column::CreatedAt),
+];
 
 /// A user group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -83,24 +89,25 @@ impl UserGroup {
     }
 }
 
-/// Lists user groups, in the order of their ids.
-#[utoipa::path(get, path = "/user-groups", operation_id = "listUserGroups", tag = "groups", params(PageParams),
+/// Lists user groups.
+#[utoipa::path(get, path = "/user-groups", operation_id = "listUserGroups", tag = "groups",
+    params(NamedParams, PageParams),
     responses((status = 200, description = "A page of user groups.", body = Page<UserGroup>)))]
 pub(super) async fn list(
     _: Viewer,
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<UserGroup>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     params.finish()?;
-    let query = page.by_id(user_groups::Entity::find(), user_groups::Column::Id);
+    let query = page.select(user_groups::Entity::find(), None, state.db.get_database_backend());
     let rows = query.all(&state.db).await?;
     let counts = counts(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: user_groups::Model| {
         let count = counts.get(&row.id).copied().unwrap_or(0);
         Ok(UserGroup::show(row, count))
     };
-    page.page(KIND, rows, |row| row.id, show).map(Json)
+    page.page(rows, show).map(Json)
 }
 
 /// Creates a user group.

@@ -1,6 +1,5 @@
 //! The node's parts as the REST API and the metrics see them, and the work that goes on beside requests.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
-use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions, circuits};
+use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions, admin_listener, circuits};
 use crate::admin::{
     self, AdminState, Auth, CircuitChange, CircuitStatus, Invalidate, ProviderError, ProviderStatus, ProviderView,
 };
@@ -55,17 +54,11 @@ pub(super) fn serve_admin(
         settings: Arc::new(move || settings.live.load().config.masked()),
         ready: Arc::new(move || ready.is_ready() && !recorder.is_broken()),
         clock: Arc::new(now_ms),
+        body_timeout: app.live.load().config.server.timeouts.body,
         time_zone: Arc::new(move || zone.live.load().config.budgets.time_zone.clone()),
         auth: Arc::new(Auth::new(options.admin_token.as_deref())),
     };
-    let router = admin::router(state).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = life.stop.clone();
-    tokio::spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the admin listener failed");
-        }
-    });
+    tokio::spawn(admin_listener::serve(listener, admin::router(state), life.stop.clone()));
 }
 
 pub(super) fn serve_metrics(app: &Arc<App>, life: &Lifecycle, listener: TcpListener) {

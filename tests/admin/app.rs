@@ -9,10 +9,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::response::Response;
 use jiff::tz::TimeZone;
 use migration::{Migrator, MigratorTrait};
 use parking_lot::{Mutex, RwLock};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::admin::{
@@ -43,6 +44,10 @@ pub struct App {
     pub node: Arc<Node>,
     /// How many statements the database was sent.
     pub statements: Arc<AtomicUsize>,
+    /// What it was sent, while that is recorded.
+    record: Arc<Mutex<Option<Vec<Statement>>>>,
+    /// The key that a scenario asks about its owner with.
+    pub mine: Mutex<String>,
     router: Router,
     _folder: Option<TempDir>,
 }
@@ -214,8 +219,13 @@ impl App {
         let mut db = Box::pin(Database::connect(options)).await.unwrap();
         let statements = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&statements);
-        db.set_metric_callback(move |_| {
+        let record = Arc::new(Mutex::new(None::<Vec<Statement>>));
+        let recorder = Arc::clone(&record);
+        db.set_metric_callback(move |sent| {
             counter.fetch_add(1, Ordering::SeqCst);
+            if let Some(record) = &mut *recorder.lock() {
+                record.push(sent.statement.clone());
+            }
         });
         Migrator::up(&db, None).await.unwrap();
         let clock = Arc::new(AtomicI64::new(NOW));
@@ -244,17 +254,44 @@ impl App {
                     now
                 })
             },
+            body_timeout: std::time::Duration::from_secs(2),
             time_zone: {
                 let zone = Arc::clone(&zone);
                 Arc::new(move || zone.read().clone())
             },
             auth: Arc::new(Auth::new(Some(TOKEN))),
         };
-        Self { router: router(state), db, clock, zone, seen, node, statements, _folder: None }
+        Self {
+            router: router(state),
+            db,
+            clock,
+            zone,
+            seen,
+            node,
+            statements,
+            record,
+            mine: Mutex::default(),
+            _folder: None,
+        }
+    }
+
+    /// Begins to record what the database is sent.
+    pub fn record(&self) {
+        *self.record.lock() = Some(Vec::new());
+    }
+
+    /// What it was sent since.
+    pub fn recorded(&self) -> Vec<Statement> {
+        self.record.lock().take().unwrap()
+    }
+
+    /// Sends a request; the answer is read by whoever asked.
+    pub async fn open(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.open(request).await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let body = String::from_utf8(bytes.to_vec()).unwrap();

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
+mod crowd;
 mod given;
 mod node;
 mod openapi;
+mod operations;
 mod scenarios;
 mod spec;
 #[path = "../support/mod.rs"]
@@ -70,11 +72,27 @@ run! {
         a_key_of_a_missing_user_is_not_found,
         only_the_verbs_that_exist_are_found;
     auth:
-        every_operation_wants_a_credential,
-        a_viewer_may_only_read,
+        roles_are_what_they_say,
         a_revoked_token_is_refused_at_once,
         the_guard_stops_guessing_but_nobody_with_a_token,
         nobody_can_take_a_name_that_stands_for_another_in_the_audit_log;
+    matrix:
+        every_operation_refuses_every_wrong_credential,
+        every_operation_takes_a_right_credential_however_it_is_spelled,
+        a_viewer_reads_everything_but_tokens_and_writes_nothing,
+        a_key_sees_nothing_of_anybody_else,
+        head_is_get_without_a_body_and_options_tells_nothing,
+        a_credential_is_counted_wherever_it_comes_from_and_locks_out_nobody_with_a_right_one;
+    hostile:
+        what_is_sent_is_never_run,
+        no_header_can_be_made_to_hold_another,
+        paths_lead_nowhere_else,
+        a_body_that_does_not_come_is_not_waited_for,
+        odd_json_is_refused_or_read_as_it_says,
+        no_page_of_another_origin_gets_anything;
+    exports:
+        readers_that_stall_hold_no_connection_to_the_database,
+        rows_are_read_when_they_are_wanted_and_no_longer_when_the_reader_has_left;
     conventions:
         answers_of_the_framework_are_problems_too,
         bodies_have_a_limit_and_a_type,
@@ -84,6 +102,13 @@ run! {
         forged_cursors_are_refused,
         unknown_and_repeated_parameters_are_refused,
         health_is_told_without_a_credential;
+    lists:
+        lists_of_names_are_sorted_by_every_order_up_and_down,
+        names_are_found_by_how_they_begin,
+        a_cursor_goes_on_in_its_own_order_only,
+        boosts_are_sorted_by_their_end_and_limits_by_their_ids,
+        long_lists_are_read_off_indexes_page_by_page,
+        f11_a_page_takes_a_fixed_number_of_queries_however_long_it_is;
     idempotency:
         a_repeated_post_is_carried_out_once,
         a_repeated_answer_has_no_secret,
@@ -151,7 +176,8 @@ run! {
         of_many_settings_of_one_limit_at_once_one_creates_it,
         a_boost_is_granted_listed_and_revoked,
         a_boost_that_makes_no_sense_is_refused,
-        f15_whoever_is_deleted_leaves_no_limit_boost_or_membership;
+        f15_whoever_is_deleted_leaves_no_limit_boost_or_membership,
+        f15_a_thousand_keys_that_come_and_go_leave_nothing_behind;
     budgets:
         budgets_tell_caps_sources_use_and_what_is_left,
         what_running_requests_have_set_aside_is_told_apart,

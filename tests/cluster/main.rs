@@ -19,6 +19,7 @@ mod traffic;
 mod witness;
 
 mod affinity;
+mod at_once;
 mod both_away;
 mod caps;
 mod circuits;
@@ -27,6 +28,7 @@ mod counts;
 mod database_away;
 mod edits;
 mod edits_running;
+mod every_write;
 mod failover;
 mod faults;
 mod figures;

@@ -6,6 +6,10 @@
 mod servers;
 mod support;
 
+#[allow(dead_code, reason = "shared with the tests of the REST API")]
+#[path = "../admin/crowd.rs"]
+mod crowd;
+
 mod aborts;
 mod affinity;
 mod audit;
@@ -26,6 +30,7 @@ mod door;
 mod edits;
 mod elsewhere;
 mod estimates;
+mod exports;
 mod failover;
 mod first_start;
 mod flood;
@@ -49,7 +54,9 @@ mod reload;
 mod restarts;
 mod retries;
 mod sdk;
+mod secrets;
 mod shutdown;
+mod slow_admins;
 mod stop;
 mod streams;
 mod switched_off;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,14 +15,17 @@ use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write};
 use crate::directory::Secret;
 pub use fields::{Key, KeyFields};
 
 pub(super) const KIND: &str = "key";
+const ORDERS: Orders<keys::Entity> =
+    &[("id", keys::Column::Id), ("name", keys::Column::Name), ("createdAt", keys::Column::CreatedAt)];
 
 /// A key with its secret.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,9 +38,9 @@ pub struct KeyWithSecret {
     secret: String,
 }
 
-/// Lists the keys of a user, in the order of their ids.
+/// Lists the keys of a user.
 #[utoipa::path(get, path = "/users/{id}/keys", operation_id = "listKeys", tag = "keys",
-    params(("id" = i64, Path), PageParams),
+    params(("id" = i64, Path), NamedParams, PageParams),
     responses((status = 200, description = "A page of keys.", body = Page<Key>)))]
 pub(super) async fn list(
     _: Viewer,
@@ -45,14 +48,14 @@ pub(super) async fn list(
     Id(user_id): Id,
     mut params: Params,
 ) -> Result<Json<Page<Key>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     params.finish()?;
     if users::Entity::find_by_id(user_id).one(&state.db).await?.is_none() {
         return Err(Problem::not_found("user"));
     }
-    let of_user = keys::Entity::find().filter(keys::Column::UserId.eq(user_id));
-    let query = page.by_id(of_user, keys::Column::Id);
-    page.page(KIND, query.all(&state.db).await?, |row| row.id, Key::show).map(Json)
+    let of_user = Some((keys::Column::UserId, user_id));
+    let query = page.select(keys::Entity::find(), of_user, state.db.get_database_backend());
+    page.page(query.all(&state.db).await?, Key::show).map(Json)
 }
 
 /// Creates a key of a user; the answer shows its secret, once.

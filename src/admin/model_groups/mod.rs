@@ -13,8 +13,9 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
 use super::{AdminState, problem};
@@ -25,25 +26,31 @@ pub(super) use models::*;
 
 const KIND: &str = "model_group";
 const NAME: &str = "model group";
+const ORDERS: Orders<model_groups::Entity> = &[
+    ("id", model_groups::Column::Id),
+    ("name", model_groups::Column::Name),
+    ("createdAt", model_groups::Column::CreatedAt),
+];
 
-/// Lists model groups, in the order of their ids.
-#[utoipa::path(get, path = "/model-groups", operation_id = "listModelGroups", tag = "groups", params(PageParams),
+/// Lists model groups.
+#[utoipa::path(get, path = "/model-groups", operation_id = "listModelGroups", tag = "groups",
+    params(NamedParams, PageParams),
     responses((status = 200, description = "A page of model groups.", body = Page<ModelGroup>)))]
 pub(super) async fn list(
     _: Viewer,
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<ModelGroup>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     params.finish()?;
-    let query = page.by_id(model_groups::Entity::find(), model_groups::Column::Id);
+    let query = page.select(model_groups::Entity::find(), None, state.db.get_database_backend());
     let rows = query.all(&state.db).await?;
     let models = of_groups(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: model_groups::Model| {
         let models = models.get(&row.id).cloned().unwrap_or_default();
         Ok(ModelGroup::show(row, models))
     };
-    page.page(KIND, rows, |row| row.id, show).map(Json)
+    page.page(rows, show).map(Json)
 }
 
 /// Creates a model group.

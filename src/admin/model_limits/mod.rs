@@ -15,8 +15,9 @@ use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::with_etag;
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::{IdSortParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::Write;
 
@@ -25,6 +26,7 @@ pub(super) use put::*;
 
 const KIND: &str = "model_limit";
 const NAME: &str = "model limit";
+const ORDERS: Orders<Entity> = &[("id", Column::Id)];
 
 const SUBJECT_TYPES: [(&str, SubjectType); 3] =
     [("user", SubjectType::User), ("user_group", SubjectType::UserGroup), ("key", SubjectType::Key)];
@@ -45,16 +47,16 @@ pub struct ModelLimitParams {
     model_group_id: Option<i64>,
 }
 
-/// Lists limits, in the order of their ids.
+/// Lists limits.
 #[utoipa::path(get, path = "/model-limits", operation_id = "listModelLimits", tag = "budgets",
-    params(ModelLimitParams, PageParams),
+    params(ModelLimitParams, IdSortParams, PageParams),
     responses((status = 200, description = "A page of limits.", body = Page<ModelLimit>)))]
 pub(super) async fn list(
     _: Viewer,
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<ModelLimit>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     let kind = params.choice("subjectType", &SUBJECT_TYPES);
     let subject = params.id("subjectId");
     let of_kind = match (kind, subject) {
@@ -66,12 +68,11 @@ pub(super) async fn list(
         }
         (None, None) => None,
     };
-    let filter = Condition::all()
-        .add_option(of_kind)
-        .add_option(params.id("modelGroupId").map(|id| Column::ModelGroupId.eq(id)));
+    let model_group = params.id("modelGroupId").map(|id| (Column::ModelGroupId, id));
     params.finish()?;
-    let rows = page.by_id(Entity::find().filter(filter), Column::Id).all(&state.db).await?;
-    page.page(KIND, rows, |row| row.id, |row| ModelLimit::show(&row)).map(Json)
+    let of_kind = Condition::all().add_option(of_kind);
+    let query = page.select(Entity::find().filter(of_kind), model_group, state.db.get_database_backend());
+    page.page(query.all(&state.db).await?, |row| ModelLimit::show(&row)).map(Json)
 }
 
 /// Shows a limit.

@@ -16,32 +16,35 @@ use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::memberships;
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
 pub use fields::{User, UserFields};
 
 pub(super) const KIND: &str = "user";
+const ORDERS: Orders<users::Entity> =
+    &[("id", users::Column::Id), ("name", users::Column::Name), ("createdAt", users::Column::CreatedAt)];
 
-/// Lists users, in the order of their ids.
-#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(PageParams),
+/// Lists users.
+#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(NamedParams, PageParams),
     responses((status = 200, description = "A page of users.", body = Page<User>)))]
 pub(super) async fn list(
     _: Viewer,
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<User>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     params.finish()?;
-    let query = page.by_id(users::Entity::find(), users::Column::Id);
+    let query = page.select(users::Entity::find(), None, state.db.get_database_backend());
     let rows = query.all(&state.db).await?;
     let groups = memberships::of_users(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: users::Model| {
         let groups = groups.get(&row.id).cloned().unwrap_or_default();
         User::show(row, groups)
     };
-    page.page(KIND, rows, |row| row.id, show).map(Json)
+    page.page(rows, show).map(Json)
 }
 
 /// Creates a user.

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use entity::usage_ledger::{Column, Entity, Model};
 use entity::{applied_prices, message_request};
 use futures::Stream;
-use sea_orm::{
-    ColumnTrait, Condition, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use super::Filter;
 use crate::ledger::Outcome;
@@ -43,11 +42,11 @@ pub async fn page(
 }
 
 pub(super) fn select(filter: &Filter, after: Option<Position>, limit: u64) -> Select<Entity> {
+    use sea_orm::sea_query::ExprTrait as _;
+    // Compared as one: an index begins at it, however many rows were settled in the same instant.
     let behind = after.map(|Position { settled_at, id }| {
-        // The first half says nothing new, but it is what an index can begin at.
-        Condition::all()
-            .add(Column::SettledAt.lte(settled_at))
-            .add(Condition::any().add(Column::SettledAt.lt(settled_at)).add(Column::Id.lt(id)))
+        Expr::tuple([Expr::col(Column::SettledAt), Expr::col(Column::Id)])
+            .lt(Expr::tuple([Expr::val(settled_at), Expr::val(id)]))
     });
     Entity::find()
         .filter(filter.condition().add_option(behind))

@@ -250,3 +250,30 @@ pub async fn f15_whoever_is_deleted_leaves_no_limit_boost_or_membership(app: App
     app.delete(&format!("/model-groups/{model_group}")).await.ok(204);
     assert_eq!(rows().await.0, 0);
 }
+
+pub async fn f15_a_thousand_keys_that_come_and_go_leave_nothing_behind(app: App) {
+    let user = app.user("ada").await;
+    let model_group = app.model_group("g", &["m1"]).await;
+    // Ids and stamps grow: what is in it is the same without them.
+    let snapshot = || format!("{:?}", app.node.limits.snapshot()).replace(|c: char| c.is_ascii_digit(), "");
+    let start = snapshot();
+    for round in 0..10 {
+        let mut ids = Vec::new();
+        for _ in 0..100 {
+            let (key, _) = app.key(user).await;
+            app.model_limit("key", key, model_group, json!({"daily": {"usd": 1}})).await;
+            ids.push(key);
+        }
+        assert_eq!(model_group_limits::Entity::find().count(&app.db).await.unwrap(), 100);
+        assert!(snapshot().len() > start.len());
+        if round == 9 {
+            app.delete(&format!("/users/{user}")).await.ok(204);
+        } else {
+            for id in ids {
+                app.delete(&format!("/keys/{id}")).await.ok(204);
+            }
+        }
+        assert_eq!(model_group_limits::Entity::find().count(&app.db).await.unwrap(), 0);
+    }
+    assert_eq!(snapshot(), start, "the snapshot is what it was");
+}
