@@ -223,7 +223,7 @@ fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
 fn parameter(operation: &mut Value, name: &str, description: &str, schema: &Value) {
     let parameter =
         json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
-    match operation["parameters"].as_array_mut() {
+    match operation.get_mut("parameters").and_then(Value::as_array_mut) {
         Some(parameters) => parameters.push(parameter),
         None => operation["parameters"] = Value::Array(vec![parameter]),
     }
@@ -231,7 +231,7 @@ fn parameter(operation: &mut Value, name: &str, description: &str, schema: &Valu
 
 /// Ids in a path have a form and a range, and an optional query parameter is left out rather than null.
 fn parameters(operation: &mut Value) {
-    let Some(parameters) = operation["parameters"].as_array_mut() else { return };
+    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return };
     for parameter in parameters {
         let is_id = parameter["name"] == "userId" || parameter["name"] == "id";
         if parameter["in"] == "path" && is_id && parameter["schema"]["type"] == "integer" {

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Params;
 use super::problem::{InvalidParam, Problem};
+use super::validate;
 
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 100;
@@ -35,6 +36,16 @@ pub struct PageParams {
     /// `pageInfo.nextCursor` of the page before.
     #[param(min_length = 1, max_length = 1024, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
+}
+
+/// The filter of lists of things that have names, for the documentation; [`Params::exact_name`] reads it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "documents what Params::exact_name reads")]
+pub struct NameParams {
+    /// Only what has exactly this name.
+    #[param(schema_with = validate::name_schema)]
+    name: Option<String>,
 }
 
 /// One page of a list.

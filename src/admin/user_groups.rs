@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{user_group_members as members, user_groups};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
-    QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel,
+    QueryFilter, QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{NameParams, Page, PageParams, PageRequest};
 use super::problem::Problem;
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
@@ -84,7 +84,7 @@ impl UserGroup {
 }
 
 /// Lists user groups, in the order of their ids.
-#[utoipa::path(get, path = "/user-groups", operation_id = "listUserGroups", tag = "groups", params(PageParams),
+#[utoipa::path(get, path = "/user-groups", operation_id = "listUserGroups", tag = "groups", params(NameParams, PageParams),
     responses((status = 200, description = "A page of user groups.", body = Page<UserGroup>)))]
 pub(super) async fn list(
     _: Viewer,
@@ -92,8 +92,10 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Json<Page<UserGroup>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
+    let named = params.exact_name().map(|name| user_groups::Column::Name.eq(name));
     params.finish()?;
-    let query = page.by_id(user_groups::Entity::find(), user_groups::Column::Id);
+    let query =
+        page.by_id(user_groups::Entity::find().filter(Condition::all().add_option(named)), user_groups::Column::Id);
     let rows = query.all(&state.db).await?;
     let counts = counts(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: user_groups::Model| {

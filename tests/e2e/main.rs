@@ -16,6 +16,7 @@ mod bodies;
 mod chaos;
 mod circuits;
 mod cli;
+mod cli_node;
 mod compose_nodes;
 mod crash;
 mod db_outage;

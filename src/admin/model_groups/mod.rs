@@ -8,12 +8,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::model_groups;
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
 
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{NameParams, Page, PageParams, PageRequest};
 use super::problem::Problem;
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
@@ -27,7 +27,7 @@ const KIND: &str = "model_group";
 const NAME: &str = "model group";
 
 /// Lists model groups, in the order of their ids.
-#[utoipa::path(get, path = "/model-groups", operation_id = "listModelGroups", tag = "groups", params(PageParams),
+#[utoipa::path(get, path = "/model-groups", operation_id = "listModelGroups", tag = "groups", params(NameParams, PageParams),
     responses((status = 200, description = "A page of model groups.", body = Page<ModelGroup>)))]
 pub(super) async fn list(
     _: Viewer,
@@ -35,8 +35,10 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Json<Page<ModelGroup>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
+    let named = params.exact_name().map(|name| model_groups::Column::Name.eq(name));
     params.finish()?;
-    let query = page.by_id(model_groups::Entity::find(), model_groups::Column::Id);
+    let query =
+        page.by_id(model_groups::Entity::find().filter(Condition::all().add_option(named)), model_groups::Column::Id);
     let rows = query.all(&state.db).await?;
     let models = of_groups(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: model_groups::Model| {

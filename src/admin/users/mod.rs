@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
 };
 
 use super::AdminState;
@@ -16,7 +16,7 @@ use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::memberships;
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{NameParams, Page, PageParams, PageRequest};
 use super::problem::Problem;
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
@@ -25,7 +25,7 @@ pub use fields::{User, UserFields};
 pub(super) const KIND: &str = "user";
 
 /// Lists users, in the order of their ids.
-#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(PageParams),
+#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(NameParams, PageParams),
     responses((status = 200, description = "A page of users.", body = Page<User>)))]
 pub(super) async fn list(
     _: Viewer,
@@ -33,8 +33,9 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Json<Page<User>>, Problem> {
     let page = PageRequest::<i64>::read(&mut params, KIND);
+    let named = params.exact_name().map(|name| users::Column::Name.eq(name));
     params.finish()?;
-    let query = page.by_id(users::Entity::find(), users::Column::Id);
+    let query = page.by_id(users::Entity::find().filter(Condition::all().add_option(named)), users::Column::Id);
     let rows = query.all(&state.db).await?;
     let groups = memberships::of_users(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: users::Model| {
