@@ -143,12 +143,12 @@ async fn each_kind_of_thing_is_made_listed_shown_and_deleted() {
     assert_eq!(line(&shell.says(&["user", "list"]).await, &id)[1..3], ["alice", "yes"]);
     assert_eq!(line(&shell.says(&["user-group", "show", "team"]).await, "members"), ["members", "1"]);
 
-    let key = shell.run(&["key", "create", "--user", "alice", "--name", "laptop", "--disabled"]).await;
+    let key = shell.run(&["key", "create", "--user", "alice", "--name", "tablet", "--disabled"]).await;
     assert!(key.stderr().contains("shown this once"), "{}", key.stderr());
     let key = key.fine();
     assert!(line(&key, "secret")[1].starts_with("tg-"), "{key}");
     assert_eq!(key.matches("tg-").count(), 2, "the secret once, and its prefix: {key}");
-    assert!(!shell.says(&["key", "show", "laptop"]).await.contains("secret"));
+    assert!(!shell.says(&["key", "show", "tablet"]).await.contains("secret"));
     let other = shell.json(&["key", "create", "--user", &id, "--name", "server"]).await;
     assert_eq!(other["secret"].as_str().unwrap().len(), 46);
     let keys = shell.says(&["key", "list", "--user", "alice"]).await;
@@ -165,13 +165,13 @@ async fn each_kind_of_thing_is_made_listed_shown_and_deleted() {
         ["large", "a,", "b", "-"]
     );
 
-    for subject in [["--user", "alice"], ["--group", "team"], ["--key", "laptop"]] {
+    for subject in [["--user", "alice"], ["--group", "team"], ["--key", "tablet"]] {
         shell.says(&[&["limit", "create", "--model-group", "large", "--5h", "3"], &subject[..]].concat()).await;
         let own = shell.json(&[&["limit", "list"], &subject[..]].concat()).await;
         assert_eq!(own.as_array().unwrap().len(), 1, "{own}");
         assert_eq!(own[0]["limits"], json!({"5h": {"usd": 3, "reset": "rolling"}}));
     }
-    let of_key = shell.json(&["limit", "create", "--key", "laptop", "--model-group", "large", "--total", "7"]).await;
+    let of_key = shell.json(&["limit", "create", "--key", "tablet", "--model-group", "large", "--total", "7"]).await;
     let shown = shell.says(&["limit", "show", &of_key["id"].to_string()]).await;
     assert_eq!(line(&shown, "limits"), ["limits", "(USD)", "total", "7"], "it was replaced");
     assert_eq!(shell.says(&["limit", "list"]).await.lines().count(), 4);
@@ -195,8 +195,8 @@ async fn each_kind_of_thing_is_made_listed_shown_and_deleted() {
         shell.json(&["limit", "rm", &of_key["id"].to_string()]).await,
         json!([{"id": of_key["id"], "deleted": true}])
     );
-    let gone = shell.says(&["key", "delete", "laptop", &other["id"].to_string()]).await;
-    assert!(gone.contains("(laptop) deleted") && gone.contains("(server) deleted"), "{gone}");
+    let gone = shell.says(&["key", "delete", "tablet", &other["id"].to_string()]).await;
+    assert!(gone.contains("(tablet) deleted") && gone.contains("(server) deleted"), "{gone}");
     shell.says(&["model-group", "delete", "large", "c"]).await;
     shell.says(&["user-group", "delete", "team"]).await;
     assert_eq!(shell.says(&["user", "delete", "alice"]).await, format!("user {id} (alice) deleted\n"));
@@ -240,11 +240,11 @@ async fn names_stand_for_ids_where_they_are_clear() {
     assert_eq!(shell.json(&["user", "show", "alice & co, 100%"]).await, alice);
     shell.run(&["user", "show", "alice"]).await.failed(1, &["there is no user named \"alice\""]);
     for _ in 0..2 {
-        shell.says(&["key", "create", "--user", "alice & co, 100%", "--name", "laptop"]).await;
+        shell.says(&["key", "create", "--user", "alice & co, 100%", "--name", "tablet"]).await;
     }
-    let keys = shell.json(&["key", "list", "--user", &id, "--name", "laptop"]).await;
+    let keys = shell.json(&["key", "list", "--user", &id, "--name", "tablet"]).await;
     let several = format!("{}, {}", keys[0]["id"], keys[1]["id"]);
-    shell.run(&["key", "show", "laptop"]).await.failed(1, &["several are named \"laptop\"", &several]);
+    shell.run(&["key", "show", "tablet"]).await.failed(1, &["several are named \"tablet\"", &several]);
     shell.run(&["key", "create", "--user", "nobody", "--name", "x"]).await.failed(1, &["no user named \"nobody\""]);
     shell.run(&["boost", "show", "alice"]).await.failed(2, &["a boost has no name"]);
 

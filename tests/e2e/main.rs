@@ -38,6 +38,7 @@ mod keepalive_race;
 mod limits;
 mod metrics;
 mod models;
+mod openapi;
 mod overspend;
 mod packaging;
 mod postgres;
