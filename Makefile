@@ -13,7 +13,7 @@ NEXTEST_PROFILE ?= default
 VENV := .venv/.stamp
 NODE := tests/sdk/node/node_modules/.stamp
 
-.PHONY: help run build test test-tools lint audit schema bench soak cargo
+.PHONY: help run build test test-tools lint audit schema openapi bench soak cargo
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +38,9 @@ audit: cargo ## Licences, sources and known holes of what is built in; CHECKS="l
 
 schema: build ## Write the JSON Schema of the configuration, which editors check the examples with
 	$(TARGET)/release/tollgate schema > docs/config.schema.json
+
+openapi: build ## Write the OpenAPI document of the REST API
+	$(TARGET)/release/tollgate openapi > docs/openapi.json
 
 bench: cargo ## Criterion, then the real binary beside a plain Pingora proxy; SHORT=1 for a quick look
 	$(CARGO) bench --locked --bench '*' -- $(if $(SHORT),--quick)

@@ -28,6 +28,7 @@ pub fn steps() -> Vec<Step> {
         Step::postgres("CREATE INDEX IF NOT EXISTS model_groups_by_name ON model_groups (name COLLATE \"C\", id)"),
         Step::sqlite("CREATE INDEX IF NOT EXISTS keys_by_name ON keys (user_id, name, id)"),
         Step::postgres("CREATE INDEX IF NOT EXISTS keys_by_name ON keys (user_id, name COLLATE \"C\", id)"),
+        Step::index("keys_of_name", "keys", ["name", "id"]),
         Step::index("users_created_at", "users", ["created_at", "id"]),
         Step::index("keys_created_at", "keys", ["user_id", "created_at", "id"]),
         Step::index("user_groups_created_at", "user_groups", ["created_at", "id"]),

@@ -238,7 +238,7 @@ pub fn schema() -> Schema {
 /// An amount of dollars. Text is for amounts that a double does not hold exactly.
 fn amount_schema() -> Value {
     json!({
-        "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 9_000_000, "pattern": "^[0-9]+(\\.[0-9]+)?$"
+        "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 9_000_000, "pattern": "^([0-9]*[1-9][0-9]*(\\.[0-9]+)?|[0-9]+\\.[0-9]*[1-9][0-9]*)$"
     })
 }
 

@@ -52,5 +52,5 @@ pub use ports::{
 };
 pub use prices::import_prices;
 pub use problem::Problem;
-pub use routes::{openapi, router};
+pub use routes::{openapi, openapi_text, router};
 pub use time::Instant;

@@ -173,7 +173,7 @@ pub(super) async fn delete(
 
 /// Imports the public price list (JSON), or our own format (YAML or JSON): each of its models is set, others stay.
 #[utoipa::path(post, path = "/prices:import", operation_id = "importPrices", tag = "prices",
-    request_body(content((Object = "application/json"), (String = "application/yaml"))),
+    request_body(content((Object = "application/json"), (Object = "application/yaml"))),
     responses((status = 200, description = "What became of the list.", body = ImportReport)))]
 pub(super) async fn import_list(
     Admin(actor): Admin,

@@ -50,10 +50,17 @@ pub fn openapi() -> Value {
     docs::finish(api().into_openapi())
 }
 
+/// The OpenAPI document as `tollgate openapi` prints it and `docs/openapi.json` has it.
+#[must_use]
+pub fn openapi_text() -> String {
+    format!("{:#}\n", openapi())
+}
+
 fn api() -> OpenApiRouter<AdminState> {
     let api = OpenApiRouter::with_openapi(docs::frame())
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::update, users::delete))
+        .routes(routes!(keys::list_all))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::update, keys::delete))
         .routes(routes!(user_groups::list, user_groups::create))

@@ -63,17 +63,22 @@ fn put_card<M: SerializeMap>(map: &mut M, card: &Card) -> Result<(), M::Error> {
 
 impl utoipa::PartialSchema for Price {
     fn schema() -> RefOr<Schema> {
-        let mut services = object("Prices of a service tier; what is left out is the base's");
+        let mut services = or_null(object("Prices of a service tier; what is left out is the base's"), Type::Object);
         for (_, name) in SERVICE_TIERS {
-            services = services.property(name, tiered_schema(object("Prices of this service tier")));
+            services =
+                services.property(name, or_null(tiered_schema(object("Prices of this service tier")), Type::Object));
         }
         tiered_schema(object(
             "Prices of a model in USD. A cache price left out follows from the input price: 1.25x for a write of 5 \
-             minutes, 2x for one of an hour, 0.1x for a read. inputUsdPerMillion or requestUsd must be given",
+             minutes, 2x for one of an hour, 0.1x for a read. inputUsdPerMillion or requestUsd must be given; null is \
+             as if left out",
         ))
         .property("serviceTiers", services)
-        .property("maxInputTokens", tokens("The most input tokens that the model takes"))
-        .property("maxOutputTokens", tokens("The most output tokens that the model gives"))
+        .property("maxInputTokens", or_null(tokens("The most input tokens that the model takes").into(), Type::Integer))
+        .property(
+            "maxOutputTokens",
+            or_null(tokens("The most output tokens that the model gives").into(), Type::Integer),
+        )
         .into()
     }
 }
@@ -85,16 +90,21 @@ impl utoipa::PartialSchema for Applied {
         let tiers = std::iter::once("standard").chain(SERVICE_TIERS.map(|(_, name)| name));
         let tier = ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(tiers));
         let above = tokens("The highest context threshold that decided a rate; null when all are flat");
-        let above = ObjectBuilder::from(above).schema_type(SchemaType::from_iter([Type::Integer, Type::Null]));
+        let above = or_null(above.into(), Type::Integer);
         object("The price that was applied to a request")
             .property("serviceTier", tier)
             .property("contextAboveTokens", above)
-            .property("rates", card_schema(object("The rates that applied")))
+            .property("rates", card_schema(object("The rates that applied"), |rate| rate))
             .into()
     }
 }
 
 impl utoipa::ToSchema for Applied {}
+
+/// What may be written as `null`, too.
+fn or_null(schema: ObjectBuilder, kind: Type) -> ObjectBuilder {
+    schema.schema_type(SchemaType::from_iter([kind, Type::Null]))
+}
 
 fn object(description: &str) -> ObjectBuilder {
     ObjectBuilder::new()
@@ -104,23 +114,25 @@ fn object(description: &str) -> ObjectBuilder {
 }
 
 fn tiered_schema(object: ObjectBuilder) -> ObjectBuilder {
-    let tier = card_schema(self::object("Prices of requests with a longer input; the whole request is priced here"))
+    let or_absent = |rate| or_null(rate, Type::Number);
+    let tier = self::object("Prices of requests with a longer input; the whole request is priced here");
+    let tier = card_schema(tier, or_absent)
         .property("aboveTokens", tokens("Applies to an input of more tokens than this"))
         .required("aboveTokens");
-    card_schema(object).property("contextTiers", ArrayBuilder::new().items(tier))
+    let tiers = ArrayBuilder::new().schema_type(SchemaType::from_iter([Type::Array, Type::Null])).items(tier);
+    card_schema(object, or_absent).property("contextTiers", tiers)
 }
 
-fn card_schema(object: ObjectBuilder) -> ObjectBuilder {
+fn card_schema(object: ObjectBuilder, finished: impl Fn(ObjectBuilder) -> ObjectBuilder) -> ObjectBuilder {
     Kind::ALL.into_iter().fold(object, |object, kind| {
         let description =
             if kind.is_tokens() { "USD per million tokens, up to 6 decimals" } else { "USD, up to 9 decimals" };
-        let price: Object = ObjectBuilder::new()
+        let price = ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::Number))
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)))
             .description(Some(description))
-            .minimum(Some(0))
-            .build();
-        object.property(kind.field(), price)
+            .minimum(Some(0));
+        object.property(kind.field(), finished(price))
     })
 }
 

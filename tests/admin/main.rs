@@ -69,6 +69,7 @@ run! {
         a_secret_is_shown_once_and_only_its_hash_is_kept,
         rotation_replaces_the_secret,
         keys_go_with_their_user,
+        keys_of_all_users_are_listed_by_user_and_name,
         a_key_of_a_missing_user_is_not_found,
         only_the_verbs_that_exist_are_found;
     auth:
@@ -99,6 +100,7 @@ run! {
         absurd_bodies_are_refused,
         a_panic_is_a_problem,
         pages_go_through_everything_once,
+        what_has_a_name_is_found_by_it,
         forged_cursors_are_refused,
         unknown_and_repeated_parameters_are_refused,
         health_is_told_without_a_credential;

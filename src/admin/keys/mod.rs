@@ -7,19 +7,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams};
+use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write};
+use super::validate::MAX_NAME;
 use crate::directory::Secret;
 pub use fields::{Key, KeyFields};
 
@@ -36,6 +37,37 @@ pub struct KeyWithSecret {
     /// Shown this once. It is left out of the answer to a repeated request (see `Idempotency-Replayed`).
     #[schema(required = false, pattern = "^tg-[A-Za-z0-9_-]{43}$")]
     secret: String,
+}
+
+/// The filter, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "documents what list_all reads")]
+pub struct KeyParams {
+    /// Whose keys.
+    #[param(minimum = 1)]
+    user_id: Option<i64>,
+    /// Only those of exactly this name.
+    #[param(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    name: Option<String>,
+}
+
+/// Lists keys of all users, in the order of their ids.
+#[utoipa::path(get, path = "/keys", operation_id = "listAllKeys", tag = "keys",
+    params(KeyParams, PageParams),
+    responses((status = 200, description = "A page of keys.", body = Page<Key>)))]
+pub(super) async fn list_all(
+    _: Viewer,
+    State(state): State<AdminState>,
+    mut params: Params,
+) -> Result<Json<Page<Key>>, Problem> {
+    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let filter = Condition::all()
+        .add_option(params.id("userId").map(|id| keys::Column::UserId.eq(id)))
+        .add_option(params.text("name", MAX_NAME).map(|name| keys::Column::Name.eq(name)));
+    params.finish()?;
+    let query = page.by_id(keys::Entity::find().filter(filter), keys::Column::Id);
+    page.page(KIND, query.all(&state.db).await?, |row| row.id, Key::show).map(Json)
 }
 
 /// Lists the keys of a user.

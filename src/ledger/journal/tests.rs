@@ -440,7 +440,7 @@ fn what_came_to_nothing_is_said_to_the_disk_as_soon_as_it_listens() {
     drop(journal.take().expect("it is free"));
     assert_eq!(left(&disk, 3).0.len(), 2, "also when no request was written to it");
     journal.clean();
-    assert_eq!(left(&disk, 3).0, []);
+    assert_eq!(left(&disk, 3).0, [0_u128; 0]);
     let _places = [1, 2, 3].map(|n| opened(&journal, n));
     assert!(journal.take().is_none(), "each of them is there once");
 }

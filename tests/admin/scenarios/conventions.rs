@@ -113,6 +113,29 @@ pub async fn pages_go_through_everything_once(app: App) {
     }
 }
 
+pub async fn what_has_a_name_is_found_by_it(app: App) {
+    app.user("ada").await;
+    app.user("Ada, 100%_").await;
+    app.user_group("ada", &[]).await;
+    app.model_group("ada", &["m"]).await;
+    for list in ["/users", "/user-groups", "/model-groups"] {
+        let names = async |name: &str| {
+            let page = app.get(&format!("{list}?name={name}")).await.ok(200);
+            page["items"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("ada").await, ["ada"], "{list}");
+        assert_eq!(names("%20ada%20").await, ["ada"], "{list}: trimmed, as when it was written");
+        for none in ["ad", "ADA", "a%25", "ad_", "%27%20OR%201%3D1"] {
+            assert_eq!(names(none).await, [""; 0], "{list}: {none}");
+        }
+        for wrong in ["", "%20", "%00", &"x".repeat(129)] {
+            app.get(&format!("{list}?name={wrong}")).await.invalid(&["name"]);
+        }
+    }
+    let found = app.get("/users?name=Ada,%20100%25_").await.ok(200);
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(1));
+}
+
 pub async fn forged_cursors_are_refused(app: App) {
     for i in 0..3 {
         app.user(&format!("u{i}")).await;
@@ -185,5 +208,16 @@ pub async fn health_is_told_without_a_credential(app: App) {
     assert_eq!(serde_json::from_str::<Value>(&document.body).unwrap(), tollgate::admin::openapi());
     let page = get("/api/v1/docs").await;
     assert!(page.header("content-type").starts_with("text/html"));
-    assert!(!page.body.contains("//cdn") && !page.body.contains("src=\"http"), "it brings everything with it");
+    for path in ["/api/v1/docs.js", "/api/v1/docs.css"] {
+        assert!(page.body.contains(&format!("=\"{}\"", &path[8..])), "{path}");
+        let file = get(path).await;
+        assert_eq!(file.status, 200);
+        assert!(!file.body.contains("http:") && !file.body.contains("https:"), "it brings everything with it");
+        assert!(!file.body.contains("localStorage") && !file.body.contains("sessionStorage"), "a token is not kept");
+    }
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    for way in ["<script>", "style=", "onclick", "//cdn"] {
+        assert!(!page.body.contains(way), "the policy would not let {way} be");
+    }
 }

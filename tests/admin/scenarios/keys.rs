@@ -81,6 +81,27 @@ pub async fn keys_go_with_their_user(app: App) {
     assert_eq!(app.get(&format!("/users/{grace}/keys")).await.ok(200)["items"], json!([]));
 }
 
+pub async fn keys_of_all_users_are_listed_by_user_and_name(app: App) {
+    let (ada, grace) = (app.user("ada").await, app.user("grace").await);
+    let (first, second, other) = (app.key(ada).await.0, app.key(ada).await.0, app.key(grace).await.0);
+    app.patch(&format!("/keys/{second}"), json!({"name": "laptop & co"})).await.ok(200);
+    let ids = async |query: &str| {
+        let page = app.get(&format!("/keys{query}")).await.ok(200);
+        page["items"].as_array().unwrap().iter().map(|key| key["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("").await, [first, second, other]);
+    assert_eq!(ids("?limit=1").await, [first]);
+    assert_eq!(ids(&format!("?userId={ada}")).await, [first, second]);
+    assert_eq!(ids("?name=k").await, [first, other]);
+    assert_eq!(ids(&format!("?name=k&userId={grace}")).await, [other]);
+    assert_eq!(ids("?name=laptop%20%26%20co").await, [second]);
+    for none in ["?name=K", "?name=laptop", "?userId=99"] {
+        assert_eq!(ids(none).await, [0; 0], "{none}");
+    }
+    app.get("/keys?userId=0&name=").await.invalid(&["userId", "name"]);
+    app.get(&format!("/users/{ada}/keys?name=k")).await.invalid(&["name"]);
+}
+
 pub async fn a_key_of_a_missing_user_is_not_found(app: App) {
     app.post("/users/7/keys", json!({"name": "k"})).await.problem(404, "not_found");
     app.get("/users/7/keys").await.problem(404, "not_found");

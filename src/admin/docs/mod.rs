@@ -1,24 +1,19 @@
-//! The OpenAPI document, and a page that shows it.
+//! The OpenAPI document; [`page`] shows it.
 //!
 //! Handlers say what is their own; what all of them have in common (credentials, preconditions, the answers of the
 //! framework) is added here, so that it cannot be forgotten for one of them.
 
-use axum::Router;
-use axum::http::{HeaderName, header};
-use axum::routing::get;
+mod page;
+
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::AdminState;
 use super::idempotency;
 use super::problem::ProblemDocument;
 use super::validate;
+pub(super) use page::routes;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
-const PAGE: &str = include_str!("docs.html");
-/// The page's own inline script and style, and nothing from elsewhere.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -84,18 +79,6 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         }
     }
     document
-}
-
-/// The document and the page.
-pub(super) fn routes(base: &str, document: String) -> Router<AdminState> {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    let page = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (HeaderName::from_static("content-security-policy"), CONTENT_SECURITY_POLICY),
-    ];
-    Router::new()
-        .route(&format!("{base}/openapi.json"), get(move || async move { (json, document) }))
-        .route(&format!("{base}/docs"), get(move || async move { (page, PAGE) }))
 }
 
 /// Makes one schema of several that all hold where one of them allows no other properties: that one would refuse the
@@ -224,7 +207,7 @@ fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
 fn parameter(operation: &mut Value, name: &str, description: &str, schema: &Value) {
     let parameter =
         json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
-    match operation["parameters"].as_array_mut() {
+    match operation.get_mut("parameters").and_then(Value::as_array_mut) {
         Some(parameters) => parameters.push(parameter),
         None => operation["parameters"] = Value::Array(vec![parameter]),
     }
@@ -232,7 +215,7 @@ fn parameter(operation: &mut Value, name: &str, description: &str, schema: &Valu
 
 /// Ids in a path have a form and a range, and an optional query parameter is left out rather than null.
 fn parameters(operation: &mut Value) {
-    let Some(parameters) = operation["parameters"].as_array_mut() else { return };
+    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return };
     for parameter in parameters {
         let is_id = parameter["name"] == "userId" || parameter["name"] == "id";
         if parameter["in"] == "path" && is_id && parameter["schema"]["type"] == "integer" {
