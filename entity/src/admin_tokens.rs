@@ -21,6 +21,8 @@ pub struct Model {
     pub prefix: String,
     /// Unix milliseconds.
     pub created_at: i64,
+    /// From then on (Unix milliseconds) it is refused; none: never.
+    pub expires_at: Option<i64>,
 }
 
 /// Relations are followed by explicit queries.

@@ -40,6 +40,9 @@ pub struct AdminToken {
     version: i64,
     /// When it was created.
     created_at: Instant,
+    /// From then on it is refused; null: never.
+    #[schema(required)]
+    expires_at: Option<Instant>,
 }
 
 /// A token with its secret.
@@ -60,6 +63,9 @@ pub struct AdminTokenFields {
     #[schema(schema_with = validate::name_schema)]
     name: String,
     role: Role,
+    /// From then on it is refused; it must be later than now. Left out: never.
+    #[serde(default)]
+    expires_at: Option<Instant>,
 }
 
 impl From<admin_tokens::Model> for AdminToken {
@@ -71,6 +77,7 @@ impl From<admin_tokens::Model> for AdminToken {
             prefix: row.prefix,
             version: VERSION,
             created_at: Instant(row.created_at),
+            expires_at: row.expires_at.map(Instant),
         }
     }
 }
@@ -103,9 +110,8 @@ pub(super) async fn create(
     body: Payload,
 ) -> Result<Response, Problem> {
     let fields: AdminTokenFields = body.object()?;
-    let name = token_name(&fields.name)?;
     let now = state.now();
-    let (row, secret) = new_token(name, fields.role, now);
+    let (row, secret) = new_token(&fields.name, fields.role, fields.expires_at.map(|Instant(at)| at), now)?;
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
         Once::Replay(answer) => return Ok(answer),
         Once::Write(write) => write,
@@ -122,9 +128,15 @@ pub(super) async fn create(
 /// Creates a token as `POST /admin-tokens` does, for the command line. The secret is told once.
 ///
 /// # Errors
-/// The name cannot be used, or the database does not take it.
-pub async fn create_admin_token(db: &DatabaseConnection, name: &str, role: Role, now: i64) -> Result<Secret, Problem> {
-    let (row, secret) = new_token(token_name(name)?, role, now);
+/// The name cannot be used, it would have expired, or the database does not take it.
+pub async fn create_admin_token(
+    db: &DatabaseConnection,
+    name: &str,
+    role: Role,
+    expires_at: Option<i64>,
+    now: i64,
+) -> Result<Secret, Problem> {
+    let (row, secret) = new_token(name, role, expires_at, now)?;
     let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin };
     let write = Write::begin(db, actor, now).await?;
     let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);
@@ -133,17 +145,21 @@ pub async fn create_admin_token(db: &DatabaseConnection, name: &str, role: Role,
     Ok(secret)
 }
 
-fn token_name(name: &str) -> Result<String, Problem> {
+fn new_token(
+    name: &str,
+    role: Role,
+    expires_at: Option<i64>,
+    now: i64,
+) -> Result<(admin_tokens::ActiveModel, Secret), Problem> {
     let mut check = Check::default();
     let name = check.name("name", name);
+    if expires_at.is_some_and(|at| at <= now) {
+        check.wrong("expiresAt", "out_of_range", "must be later than now".to_owned());
+    }
     check.finish()?;
     if [ENVIRONMENT_ACTOR, COMMAND_LINE].contains(&name.as_str()) {
         return Err(Problem::new(Code::Conflict, "In the audit log this name stands for somebody else."));
     }
-    Ok(name)
-}
-
-fn new_token(name: String, role: Role, now: i64) -> (admin_tokens::ActiveModel, Secret) {
     let secret = Secret::for_admin();
     let row = admin_tokens::ActiveModel {
         name: Set(name),
@@ -151,9 +167,10 @@ fn new_token(name: String, role: Role, now: i64) -> (admin_tokens::ActiveModel, 
         secret_hash: Set(secret.hash().to_string()),
         prefix: Set(secret.prefix().to_owned()),
         created_at: Set(now),
+        expires_at: Set(expires_at),
         ..Default::default()
     };
-    (row, secret)
+    Ok((row, secret))
 }
 
 /// Shows a token.

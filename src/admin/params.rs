@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::problem::{InvalidParam, Problem};
 use super::time::Instant;
+use super::validate::MAX_NAME;
 
 /// The largest integer that every JSON reader keeps exactly.
 pub const MAX_ID: i64 = (1 << 53) - 1;
@@ -56,6 +57,16 @@ impl Params {
     /// A name of a model, provider and the like.
     pub fn name(&mut self, name: &str) -> Option<String> {
         self.text(name, MAX_TEXT)
+    }
+
+    /// The exact name that the things of a list must have, trimmed as names are when they are written.
+    pub fn exact_name(&mut self) -> Option<String> {
+        let name = self.text("name", MAX_NAME)?.trim().to_owned();
+        if name.is_empty() {
+            self.wrong(InvalidParam::new("name", "invalid", "must not be empty"));
+            return None;
+        }
+        Some(name)
     }
 
     /// An integer in a range.

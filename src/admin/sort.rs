@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use super::extract::Params;
 use super::page::{Page, PageRequest};
 use super::problem::{InvalidParam, Problem};
-use super::validate::MAX_NAME;
+use super::validate::{self, MAX_NAME};
 
 /// What a list may be sorted by, and the column of each. The first is the id.
 pub type Orders<E> = &'static [(&'static str, <E as EntityTrait>::Column)];
@@ -25,7 +25,7 @@ const NAME: &str = "name";
 #[allow(dead_code, reason = "documents what Sorted::read reads")]
 pub struct NamedParams {
     /// Only those of exactly this name.
-    #[param(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[param(schema_with = validate::name_schema)]
     name: Option<String>,
     /// Only those whose name begins like this; case counts.
     #[param(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
@@ -87,7 +87,7 @@ where
         let named = |(word, _): &&(&'static str, E::Column)| *word == NAME;
         let (mut name, mut prefix) = (None, None);
         if orders.iter().any(|order| named(&order)) {
-            (name, prefix) = (params.text(NAME, MAX_NAME), params.text("q", MAX_NAME));
+            (name, prefix) = (params.exact_name(), params.text("q", MAX_NAME));
         }
         let searched = name.is_some() || prefix.is_some();
         let allowed: Vec<_> = orders.iter().filter(|order| !searched || named(order)).collect();

@@ -24,19 +24,28 @@ pub struct TokenCache {
     loading: Mutex<()>,
 }
 
+/// Who may act, and until when.
+#[derive(Clone, Debug)]
+struct Token {
+    actor: Actor,
+    expires_at: Option<i64>,
+}
+
 #[derive(Debug)]
 struct Snapshot {
     at: i64,
-    actors: HashMap<String, Actor>,
+    tokens: HashMap<String, Token>,
 }
 
 impl TokenCache {
-    /// The actor behind the token with this hash (in hex).
+    /// The actor behind the token with this hash (in hex), if it has not expired.
     ///
     /// # Errors
     /// The database could not be read.
     pub async fn find(&self, db: &DatabaseConnection, hash: &str, now: i64) -> Result<Option<Actor>, Problem> {
-        Ok(self.snapshot(db, now).await?.actors.get(hash).cloned())
+        let snapshot = self.snapshot(db, now).await?;
+        let token = snapshot.tokens.get(hash).filter(|token| token.expires_at.is_none_or(|at| now < at));
+        Ok(token.map(|token| token.actor.clone()))
     }
 
     /// Makes the next lookup read the database; to be called after each write to the tokens.
@@ -55,15 +64,16 @@ impl TokenCache {
             return Ok(snapshot);
         }
         let rows = admin_tokens::Entity::find().all(db).await?;
-        let actors = rows
+        let tokens = rows
             .into_iter()
             .map(|row| {
                 // A role that this version does not know may do the least.
                 let role = if row.role == Role::Admin.as_str() { Role::Admin } else { Role::Viewer };
-                (row.secret_hash, Actor { name: row.name.into(), role })
+                let actor = Actor { name: row.name.into(), role };
+                (row.secret_hash, Token { actor, expires_at: row.expires_at })
             })
             .collect();
-        let snapshot = Arc::new(Snapshot { at: now, actors });
+        let snapshot = Arc::new(Snapshot { at: now, tokens });
         self.current.store(Some(Arc::clone(&snapshot)));
         Ok(snapshot)
     }

@@ -67,13 +67,18 @@ pub(super) async fn migrate(db: &DatabaseConnection, status_only: bool) -> Resul
     Ok(())
 }
 
-pub(super) async fn create_token(db: &DatabaseConnection, name: &str, role: Role) -> Result<(), Failure> {
+pub(super) async fn create_token(
+    db: &DatabaseConnection,
+    name: &str,
+    role: Role,
+    expires_at: Option<i64>,
+) -> Result<(), Failure> {
     store::migrate(db).await?;
     let role = match role {
         Role::Admin => admin::Role::Admin,
         Role::Viewer => admin::Role::Viewer,
     };
-    let secret = admin::create_admin_token(db, name, role, now_ms()).await.map_err(Failure::new)?;
+    let secret = admin::create_admin_token(db, name, role, expires_at, now_ms()).await.map_err(Failure::new)?;
     print(secret.expose())
 }
 

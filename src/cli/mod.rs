@@ -113,6 +113,9 @@ enum AdminToken {
         /// What it may do.
         #[arg(long, value_enum, default_value_t = Role::Admin)]
         role: Role,
+        /// From when on it is refused (RFC 3339) [default: never].
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<jiff::Timestamp>,
     },
 }
 
@@ -168,8 +171,9 @@ impl Cli {
             Command::Audit { file, repair } => {
                 with_database(&file.config, async |db| database::audit(db, repair).await)
             }
-            Command::AdminToken(AdminToken::Create { file, name, role }) => {
-                with_database(&file.config, async |db| database::create_token(db, &name, role).await)
+            Command::AdminToken(AdminToken::Create { file, name, role, expires_at }) => {
+                let expires_at = expires_at.map(jiff::Timestamp::as_millisecond);
+                with_database(&file.config, async |db| database::create_token(db, &name, role, expires_at).await)
             }
             Command::Prices(Prices::Import { file, prices }) => {
                 with_database(&file.config, async |db| database::import(db, &prices).await)

@@ -197,6 +197,7 @@ pub async fn create_admin_token<C: ConnectionTrait>(
         secret_hash: Set(secret.hash().to_string()),
         prefix: Set(secret.prefix().to_owned()),
         created_at: Set(now),
+        expires_at: NotSet,
     };
     let row = row.insert(db).await.map_err(|error| explain(error, name, 0))?;
     Ok((row, secret))

@@ -56,7 +56,6 @@ fn it_is_openapi_3_1_below_api_v1() {
         "/users/{id}",
         "/users/{id}/keys",
         "/keys",
-        "/refusals",
         "/keys/{id}",
         "/keys/{id}:rotate",
         "/prices",

@@ -7,7 +7,7 @@ use entity::{
 };
 use migration::{
     Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums, m0004_lives,
-    m0005_applied_prices, m0006_refusals, m0007_list_indexes,
+    m0005_applied_prices, m0006_refusals, m0007_list_indexes, m0008_token_expiry,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
@@ -34,7 +34,7 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let migrations: [fn() -> Vec<Step>; 7] = [
+    let migrations: [fn() -> Vec<Step>; 8] = [
         m0001_first_tables::steps,
         m0002_budgets::steps,
         m0003_longer_sums::steps,
@@ -42,6 +42,7 @@ async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDa
         m0005_applied_prices::steps,
         m0006_refusals::steps,
         m0007_list_indexes::steps,
+        m0008_token_expiry::steps,
     ];
     assert_eq!(migrations.len(), Migrator::migrations().len());
     for (earlier, steps) in migrations.iter().enumerate() {
@@ -275,6 +276,7 @@ async fn fill(db: &DatabaseConnection, n: i32) {
     let user = user(&format!("user {n}")).insert(db).await.unwrap();
     key(user.id, n).insert(db).await.unwrap();
     let token = admin_tokens::Model {
+        expires_at: None,
         id: 0,
         name: format!("token {n}"),
         role: "admin".to_owned(),

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write};
-use super::validate::MAX_NAME;
+use super::validate;
 use crate::directory::Secret;
 pub use fields::{Key, KeyFields};
 
@@ -48,7 +48,7 @@ pub struct KeyParams {
     #[param(minimum = 1)]
     user_id: Option<i64>,
     /// Only those of exactly this name.
-    #[param(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[param(schema_with = validate::name_schema)]
     name: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn list_all(
     let page = PageRequest::<i64>::read(&mut params, KIND);
     let filter = Condition::all()
         .add_option(params.id("userId").map(|id| keys::Column::UserId.eq(id)))
-        .add_option(params.text("name", MAX_NAME).map(|name| keys::Column::Name.eq(name)));
+        .add_option(params.exact_name().map(|name| keys::Column::Name.eq(name)));
     params.finish()?;
     let query = page.by_id(keys::Entity::find().filter(filter), keys::Column::Id);
     page.page(KIND, query.all(&state.db).await?, |row| row.id, Key::show).map(Json)

@@ -24,6 +24,9 @@ pub async fn roles_are_what_they_say(app: App) {
     app.post("/admin-tokens", json!({"name": "x", "role": "owner"})).await.invalid(&["role"]);
     app.post("/admin-tokens", json!({"name": "x"})).await.invalid(&["role"]);
     app.post("/admin-tokens", json!({"name": "eye", "role": "admin"})).await.problem(409, "conflict");
+    let past = json!({"name": "x", "role": "admin", "expiresAt": "2020-01-01T00:00:00Z"});
+    app.post("/admin-tokens", past).await.invalid(&["expiresAt"]);
+    assert_eq!(app.get("/admin-tokens").await.ok(200)["items"][0]["expiresAt"], json!(null));
 }
 
 pub async fn a_revoked_token_is_refused_at_once(app: App) {

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use serde_json::json;
 
-use crate::app::{App, TOKEN};
+use crate::app::{App, NOW, TOKEN};
 use crate::operations::{self, Operation};
 use crate::scenarios::usage::{insert, row};
 
@@ -41,6 +41,9 @@ pub async fn every_operation_refuses_every_wrong_credential(app: App) {
         app.delete(&format!("/admin-tokens/{}", token["id"])).await.ok(204);
         revoked.push(token["secret"].as_str().unwrap().to_owned());
     }
+    let soon = json!({"name": "soon", "role": "admin", "expiresAt": jiff::Timestamp::from_millisecond(NOW + 1_000).unwrap().to_string()});
+    let expired_token = app.post("/admin-tokens", soon).await.ok(201)["secret"].as_str().unwrap().to_owned();
+    app.call("GET", "/users", &expired_token, &[], Body::empty()).await.ok(200);
     let bearer = |secret: &str| format!("Bearer {secret}");
     let before = app.audit().await.len();
     for operation in operations::all() {
@@ -73,6 +76,7 @@ pub async fn every_operation_refuses_every_wrong_credential(app: App) {
             ("of a key that has expired", vec![("authorization", bearer(&expired))]),
             ("of a user who has expired", vec![("authorization", bearer(&of_expired_user))]),
             ("rotated away", vec![("authorization", bearer(&rotated.1))]),
+            ("of a token that has expired", vec![("authorization", bearer(&expired_token))]),
             ("of a key that is gone", vec![("authorization", bearer(&gone.1))]),
         ];
         wrong.extend(revoked.iter().map(|token| ("revoked", vec![("authorization", bearer(token))])));
