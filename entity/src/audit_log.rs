@@ -9,6 +9,8 @@ pub struct Model {
     /// Grows with time.
     #[sea_orm(primary_key)]
     pub id: i64,
+    /// `x-tollgate-request-id` of the answer to whoever asked for it; none: the command line.
+    pub request_id: Option<String>,
     /// Unix milliseconds.
     #[sea_orm(indexed)]
     pub at: i64,

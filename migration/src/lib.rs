@@ -10,7 +10,7 @@ pub mod m0004_lives;
 pub mod m0005_applied_prices;
 pub mod m0006_refusals;
 pub mod m0007_list_indexes;
-pub mod m0008_token_expiry;
+pub mod m0008_tokens_and_audit;
 mod step;
 
 pub use step::Step;
@@ -36,7 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_applied_prices::Migration),
             Box::new(m0006_refusals::Migration),
             Box::new(m0007_list_indexes::Migration),
-            Box::new(m0008_token_expiry::Migration),
+            Box::new(m0008_tokens_and_audit::Migration),
         ]
     }
 }

@@ -137,7 +137,7 @@ pub async fn create_admin_token(
     now: i64,
 ) -> Result<Secret, Problem> {
     let (row, secret) = new_token(name, role, expires_at, now)?;
-    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin };
+    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin, request: None };
     let write = Write::begin(db, actor, now).await?;
     let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);
     write.record("create", KIND, token.id, None::<&AdminToken>, Some(&token)).await?;

@@ -26,6 +26,9 @@ pub struct AuditLog {
     id: i64,
     /// When.
     at: Instant,
+    /// `x-tollgate-request-id` of the answer to whoever asked for it; null: the command line.
+    #[schema(required)]
+    request_id: Option<String>,
     /// Name of the admin token.
     actor: String,
     /// `create`, `update`, `delete`, `rotate`, `import`, ...
@@ -82,6 +85,7 @@ fn show(row: Model) -> Result<AuditLog, Problem> {
     Ok(AuditLog {
         id: row.id,
         at: Instant(row.at),
+        request_id: row.request_id,
         actor: row.actor,
         action: row.action,
         object_type: row.object_type,

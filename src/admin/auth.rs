@@ -11,6 +11,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::AdminState;
 use super::problem::{Code, Problem};
@@ -48,7 +49,13 @@ pub struct Actor {
     pub name: Arc<str>,
     /// What it may do.
     pub role: Role,
+    /// The request in which it acts; none: not over REST.
+    pub request: Option<Uuid>,
 }
+
+/// What the answer to a request calls it, `x-tollgate-request-id`.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId(pub Uuid);
 
 /// The credentials that are accepted, and the memory of those that were not.
 #[derive(Debug)]
@@ -69,7 +76,7 @@ impl Auth {
     /// `environment` is a token that is accepted without being stored.
     #[must_use]
     pub fn new(environment: Option<&str>) -> Self {
-        let actor = Actor { name: ENVIRONMENT_ACTOR.into(), role: Role::Admin };
+        let actor = Actor { name: ENVIRONMENT_ACTOR.into(), role: Role::Admin, request: None };
         Self {
             environment: environment.map(|token| (SecretHash::of(token).to_string(), actor)),
             tokens: TokenCache::default(),
@@ -140,6 +147,11 @@ impl FromRequestParts<AdminState> for KeyOwner {
 }
 
 async fn authenticate(parts: &Parts, state: &AdminState) -> Result<Actor, Problem> {
+    let actor = authenticated(parts, state).await?;
+    Ok(Actor { request: parts.extensions.get::<RequestId>().map(|RequestId(id)| *id), ..actor })
+}
+
+async fn authenticated(parts: &Parts, state: &AdminState) -> Result<Actor, Problem> {
     let token = bearer(parts)?;
     let hash = SecretHash::of(&token);
     let hex = hash.to_string();

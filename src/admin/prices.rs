@@ -207,7 +207,7 @@ pub(super) async fn import_list(
 /// # Errors
 /// The database does not take them; then none is set.
 pub async fn import_prices(db: &DatabaseConnection, imported: &Imported, now: i64) -> Result<(), Problem> {
-    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin };
+    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin, request: None };
     let write = Write::begin(db, actor, now).await?;
     set(&write.txn, imported.prices.iter().map(|(model, price)| (model, &**price)), now).await?;
     write.record("import", KIND, "*", None::<&()>, Some(&imported.report)).await?;

@@ -16,6 +16,7 @@ use super::refusals::Refusal;
 use super::usage::UsageRow;
 use super::usd;
 use crate::ledger::{AttemptReport, query};
+use crate::limit::Axis;
 use crate::refusals::{self, Excluded};
 
 /// One request.
@@ -49,12 +50,12 @@ pub struct RefusalDetail {
     /// What the client was told beside the message; null when that is all.
     #[schema(value_type = Option<Object>, required)]
     details: Option<Box<RawValue>>,
-    /// Providers that could not be asked: 32 at most.
+    /// Providers that could not be asked: 16 at most.
     #[schema(value_type = Vec<ExcludedProvider>)]
     excluded: Vec<Excluded>,
     /// How many more could not.
     excluded_more: i32,
-    /// Who was asked, or passed over when its turn came, before the request was refused, in order: 32 at most.
+    /// Who was asked, or passed over when its turn came, before the request was refused, in order: 16 at most.
     #[schema(value_type = Vec<Attempt>)]
     attempts: Vec<AttemptReport>,
 }
@@ -82,6 +83,36 @@ pub struct Charge {
     /// The price that was applied, kept as long as the charge; null when nothing was charged.
     #[schema(value_type = Option<Object>, required)]
     price: Option<Box<RawValue>>,
+    /// The budgets in which it counts, whether they have a cap or not.
+    budgets: Vec<ChargedBudget>,
+}
+
+/// A budget in which a charge counts.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChargedBudget {
+    /// `provider`, `user` or `key`.
+    axis: &'static str,
+    /// The user or the key; null: the provider.
+    #[schema(required)]
+    owner_id: Option<i64>,
+    /// The model group whose budget it is; null: the mainline budget.
+    #[schema(required)]
+    model_group_id: Option<i64>,
+}
+
+/// A charge that does not count in the mainline budget of its user or key counts in that of its model group.
+fn budgets(row: &usage_ledger::Model) -> Vec<ChargedBudget> {
+    let of = |axis: Axis, owner_id, is_mainline: bool| ChargedBudget {
+        axis: axis.as_str(),
+        owner_id,
+        model_group_id: row.model_group_id.filter(|_| !is_mainline),
+    };
+    vec![
+        of(Axis::Provider, None, true),
+        of(Axis::User, Some(row.user_id), row.counted_in_user_global),
+        of(Axis::Key, Some(row.key_id), row.counted_in_key_global),
+    ]
 }
 
 /// What is kept for a while beside the ledger.
@@ -146,7 +177,7 @@ pub(super) async fn get(
     let cost_usd = found.rows.iter().fold(0_i64, |sum, row| sum.saturating_add(row.cost_nanos));
     let charge = |row: &usage_ledger::Model| {
         let price = found.price(row).map(str::to_owned).map(RawValue::from_string).transpose();
-        Ok(Charge { row: row.clone().into(), price: price.map_err(|error| damaged(&error))? })
+        Ok(Charge { budgets: budgets(row), row: row.clone().into(), price: price.map_err(|error| damaged(&error))? })
     };
     let charges = found.rows.iter().map(charge).collect::<Result<_, Problem>>()?;
     let detail = found.detail.map(show).transpose()?;

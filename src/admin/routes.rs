@@ -13,7 +13,9 @@ use serde_json::Value;
 use tower::ServiceExt;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
+use uuid::Uuid;
 
+use super::auth::RequestId;
 use super::problem::{Code, Problem};
 use super::{
     AdminState, admin_tokens, audit_logs, budgets, docs, explain, health, keys, me, model_groups, model_limits, prices,
@@ -21,6 +23,8 @@ use super::{
     users,
 };
 
+/// What an answer says its request is called; so does the audit log of what it has written.
+const REQUEST_ID: &str = "x-tollgate-request-id";
 /// Where the API begins.
 const BASE: &str = "/api/v1";
 /// How the verb of `/keys/{id}:rotate` is written for the router, whose parameters are whole segments.
@@ -142,8 +146,10 @@ fn ends_in_model(path: &str) -> bool {
     path.starts_with("/prices") || (path.starts_with("/model-groups/") && path.contains("/models/"))
 }
 
-/// Writes every problem as its document, one's own panic included, and keeps answers out of caches.
-async fn surround(request: Request, next: Next) -> Response {
+/// Gives every request an id, writes every problem as its document, one's own panic included, and keeps answers out of caches.
+async fn surround(mut request: Request, next: Next) -> Response {
+    let id = Uuid::now_v7();
+    request.extensions_mut().insert(RequestId(id));
     let instance = request.uri().path().to_owned();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
@@ -153,6 +159,9 @@ async fn surround(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
     match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem.render(&instance, response),
         None => response,

@@ -90,6 +90,7 @@ impl Write {
     ) -> Result<(), Problem> {
         let row = audit_log::ActiveModel {
             at: Set(self.now),
+            request_id: Set(self.actor.request.map(|id| id.to_string())),
             actor: Set(self.actor.name.to_string()),
             action: Set(action.to_owned()),
             object_type: Set(object_type.to_owned()),

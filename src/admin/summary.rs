@@ -15,7 +15,8 @@ use super::usage::{FilterParams, Tokens, UserParam, read_filter};
 use super::usd;
 use crate::ledger::query::{self, Counted, Filter, Group, GroupBy, Totals};
 
-const MAX_GROUP_BY: usize = 2;
+/// Two fields and a bucket of time, or two of which one is such a bucket.
+const MAX_GROUP_BY: usize = 3;
 const GROUP_BY: [(&str, GroupBy); 7] = [
     ("userId", GroupBy::UserId),
     ("keyId", GroupBy::KeyId),
@@ -120,8 +121,8 @@ impl SummaryItem {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, non_snake_case, reason = "documents what summary reads")]
 pub struct SummaryParams {
-    /// At most two fields to put rows together by, separated by commas.
-    #[param(inline, style = Form, explode = false, max_items = 2)]
+    /// At most two fields to put rows together by, and `day` or `hour` beside them, separated by commas.
+    #[param(inline, style = Form, explode = false, max_items = 3)]
     groupBy: Option<Vec<GroupByParam>>,
     /// `all`, or only what counts in the mainline budget of the user (`userGlobal`) or key (`keyGlobal`), or what
     /// counts in a model-group budget instead of either (`group`).
@@ -178,6 +179,10 @@ pub(super) async fn summary(
     let counted = params.choice("counted", &COUNTED).unwrap_or_default();
     let filter = Filter { user_id, counted, ..read_filter(&mut params) };
     let group_by = params.choices("groupBy", &GROUP_BY, MAX_GROUP_BY);
+    if group_by.len() == MAX_GROUP_BY && !group_by.iter().any(|by| matches!(by, GroupBy::Day | GroupBy::Hour)) {
+        let message = "must be at most two of these, and `day` or `hour` beside them";
+        params.wrong(InvalidParam::new("groupBy", "invalid", message));
+    }
     if let (Some(from), Some(to)) = (filter.from, filter.to)
         && from > to
     {

@@ -200,6 +200,8 @@ pub enum OutcomeParam {
     UpstreamFailed,
     /// The gateway stopped in the middle.
     Interrupted,
+    /// Another provider's answer, asked at the same time, came first.
+    LostRace,
     /// The difference that a corrected price makes.
     Corrected,
 }

@@ -16,7 +16,7 @@ use super::record::Refusal;
 use super::tally::{Kind, Tallies, Turn};
 use super::writer::Writer;
 
-/// Rows that wait for the database: some 8 MB.
+/// Rows that wait for the database: about 8 MB, and 40 MB where names are as long as they may be.
 pub(super) const QUEUE: usize = 4_096;
 
 /// See the module.

@@ -8,7 +8,7 @@ use sea_orm::{
 
 use crate::store;
 
-/// Rows that are kept, however new the others are. Some 1 GB.
+/// Rows that are kept, however new the others are: about 1 GB, and 10 GB where names are as long as they may be.
 pub const MOST_ROWS: i64 = 1_000_000;
 
 /// Which refusals are meant; what is not set does not restrict.

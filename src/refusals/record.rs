@@ -12,7 +12,7 @@ use crate::ledger::{AttemptReport, stored_name};
 use crate::money::Usd;
 
 /// Providers that are listed in one row, of each of the two lists.
-pub const MOST_LISTED: usize = 32;
+pub const MOST_LISTED: usize = 16;
 
 /// Bytes of the sentence.
 const MOST_MESSAGE: usize = 1_024;

@@ -102,7 +102,8 @@ impl Tallies {
     pub(super) fn news(&self, now: i64) -> Vec<Count> {
         let minute = now.div_euclid(MINUTE_MS);
         let mut tallies = self.0.lock();
-        tallies.retain(|place, tally| place.1 >= minute || tally.told < tally.repeated);
+        // Nor is one that a clock was ahead for kept until it is time.
+        tallies.retain(|place, tally| place.1 == minute || tally.told < tally.repeated);
         let news = tallies.iter().filter(|(_, tally)| tally.told < tally.repeated);
         news.map(|(place, tally)| Count { place: place.clone(), row: tally.last, repeated: tally.repeated }).collect()
     }

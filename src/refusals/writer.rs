@@ -27,7 +27,10 @@ const GATHER: Duration = Duration::from_millis(100);
 const TELL: Duration = Duration::from_secs(2);
 
 /// Counts of one transaction, so that nobody else who writes waits for long.
-const COUNTS_AT_ONCE: usize = 200;
+const COUNTS_AT_ONCE: usize = 100;
+
+/// What comes between two transactions: SQLite has no queue of writers.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What one statement may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,7 +73,15 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                _ = tell.tick() => self.tell().await,
+                _ = tell.tick() => {
+                    // A count whose row still waits says nothing to the database.
+                    if self.rows.is_empty() {
+                        let stop = self.stop.clone();
+                        let _ = stop.run_until_cancelled(self.tell()).await;
+                    }
+                    // However long that took, rows come next.
+                    tell.reset();
+                }
                 received = self.rows.recv_many(&mut batch, BATCH) => {
                     if received == 0 {
                         break;
@@ -84,9 +95,9 @@ impl Writer {
     }
 
     async fn gather(&mut self, batch: &mut Vec<Model>) {
-        if batch.len() < BATCH {
-            let _ = self.stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
-        }
+        // Also after a full one: whoever else writes is not to wait for all of them.
+        let pause = if batch.len() < BATCH { GATHER } else { PAUSE };
+        let _ = self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         while batch.len() < BATCH
             && let Ok(row) = self.rows.try_recv()
         {
@@ -106,9 +117,10 @@ impl Writer {
                 }
                 Written::NotYet(error) => {
                     if retry.is_calm() {
-                        tracing::warn!(error, "cannot write refusals; trying again until it works");
+                        tracing::warn!(%error, "cannot write refusals; trying again until it works");
                     }
                     if self.stop.run_until_cancelled(tokio::time::sleep(retry.next())).await.is_none() {
+                        Self::says_dropped(batch.len(), &error);
                         return self.lose(batch.len() as u64);
                     }
                 }
@@ -140,8 +152,12 @@ impl Writer {
                     tracing::debug!(%error, "counts of refusals were not written");
                     return;
                 }
-                Err(_) => return,
+                Err(_) => {
+                    tracing::warn!("counts of refusals were not written within {WRITE_TIMEOUT:?}; trying again later");
+                    return;
+                }
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -165,20 +181,27 @@ impl Writer {
         self.rows.close();
         let mut batch = Vec::new();
         while self.rows.recv_many(&mut batch, BATCH).await > 0 {
-            if let Written::NotYet(error) | Written::Never(error) = self.insert(&batch).await {
-                let left = batch.len() + self.rows.len();
-                tracing::warn!(
-                    error,
-                    rows = left,
-                    "refusals are dropped: the gateway stopped before they were written"
-                );
-                self.lose(left as u64);
-                break;
+            match self.insert(&batch).await {
+                Written::Yes => {}
+                Written::Never(error) => {
+                    tracing::error!(error, rows = batch.len(), "the database does not take these refusals");
+                    self.lose(batch.len() as u64);
+                }
+                Written::NotYet(error) => {
+                    let left = batch.len() + self.rows.len();
+                    Self::says_dropped(left, &error);
+                    self.lose(left as u64);
+                    break;
+                }
             }
             batch.clear();
         }
         self.tell().await;
         self.lose(self.tallies.give_up());
+    }
+
+    fn says_dropped(rows: usize, error: &str) {
+        tracing::warn!(error, rows, "refusals are dropped: the gateway stopped before they were written");
     }
 
     fn lose(&self, refusals: u64) {

@@ -130,11 +130,12 @@ pub(super) fn refresh_periodically(
 /// Deletes details of requests and refusals after their days, and remembered answers after one. The ledger stays.
 async fn prune(db: &DatabaseConnection, now: i64, days: &config::Ledger) -> Result<(), DbErr> {
     let before = |days: u32| now - i64::from(days) * DAY_MS;
-    ledger::prune_details(db, before(days.request_detail_days)).await?;
-    refusals::prune(db, before(days.refusal_days), refusals::MOST_ROWS).await?;
+    // Each whatever becomes of the others.
+    let details = ledger::prune_details(db, before(days.request_detail_days)).await;
+    let refusals = refusals::prune(db, before(days.refusal_days), refusals::MOST_ROWS).await;
     let answers = idempotency_keys::Column::CreatedAt.lt(now - DAY_MS);
-    idempotency_keys::Entity::delete_many().filter(answers).exec(db).await?;
-    Ok(())
+    let answers = idempotency_keys::Entity::delete_many().filter(answers).exec(db).await;
+    details.and(refusals).and(answers.map(drop))
 }
 
 /// This node, as the REST API sees it.

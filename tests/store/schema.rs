@@ -7,7 +7,7 @@ use entity::{
 };
 use migration::{
     Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums, m0004_lives,
-    m0005_applied_prices, m0006_refusals, m0007_list_indexes, m0008_token_expiry,
+    m0005_applied_prices, m0006_refusals, m0007_list_indexes, m0008_tokens_and_audit,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
@@ -42,7 +42,7 @@ async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDa
         m0005_applied_prices::steps,
         m0006_refusals::steps,
         m0007_list_indexes::steps,
-        m0008_token_expiry::steps,
+        m0008_tokens_and_audit::steps,
     ];
     assert_eq!(migrations.len(), Migrator::migrations().len());
     for (earlier, steps) in migrations.iter().enumerate() {
@@ -288,6 +288,7 @@ async fn fill(db: &DatabaseConnection, n: i32) {
     token.id = NotSet;
     token.insert(db).await.unwrap();
     let entry = audit_log::ActiveModel {
+        request_id: Set(None),
         id: NotSet,
         at: Set(1),
         actor: Set("root".to_owned()),

@@ -52,6 +52,10 @@ pub async fn the_audit_log_names_every_write_without_secrets(app: App) {
         items[3..]
     );
     app.call("DELETE", "/audit-logs", TOKEN, &[], Body::empty()).await.problem(405, "method_not_allowed");
+    let answer = app.patch(&format!("/users/{}", app.user("grace").await), json!({"rpm": 6})).await;
+    let latest = app.get("/audit-logs?limit=1").await.ok(200)["items"][0].clone();
+    assert_eq!(latest["requestId"], json!(answer.header("x-tollgate-request-id")), "{latest}");
+    assert!(items.iter().all(|item| item["requestId"].as_str().is_some_and(|id| id.len() == 36)));
 }
 
 pub async fn providers_are_listed_by_name(app: App) {

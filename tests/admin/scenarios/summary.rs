@@ -55,6 +55,8 @@ pub async fn groups_by_any_two(app: App) {
     );
     assert!(grouped("modelGroupId").await[0].as_object().unwrap().contains_key("modelGroupId"));
     assert!(!grouped("userId").await[0].as_object().unwrap().contains_key("modelGroupId"));
+    let by_day = brief(&grouped("userId,provider,day").await, &["userId", "provider", "day", "costUsd"]);
+    assert_eq!(by_day, [json!([0, "p0", "2026-09-21", 42]), json!([1, "p1", "2026-09-21", 36])]);
     let pairs = grouped("model,userId").await;
     assert_eq!(
         brief(&pairs, &["model", "userId", "costUsd"]),

@@ -206,7 +206,8 @@ pub async fn costs_are_exact(app: App) {
 }
 
 pub async fn one_request_is_shown_whole(app: App) {
-    let kept = usage_ledger::Model { price_id: Some(7), ..row(3) };
+    let of_group = usage_ledger::Model { model_group_id: Some(9), counted_in_user_global: false, ..row(3) };
+    let kept = usage_ledger::Model { price_id: Some(7), ..of_group };
     insert(&app, vec![row(1), usage_ledger::Model { id: 2, attempt: 2, ..row(1) }, kept]).await;
     let price = applied_prices::ActiveModel {
         id: Set(7),
@@ -234,6 +235,13 @@ pub async fn one_request_is_shown_whole(app: App) {
     assert_eq!(shown["detail"]["stream"], true);
     assert_eq!(app.get(&path.to_uppercase().replace("/REQUESTS", "/requests")).await.ok(200), shown);
     let pruned = app.get(&format!("/requests/{}", row(3).request_id)).await.ok(200);
+    let of = |axis: &str, owner: Value, group: Value| json!({"axis": axis, "ownerId": owner, "modelGroupId": group});
+    let charged = [
+        of("provider", Value::Null, Value::Null),
+        of("user", json!(row(3).user_id), json!(9)),
+        of("key", json!(row(3).key_id), Value::Null),
+    ];
+    assert_eq!(pruned["charges"][0]["budgets"], json!(charged));
     assert_eq!((&pruned["detail"], &pruned["charges"][0]["requestId"]), (&Value::Null, &json!(row(3).request_id)));
     assert_eq!(pruned["charges"][0]["price"], json!({"inputUsdPerMillion": 7.000_000_001}), "kept with the charge");
     assert_eq!(shown["charges"][1]["price"], shown["detail"]["price"], "of a row that names none");

@@ -1,10 +1,10 @@
-//! Admin tokens that expire.
+//! Admin tokens that expire, and the request behind each row of the audit log.
 
 use sea_orm_migration::{prelude::*, schema::*};
 
 use crate::Step;
 
-/// Gives admin tokens an end.
+/// Gives admin tokens an end, and rows of the audit log their request.
 #[derive(Debug, DeriveMigrationName)]
 pub struct Migration;
 
@@ -21,5 +21,8 @@ impl MigrationTrait for Migration {
 /// The statements, in order.
 #[must_use]
 pub fn steps() -> Vec<Step> {
-    vec![Step::column("admin_tokens", big_integer_null("expires_at").take())]
+    vec![
+        Step::column("admin_tokens", big_integer_null("expires_at").take()),
+        Step::column("audit_log", text_null("request_id").take()),
+    ]
 }
