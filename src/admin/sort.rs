@@ -102,9 +102,17 @@ where
         let by = params.choice("sort", &words).unwrap_or(ways[0].1);
         let mut page = PageRequest::<Place>::read(params, kind);
         let id = orders[0].1;
-        if page.after.as_ref().is_some_and(|place| !fits(place, by, is_id(by.column, id))) {
+        let is_found = |place: &Place| match place {
+            Place::In(_, Key::Text(text), _) => {
+                name.as_ref().is_none_or(|name| text == name)
+                    && prefix.as_ref().is_none_or(|prefix| text.starts_with(prefix))
+            }
+            Place::In(..) | Place::Id(_) => true,
+        };
+        if page.after.as_ref().is_some_and(|place| !fits(place, by, is_id(by.column, id)) || !is_found(place)) {
             page.after = None;
-            params.wrong(InvalidParam::new("cursor", "invalid", "is of a list that was sorted otherwise"));
+            let message = "is of a list that was sorted or searched otherwise";
+            params.wrong(InvalidParam::new("cursor", "invalid", message));
         }
         Self { kind, page, id, by, name, prefix }
     }

@@ -143,7 +143,7 @@ mod tests {
         drop(client);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn whoever_takes_a_little_now_and_then_is_served() {
         let (mut client, server) = tokio::io::duplex(16);
         let mut server = Impatient::new(server, Duration::from_millis(500));

@@ -102,8 +102,9 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 // The same for a shell; the token is a variable there.
 const curl = (url, sent, token) => {
   const headers = Object.entries(sent.headers).map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`).join('');
-  const credential = token ? ' -H "authorization: Bearer $TOLLGATE_ADMIN_TOKEN"' : '';
-  const body = sent.body === undefined ? '' : ` --data-binary ${quoted(sent.body)}`;
+  // Read from a file: arguments are seen by everybody on the machine.
+  const credential = token ? ' -H @<(printf "authorization: Bearer %s" "$TOLLGATE_ADMIN_TOKEN")' : '';
+  const body = sent.body === undefined ? '' : ` --data-raw ${quoted(sent.body)}`;
   return `curl -sS -X ${sent.method}${credential}${headers}${body} ${quoted(url.href)}`;
 };
 

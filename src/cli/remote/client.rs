@@ -80,16 +80,21 @@ impl Client {
     /// Asks for all pages of a list.
     pub fn list(&self, path: &str, query: &[(&'static str, String)]) -> Result<Vec<Box<RawValue>>, Failure> {
         let mut items = Vec::new();
-        let mut cursor = None;
+        let mut cursor: Option<String> = None;
+        let mut before = None;
         loop {
             let mut query = query.to_vec();
             query.push(("limit", PAGE.to_owned()));
-            query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            query.extend(cursor.clone().map(|cursor| ("cursor", cursor)));
             let page: Page =
                 serde_json::from_str(&self.send("GET", path, &query, None)?).map_err(|_| self.stranger())?;
             items.extend(page.items);
             match page.page_info.next_cursor {
-                Some(next) => cursor = Some(next),
+                // A list that goes round in circles has no end.
+                Some(next) if cursor.as_ref() == Some(&next) || before.as_ref() == Some(&next) => {
+                    return Err(self.stranger());
+                }
+                Some(next) => before = cursor.replace(next),
                 None => return Ok(items),
             }
         }
@@ -175,7 +180,13 @@ fn base(text: &str) -> Result<Url, Failure> {
     let wrong =
         || Failure::new(format!("TOLLGATE_URL is {text:?}, not a URL such as {DEFAULT_URL} or https://gate.example"));
     let mut url = Url::parse(text).map_err(|_| wrong())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !url.username().is_empty() {
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not said again: it may be a password.
+        return Err(Failure::new(
+            "TOLLGATE_URL names a user or a password: a node takes a token, TOLLGATE_ADMIN_TOKEN",
+        ));
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong());
     }
     url.set_query(None);

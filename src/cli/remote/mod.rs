@@ -11,6 +11,8 @@ mod table;
 mod users;
 mod which;
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -158,7 +160,10 @@ fn show<R: Resource>(item: &RawValue, output: &Output) -> Result<(), Failure> {
 fn delete<R: Resource>(node: &Client, which: &[Which], output: &Output) -> Result<(), Failure> {
     // All are looked up first, so that a wrong one among them is found while they are all still there.
     let found = which.iter().map(|which| read::<R>(&which.find::<R>(node)?));
-    let found = found.collect::<Result<Vec<_>, Failure>>()?;
+    let mut found = found.collect::<Result<Vec<_>, Failure>>()?;
+    // One that is named twice is deleted once.
+    let mut ids = BTreeSet::new();
+    found.retain(|one| ids.insert(one.id()));
     let mut deleted: Vec<Value> = Vec::new();
     let mut done = Ok(());
     for one in found {
@@ -179,7 +184,7 @@ fn delete<R: Resource>(node: &Client, which: &[Which], output: &Output) -> Resul
 }
 
 fn print_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
-    print(&serde_json::to_string(value).map_err(Failure::new)?)
+    print(&table::escaped(&serde_json::to_string(value).map_err(Failure::new)?))
 }
 
 /// Reads what the API answered.

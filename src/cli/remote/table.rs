@@ -34,11 +34,25 @@ fn text(table: &mut Table) -> String {
     table.trim_fmt()
 }
 
+fn unseen(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// JSON as it may reach a terminal: what [`clean`] replaces is escaped. It can only stand in strings, but for white space.
+pub fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' | '\t' => shown.push(c),
+            c if unseen(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Text as it may reach a terminal: what moves the cursor, changes colours or turns the direction of writing is replaced.
 pub fn clean(text: &str) -> String {
-    let unseen = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let shown = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
         c if unseen(c) => char::REPLACEMENT_CHARACTER,

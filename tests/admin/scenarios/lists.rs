@@ -110,6 +110,11 @@ pub async fn a_cursor_goes_on_in_its_own_order_only(app: App) {
             if used == made { drop(answer.ok(200)) } else { answer.invalid(&["cursor"]) }
         }
     }
+    // Nor does one lead out of what is searched for.
+    let named = cursor("name").await;
+    for search in ["name=zz", "q=zz"] {
+        app.get(&format!("/users?sort=name&{search}&cursor={named}")).await.invalid(&["cursor"]);
+    }
     for forged in [
         json!(["user", ["name", 1, 1]]),
         json!(["user", ["name", "a\u{0}", 1]]),
