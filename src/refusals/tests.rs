@@ -137,7 +137,7 @@ fn whatever_a_client_or_a_configuration_names_a_row_is_small_and_has_no_nul() {
 
 #[tokio::test]
 async fn pages_need_no_sorting() {
-    let db = Database::connect("sqlite::memory:").await.unwrap();
+    let db = Box::pin(Database::connect("sqlite::memory:")).await.unwrap();
     Migrator::up(&db, None).await.unwrap();
     for (filter, index) in [
         (Filter::default(), "refusals_created_at"),

@@ -235,7 +235,7 @@ async fn a_storm_leaves_a_few_rows_that_count_every_refusal_and_no_secret() {
     storm(&gateway, &caller, 300).await;
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await.code(), Some(0));
-    let db = Database::connect(gateway.database_url()).await.unwrap();
+    let db = Box::pin(Database::connect(gateway.database_url())).await.unwrap();
     let rows = refusals::Entity::find().all(&db).await.unwrap();
     assert_eq!(rows.iter().map(|row| 1 + row.repeated).sum::<i64>(), 5_300);
     let everything = format!("{rows:?}");
@@ -299,6 +299,6 @@ async fn with_no_days_nothing_is_kept() {
     let mut gateway = gateway;
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await.code(), Some(0));
-    let db = Database::connect(gateway.database_url()).await.unwrap();
+    let db = Box::pin(Database::connect(gateway.database_url())).await.unwrap();
     assert_eq!(refusals::Entity::find().all(&db).await.unwrap(), []);
 }
