@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use entity::audit_log::{Column, Entity, Model};
-use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,6 +14,7 @@ use super::extract::Params;
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::Problem;
 use super::time::Instant;
+use crate::store;
 
 const KIND: &str = "audit_log";
 
@@ -68,10 +68,8 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Json<Page<AuditLog>>, Problem> {
     let page = PageRequest::<(i64, i64)>::read(&mut params, KIND);
-    let place = || Expr::tuple([Expr::col(Column::At), Expr::col(Column::Id)]);
-    let behind = |(at, id): (i64, i64)| place().lt(Expr::tuple([Expr::val(at), Expr::val(id)]));
     let filter = Condition::all()
-        .add_option(page.after.map(behind))
+        .add_option(page.after.map(|place| store::behind(Column::At, Column::Id, place)))
         .add_option(params.instant("from").map(|at| Column::At.gte(at)))
         .add_option(params.instant("to").map(|at| Column::At.lt(at)));
     params.finish()?;

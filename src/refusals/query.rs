@@ -72,12 +72,8 @@ pub async fn page(
 }
 
 pub(super) fn select(filter: &Filter, after: Option<Position>, limit: u64) -> Select<Entity> {
-    let behind = after.map(|Position { created_at, id }| {
-        // The first half says nothing new, but it is what an index can begin at.
-        Condition::all()
-            .add(Column::CreatedAt.lte(created_at))
-            .add(Condition::any().add(Column::CreatedAt.lt(created_at)).add(Column::Id.lt(id)))
-    });
+    let behind =
+        after.map(|Position { created_at, id }| store::behind(Column::CreatedAt, Column::Id, (created_at, id)));
     Entity::find()
         .filter(filter.condition().add_option(behind))
         .order_by_desc(Column::CreatedAt)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{self, TryStreamExt};
-use sea_orm::sea_query::{LockBehavior, LockType, Query, SimpleExpr};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType, Query, SimpleExpr};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter};
 
 /// Rows that an export holds in memory at once.
@@ -15,6 +15,13 @@ const DELETED_AT_ONCE: u64 = 1_000;
 
 /// What comes in between. SQLite has no queue of writers: whoever asks first is next, and would always be this one.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// What stands behind a row in a list that comes by time and id, newest first. Compared as one: an index begins at it, however
+/// many rows are of the same instant.
+pub fn behind<C: ColumnTrait>(time: C, id: C, (at, row): (i64, i64)) -> SimpleExpr {
+    use sea_orm::sea_query::ExprTrait as _;
+    Expr::tuple([Expr::col(time), Expr::col(id)]).lt(Expr::tuple([Expr::val(at), Expr::val(row)]))
+}
 
 /// All rows that `page` finds, or the first `limit`, in batches. `page` is asked for so many rows behind a position.
 pub fn in_batches<R, P, F>(

@@ -6,9 +6,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::output::Failure;
-use super::Resource;
 use super::client::{Client, Query};
 use super::table::{listed, or_none, short, time, yes_no};
+use super::{NameFilter, Resource};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,13 +33,6 @@ pub struct ModelGroup {
     version: i64,
     created_at: String,
     updated_at: String,
-}
-
-#[derive(Args)]
-pub struct Filter {
-    /// Only the one of this name.
-    #[arg(long)]
-    name: Option<String>,
 }
 
 #[derive(Args)]
@@ -68,14 +61,8 @@ pub struct NewModelGroup {
     singleton: bool,
 }
 
-impl Filter {
-    fn query(&self) -> Query {
-        self.name.iter().map(|name| ("name", name.clone())).collect()
-    }
-}
-
 impl Resource for UserGroup {
-    type Filter = Filter;
+    type Filter = NameFilter;
     type New = NewUserGroup;
 
     const WHAT: &'static str = "user group";
@@ -107,7 +94,7 @@ impl Resource for UserGroup {
         ]
     }
 
-    fn query(filter: &Filter, _: &Client) -> Result<Query, Failure> {
+    fn query(filter: &NameFilter, _: &Client) -> Result<Query, Failure> {
         Ok(filter.query())
     }
 
@@ -117,7 +104,7 @@ impl Resource for UserGroup {
 }
 
 impl Resource for ModelGroup {
-    type Filter = Filter;
+    type Filter = NameFilter;
     type New = NewModelGroup;
 
     const WHAT: &'static str = "model group";
@@ -150,7 +137,7 @@ impl Resource for ModelGroup {
         ]
     }
 
-    fn query(filter: &Filter, _: &Client) -> Result<Query, Failure> {
+    fn query(filter: &NameFilter, _: &Client) -> Result<Query, Failure> {
         Ok(filter.query())
     }
 

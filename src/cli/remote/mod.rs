@@ -111,6 +111,20 @@ pub enum Verb<R: Resource> {
     },
 }
 
+/// Which of those that have names.
+#[derive(Args)]
+pub struct NameFilter {
+    /// Only the one of this name.
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl NameFilter {
+    fn query(&self) -> Query {
+        self.name.iter().map(|name| ("name", name.clone())).collect()
+    }
+}
+
 /// How to say it.
 #[derive(Args)]
 pub struct Output {

@@ -11,7 +11,7 @@ use super::client::{Client, Query};
 use super::money::{Limits, NewLimits};
 use super::table::{listed, number_or_none, or_none, time, time_or_none, yes_no};
 use super::which::Which;
-use super::{Resource, UserGroup};
+use super::{NameFilter, Resource, UserGroup};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,13 +30,6 @@ pub struct User {
     version: i64,
     created_at: String,
     updated_at: String,
-}
-
-#[derive(Args)]
-pub struct Filter {
-    /// Only the one of this name.
-    #[arg(long)]
-    name: Option<String>,
 }
 
 #[derive(Args)]
@@ -91,7 +84,7 @@ impl Access {
 }
 
 impl Resource for User {
-    type Filter = Filter;
+    type Filter = NameFilter;
     type New = New;
 
     const WHAT: &'static str = "user";
@@ -137,8 +130,8 @@ impl Resource for User {
         ]
     }
 
-    fn query(filter: &Filter, _: &Client) -> Result<Query, Failure> {
-        Ok(filter.name.iter().map(|name| ("name", name.clone())).collect())
+    fn query(filter: &NameFilter, _: &Client) -> Result<Query, Failure> {
+        Ok(filter.query())
     }
 
     fn create(new: New, node: &Client) -> Result<Box<RawValue>, Failure> {

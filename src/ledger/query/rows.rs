@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use entity::usage_ledger::{Column, Entity, Model};
 use entity::{applied_prices, message_request};
 use futures::Stream;
-use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use super::Filter;
@@ -42,12 +41,8 @@ pub async fn page(
 }
 
 pub(super) fn select(filter: &Filter, after: Option<Position>, limit: u64) -> Select<Entity> {
-    use sea_orm::sea_query::ExprTrait as _;
-    // Compared as one: an index begins at it, however many rows were settled in the same instant.
-    let behind = after.map(|Position { settled_at, id }| {
-        Expr::tuple([Expr::col(Column::SettledAt), Expr::col(Column::Id)])
-            .lt(Expr::tuple([Expr::val(settled_at), Expr::val(id)]))
-    });
+    let behind =
+        after.map(|Position { settled_at, id }| store::behind(Column::SettledAt, Column::Id, (settled_at, id)));
     Entity::find()
         .filter(filter.condition().add_option(behind))
         .order_by_desc(Column::SettledAt)
