@@ -11,7 +11,7 @@ DENY := 0.20.2
 NEXTEST_PROFILE ?= default
 
 VENV := .venv/.stamp
-NODE := tests/sdk/node/node_modules/.stamp
+NODE := tests/sdk/node/node_modules/.stamp tests/browser/node_modules/.stamp
 
 .PHONY: help run build test test-tools lint audit schema openapi bench soak cargo
 
@@ -55,7 +55,7 @@ cargo:
 
 test-tools:
 	@scripts/need redis-server:redis-server initdb:postgresql python3:python3 node:nodejs npm:npm \
-		faketime:faketime
+		faketime:faketime chromium:chromium curl:curl
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need no-venv:python3-venv
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --version $(NEXTEST) --locked
 
@@ -64,6 +64,6 @@ $(VENV): tests/sdk/requirements.txt | test-tools
 	.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-$(NODE): tests/sdk/node/package-lock.json | test-tools
-	cd tests/sdk/node && npm ci --no-audit --no-fund
+$(NODE): %/node_modules/.stamp: %/package-lock.json | test-tools
+	cd $* && npm ci --no-audit --no-fund
 	touch $@

@@ -12,6 +12,7 @@ mod crowd;
 
 mod aborts;
 mod affinity;
+mod api_docs;
 mod audit;
 mod auth;
 mod authority_away;
