@@ -1,6 +1,6 @@
 //! A client of the REST API.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ pub struct Admin {
     base: Arc<str>,
     token: Arc<str>,
     http: reqwest::Client,
+    /// What was made through it, and through its clones.
+    secrets: Arc<Mutex<Vec<String>>>,
 }
 
 /// A user with a key.
@@ -25,7 +27,7 @@ pub struct Caller {
 
 impl Admin {
     pub fn new(base: &str, token: &str) -> Self {
-        Self { base: base.into(), token: token.into(), http: client() }
+        Self { base: base.into(), token: token.into(), http: client(), secrets: Arc::default() }
     }
 
     /// The address without a path.
@@ -42,7 +44,17 @@ impl Admin {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.bytes().await.unwrap();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        let answer = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if let Some(secret) = answer["secret"].as_str() {
+            self.secrets.lock().unwrap().push(secret.to_owned());
+        }
+        (status, answer)
+    }
+
+    /// The token, and each secret that was in an answer.
+    pub fn secrets(&self) -> Vec<String> {
+        let made = self.secrets.lock().unwrap();
+        made.iter().cloned().chain([self.token.to_string()]).collect()
     }
 
     /// Sends a request that must succeed.
