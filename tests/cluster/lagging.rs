@@ -76,11 +76,11 @@ async fn failover(turn: usize) {
     }
     passed += cluster.knows_what_is_left(&poor, MODEL).await;
     let back = died.elapsed();
-    // At first it is paid from what a node has in hand; who then asks the new master may be told to try again.
+    traffic.passes(60).await;
+    // At first a node answers from what it has in hand or last heard; who then asks the new master may be told to try again.
     for _ in 0..3 {
         passed += cluster.knows_what_is_left(&poor, MODEL).await;
     }
-    traffic.passes(60).await;
     let ended = tally(&traffic.stop().await);
     let sums = cluster.balance(&poor).await;
     let over = sums.nanos - CAP;
