@@ -1,26 +1,20 @@
-//! Model groups, user groups, limits and boosts: read whole from the database, and looked into without locks.
+//! Model groups, user groups, limits and boosts: kept as the database has them, and looked into without locks.
 //!
-//! A state that cannot be read again goes on being used, and says how old it is.
+//! After a change only that is read, and a state shares with the one before what is the same in both; from time to time
+//! everything is. A state that cannot be read again goes on being used, and says how old it is.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use entity::{
-    limit_stamps, model_group_limits, model_group_members, model_groups, quota_boost_grants, user_group_members,
-    user_groups,
-};
-use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::limit_rows::{self, Contained};
 use crate::clock::{boot_ms, now_ms};
-use crate::limit::{BoostRow, LimitData, LimitRow, Mode, ModelGroupRow, Snapshot, Subject, UserGroupRow};
-use crate::limit::{Window, WindowCap};
-use crate::money::Usd;
-use crate::store;
+use crate::limit::Snapshot;
 
 const EVERY: Duration = Duration::from_secs(30);
 
@@ -49,7 +43,19 @@ pub struct LimitKeeper {
     /// Wakes the refresh.
     doubt: Notify,
     /// One reader at a time: an older state must not be stored after a newer one.
-    reading: tokio::sync::Mutex<()>,
+    reading: tokio::sync::Mutex<Option<Contained>>,
+    /// Readings that have begun, by number, and the last one that succeeded.
+    begun: AtomicU64,
+    done: AtomicU64,
+}
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Much {
+    /// What has changed.
+    Changes,
+    /// Whatever others than this program have done.
+    All,
 }
 
 impl LimitKeeper {
@@ -63,6 +69,8 @@ impl LimitKeeper {
             behind_until: AtomicI64::new(0),
             doubt: Notify::new(),
             reading: tokio::sync::Mutex::default(),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
         });
         if let Err(error) = keeper.read(now).await {
             tracing::error!(%error, "the limits of model groups cannot be read; trying again");
@@ -94,24 +102,44 @@ impl LimitKeeper {
         self.doubt.notify_one();
     }
 
-    /// Reads the state now; when this returns, it is in force.
+    /// Reads what has changed; when this returns, the state of now is in force.
     ///
     /// # Errors
     ///
     /// What the database says. The old state stays in force.
     pub async fn read(&self, now: i64) -> Result<(), DbErr> {
-        let reading = self.reading.lock().await;
-        self.read_alone(&reading, now).await
+        self.read_unless(|_| false, Much::Changes, now).await
     }
 
-    async fn read_alone(&self, _: &tokio::sync::MutexGuard<'_, ()>, now: i64) -> Result<(), DbErr> {
-        let data = match tokio::time::timeout(TIMEOUT, read(&self.db, now)).await {
-            Ok(data) => data?,
+    /// Who waits while others read does not read again what one of them has begun to read after he came.
+    async fn read_unless(&self, enough: impl Fn(&Snapshot) -> bool, much: Much, now: i64) -> Result<(), DbErr> {
+        let begun = self.begun.load(Ordering::SeqCst);
+        let mut contained = self.reading.lock().await;
+        if enough(&self.snapshot()) || (much == Much::Changes && self.done.load(Ordering::SeqCst) > begun) {
+            return Ok(());
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        match tokio::time::timeout(TIMEOUT, self.take_over(&mut contained, much, now)).await {
+            Ok(read) => read?,
             Err(_) => return Err(DbErr::Custom(format!("no answer within {TIMEOUT:?}"))),
-        };
-        self.snapshot.store(Arc::new(Snapshot::new(data)));
+        }
+        self.done.store(number, Ordering::SeqCst);
         self.fresh_at.fetch_max(now, Ordering::Relaxed);
         self.known.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn take_over(&self, contained: &mut Option<Contained>, much: Much, now: i64) -> Result<(), DbErr> {
+        if let Some(known) = contained.as_mut().filter(|_| much == Much::Changes)
+            && let Some(changed) = limit_rows::since(&self.db, known, now).await?
+        {
+            known.apply(&changed);
+            self.snapshot.store(Arc::new(self.snapshot().changed(changed.data, &changed.gone)));
+            return Ok(());
+        }
+        let (data, known) = limit_rows::whole(&self.db, now).await?;
+        *contained = Some(known);
+        self.snapshot.store(Arc::new(Snapshot::new(data)));
         Ok(())
     }
 
@@ -122,7 +150,7 @@ impl LimitKeeper {
             return;
         }
         // Whoever was first has read it for all.
-        self.read_unless(|known| known.contains(stamp)).await;
+        self.read_in_time(|known| known.contains(stamp)).await;
         if !self.snapshot().contains(stamp) {
             self.behind_until.store(boot_ms().saturating_add(BEHIND), Ordering::Relaxed);
         }
@@ -130,14 +158,11 @@ impl LimitKeeper {
 
     /// Something was changed elsewhere: when this returns, it is in force, unless the database does not say so in time.
     pub async fn refresh(&self) {
-        self.read_unless(|_| false).await;
+        self.read_in_time(|_| false).await;
     }
 
-    async fn read_unless(&self, enough: impl Fn(&Snapshot) -> bool) {
-        let read = async {
-            let reading = self.reading.lock().await;
-            if enough(&self.snapshot()) { Ok(()) } else { self.read_alone(&reading, now_ms()).await }
-        };
+    async fn read_in_time(&self, enough: impl Fn(&Snapshot) -> bool) {
+        let read = self.read_unless(enough, Much::Changes, now_ms());
         let problem = match tokio::time::timeout(PATIENCE, read).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -157,7 +182,7 @@ impl LimitKeeper {
                 () = self.doubt.notified() => {}
             }
             let now = now_ms();
-            wait = match self.read(now).await {
+            wait = match self.read_unless(|_| false, Much::All, now).await {
                 Ok(()) => EVERY,
                 Err(error) => {
                     let age_seconds = self.age(now).as_secs();
@@ -167,93 +192,4 @@ impl LimitKeeper {
             };
         }
     }
-}
-
-/// Everything, as of one moment, in as many queries as there are tables.
-async fn read(db: &DatabaseConnection, now: i64) -> Result<LimitData, DbErr> {
-    use {model_group_members as models, quota_boost_grants as boosts, user_group_members as members};
-    let snapshot = store::begin_snapshot(db).await?;
-    let stamp = limit_stamps::Entity::find().one(&snapshot).await?;
-    let mut models_of: HashMap<i64, Vec<String>> = HashMap::new();
-    for row in models::Entity::find().order_by_asc(models::Column::Model).all(&snapshot).await? {
-        models_of.entry(row.model_group_id).or_default().push(row.model);
-    }
-    let mut members_of: HashMap<i64, Vec<i64>> = HashMap::new();
-    for row in members::Entity::find().all(&snapshot).await? {
-        members_of.entry(row.user_group_id).or_default().push(row.user_id);
-    }
-    let model_groups = model_groups::Entity::find().order_by_asc(model_groups::Column::Id).all(&snapshot).await?;
-    let user_groups = user_groups::Entity::find().order_by_asc(user_groups::Column::Id).all(&snapshot).await?;
-    let limits = model_group_limits::Entity::find().all(&snapshot).await?;
-    let boosts = boosts::Entity::find().filter(boosts::Column::ExpiresAt.gt(now)).all(&snapshot).await?;
-    snapshot.commit().await?;
-    let model_group = |row: model_groups::Model| ModelGroupRow {
-        models: models_of.remove(&row.id).unwrap_or_default(),
-        id: row.id,
-        name: row.name,
-        stamp: row.stamp,
-    };
-    let user_group = |row: user_groups::Model| UserGroupRow {
-        members: members_of.remove(&row.id).unwrap_or_default(),
-        id: row.id,
-        name: row.name,
-        stamp: row.stamp,
-    };
-    Ok(LimitData {
-        as_of: stamp.map_or(0, |stamp| stamp.value),
-        model_groups: model_groups.into_iter().map(model_group).collect(),
-        user_groups: user_groups.into_iter().map(user_group).collect(),
-        limits: limits.iter().filter_map(limit).collect(),
-        boosts: boosts.iter().filter_map(boost).collect(),
-    })
-}
-
-/// None for a row without a subject, which the database does not take.
-fn limit(row: &model_group_limits::Model) -> Option<LimitRow> {
-    let subject = match (row.user_id, row.user_group_id, row.key_id) {
-        (Some(user), _, _) => Subject::User(user),
-        (_, Some(group), _) => Subject::UserGroup(group),
-        (_, _, Some(key)) => Subject::Key(key),
-        (None, None, None) => return None,
-    };
-    Some(LimitRow { subject, model_group_id: row.model_group_id, caps: limit_caps(row), stamp: row.stamp })
-}
-
-/// The caps of a limit, in the order of [`Window::ALL`].
-#[must_use]
-pub fn limit_caps(row: &model_group_limits::Model) -> Vec<WindowCap> {
-    let midnight = Mode::Calendar { at: 0 };
-    let five_hours = match row.five_hours_reset.as_deref() {
-        Some("fixed") => Mode::FromFirstCharge,
-        _ => Mode::Rolling,
-    };
-    let daily = match row.daily_reset.as_deref() {
-        Some("rolling") => Mode::Rolling,
-        _ => Mode::Calendar { at: row.daily_at.and_then(|at| u16::try_from(at).ok()).unwrap_or(0) },
-    };
-    let caps = [
-        (Window::Total, row.total_nanos, Mode::Forever),
-        (Window::FiveHours, row.five_hours_nanos, five_hours),
-        (Window::Daily, row.daily_nanos, daily),
-        (Window::Weekly, row.weekly_nanos, midnight),
-        (Window::Monthly, row.monthly_nanos, midnight),
-    ];
-    let cap = |(window, nanos, mode): (_, Option<i64>, _)| {
-        nanos.map(|nanos| WindowCap { window, usd: Usd::from_nanos(nanos), mode })
-    };
-    caps.into_iter().filter_map(cap).collect()
-}
-
-/// None for a window that the database does not take.
-fn boost(row: &quota_boost_grants::Model) -> Option<BoostRow> {
-    Some(BoostRow {
-        id: row.id,
-        user_id: row.user_id,
-        model_group_id: row.model_group_id,
-        window: Window::parse(&row.window)?,
-        usd: Usd::from_nanos(row.nanos),
-        starts_at: row.starts_at,
-        expires_at: row.expires_at,
-        stamp: row.stamp,
-    })
 }

@@ -6,6 +6,7 @@ mod cache;
 mod failures;
 mod flight;
 mod flood;
+mod limit_rows;
 mod limits;
 mod owner;
 mod principal;
@@ -29,7 +30,8 @@ use tokio::sync::{Notify, Semaphore};
 pub use authenticate::Authenticator;
 pub use failures::{FailureGuard, Standing};
 pub use flood::FloodGuard;
-pub use limits::{LimitKeeper, limit_caps};
+pub use limit_rows::limit_caps;
+pub use limits::LimitKeeper;
 pub use owner::{after_reset, of_key as owner_of_key, of_user as owner_of_user};
 pub use principal::{KeyRecord, Principal, ProviderGroups, UserRecord};
 pub use provision::{

@@ -9,6 +9,7 @@ mod merge;
 mod names;
 mod policy;
 mod resolve;
+mod rows;
 mod snapshot;
 #[cfg(test)]
 mod test_data;
@@ -20,5 +21,6 @@ pub use counts::{CountGuard, Counts};
 pub use data::{BoostRow, LimitData, LimitRow, ModelGroupRow, Owner, Subject, UserGroupRow, WindowCap};
 pub use policy::{BudgetId, CapStep, LARGEST_CAP, Policy, Scope, Source, UNORDERED, WindowPolicy, provider_owner};
 pub use resolve::{Budget, Payers, Resolution, mainline_policy, provider_budget};
+pub use rows::LimitKey;
 pub use snapshot::{ModelGroup, Snapshot};
 pub use window::{Mode, Window};

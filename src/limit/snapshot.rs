@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::data::{BoostRow, LimitData, LimitRow, ModelGroupRow, Owner, Subject, UserGroupRow, WindowCap};
+use super::data::{BoostRow, LimitData, LimitRow, ModelGroupRow, Owner, Subject, UserGroupRow};
 use super::memo::Memo;
 use super::merge::{self, Boost, Facts, Row};
 use super::policy::{Policy, Source};
+use super::rows::{LimitKey, Rows};
 
 /// What administrators have set about groups. Replaced whole whenever any of it changes, and read without locks.
 ///
@@ -19,7 +20,7 @@ pub struct Snapshot {
     groups_of_models: HashMap<String, Arc<ModelGroup>>,
     user_groups: HashMap<i64, UserGroup>,
     groups_of_users: HashMap<i64, Vec<i64>>,
-    rows: HashMap<(Subject, i64), SetCaps>,
+    rows: Rows,
     boosts: HashMap<(i64, i64), Vec<Boost>>,
     pub(super) memo: Memo,
 }
@@ -41,16 +42,21 @@ struct UserGroup {
     stamp: i64,
 }
 
-#[derive(Debug, Default)]
-struct SetCaps {
-    caps: Vec<WindowCap>,
-    stamp: i64,
-}
-
 impl Snapshot {
     /// Makes the data ready.
     #[must_use]
     pub fn new(data: LimitData) -> Self {
+        Self::with(data, Rows::new)
+    }
+
+    /// A later state, of which `data` has the limits that were set or changed since, and everything else. Those of the
+    /// keys in `gone` were deleted, though they may have been set anew.
+    #[must_use]
+    pub fn changed(&self, data: LimitData, gone: &[LimitKey]) -> Self {
+        Self::with(data, |limits| self.rows.changed(gone, limits))
+    }
+
+    fn with(data: LimitData, rows: impl FnOnce(Vec<LimitRow>) -> Rows) -> Self {
         let (model_groups, groups_of_models) = index_models(data.model_groups);
         let (user_groups, groups_of_users) = index_user_groups(data.user_groups);
         Self {
@@ -59,7 +65,7 @@ impl Snapshot {
             groups_of_models,
             user_groups,
             groups_of_users,
-            rows: index_rows(data.limits),
+            rows: rows(data.limits),
             boosts: index_boosts(data.boosts),
             memo: Memo::default(),
         }
@@ -134,7 +140,7 @@ impl Snapshot {
     }
 
     fn row(&self, subject: Subject, model_group: i64, source: Source) -> Option<Row<'_>> {
-        let row = self.rows.get(&(subject, model_group))?;
+        let row = self.rows.get((subject, model_group))?;
         Some(Row { source, caps: &row.caps, stamp: row.stamp })
     }
 }
@@ -169,16 +175,6 @@ fn index_user_groups(groups: Vec<UserGroupRow>) -> (HashMap<i64, UserGroup>, Has
         groups.shrink_to_fit();
     }
     (by_id, of_users)
-}
-
-fn index_rows(limits: Vec<LimitRow>) -> HashMap<(Subject, i64), SetCaps> {
-    let mut index: HashMap<_, SetCaps> = HashMap::with_capacity(limits.len());
-    for LimitRow { subject, model_group_id, caps, stamp } in limits {
-        let row = index.entry((subject, model_group_id)).or_default();
-        row.caps.extend(caps);
-        row.stamp = row.stamp.max(stamp);
-    }
-    index
 }
 
 fn index_boosts(boosts: Vec<BoostRow>) -> HashMap<(i64, i64), Vec<Boost>> {

@@ -1,5 +1,6 @@
 //! Groups, limits and boosts: what the database refuses, and what it deletes along.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use entity::{
     keys, model_group_limits, model_group_members, model_groups, quota_boost_grants, user_group_members, user_groups,
     users,
 };
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
-    PaginatorTrait,
+    ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection,
+    EntityTrait, ModelTrait, PaginatorTrait, QueryFilter,
 };
 use tokio_util::sync::CancellationToken;
 use tollgate::directory::{Directory, LimitKeeper, NewKey, NewUser, Standing, after_reset, create_key, create_user};
@@ -29,7 +32,9 @@ on_both!(
     a_model_is_in_one_group_at_most,
     stamps_rise_in_the_order_in_which_they_are_committed,
     limits_are_read_whole_in_a_fixed_number_of_queries,
+    a_state_with_what_has_changed_since_is_that_which_is_read_whole,
     limits_that_cannot_be_read_again_go_on_being_used,
+    whoever_waits_for_a_reading_that_began_later_does_not_read_again,
     whoever_knows_of_a_later_change_waits_for_the_state_that_contains_it,
     h30_before_a_first_state_nothing_is_known,
     h03_a_principal_knows_what_it_may_spend,
@@ -351,6 +356,115 @@ async fn limits_are_read_whole_in_a_fixed_number_of_queries(database: TestDataba
     let (user, key) = (Owner { id: user, ..Owner::default() }, Owner { id: key, ..Owner::default() });
     let resolution = keeper.snapshot().resolve(&user, &key, "m0");
     assert!(resolution.user.group.unwrap().policy.windows.iter().all(|window| window.caps.len() <= 1));
+}
+
+async fn a_state_with_what_has_changed_since_is_that_which_is_read_whole(database: TestDatabase) {
+    let db = database.open().await;
+    let mut groups = Vec::new();
+    let mut owners = Vec::new();
+    for n in 0..4 {
+        groups.push(model_group(&db, &format!("g{n}"), &[&format!("m{n}")]).await);
+        owners.push(owner(&db, &format!("u{n}")).await);
+    }
+    let keeper = LimitKeeper::start(db.clone(), 2_000).await;
+    let told = |keeper: &LimitKeeper, owners: &[(i64, i64)]| -> Vec<String> {
+        let owner = |id: i64| Owner { id, stamp: i64::MAX, ..Owner::default() };
+        let asked = owners.iter().flat_map(|owner| (0..4).map(move |n| (*owner, n)));
+        let snapshot = keeper.snapshot();
+        asked
+            .map(|((user, key), n)| format!("{:?}", snapshot.resolve(&owner(user), &owner(key), &format!("m{n}"))))
+            .collect()
+    };
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut sizes = HashSet::new();
+    for round in 0..120 {
+        for _ in 0..rng.random_range(1..4) {
+            let (user, key) = owners[rng.random_range(0..owners.len())];
+            let group = groups[rng.random_range(0..groups.len())];
+            let stamp = store::next_stamp(&db).await.unwrap();
+            let of_key = rng.random();
+            let column = if of_key { model_group_limits::Column::KeyId } else { model_group_limits::Column::UserId };
+            let found = model_group_limits::Entity::find()
+                .filter(column.eq(if of_key { key } else { user }))
+                .filter(model_group_limits::Column::ModelGroupId.eq(group));
+            let found = found.one(&db).await.unwrap();
+            let mut set = limit(group);
+            (set.stamp, set.weekly_nanos) = (Set(stamp), Set(Some(rng.random_range(1..1_000_000))));
+            if of_key {
+                set.key_id = Set(Some(key))
+            } else {
+                set.user_id = Set(Some(user))
+            }
+            match (found, rng.random_range(0..4)) {
+                (None, _) => drop(set.insert(&db).await.unwrap()),
+                (Some(row), 0) => drop(row.delete(&db).await.unwrap()),
+                (Some(row), 1) => {
+                    row.delete(&db).await.unwrap();
+                    set.insert(&db).await.unwrap();
+                }
+                (Some(row), _) => {
+                    set.id = Set(row.id);
+                    set.update(&db).await.unwrap();
+                }
+            }
+        }
+        match rng.random_range(0..12) {
+            0 => groups.push(model_group(&db, &format!("later {round}"), &[&format!("later {round}")]).await),
+            1 => drop(user_group(&db, &format!("team {round}"), &[owners[0].0, owners[1].0]).await),
+            2 => drop(boost(owners[0].0, groups[0]).insert(&db).await),
+            // Whoever is deleted takes his limits along.
+            3 if owners.len() > 2 => {
+                let (user, _) = owners.pop().unwrap();
+                users::Entity::delete_by_id(user).exec(&db).await.unwrap();
+                owners.push(owner(&db, &format!("successor {round}")).await);
+            }
+            _ => {}
+        }
+        keeper.read(2_000).await.unwrap();
+        let whole = LimitKeeper::start(db.clone(), 2_000).await;
+        let (known, read) = (told(&keeper, &owners), told(&whole, &owners));
+        assert_eq!(known, read, "round {round}");
+        sizes.insert(known.iter().map(String::len).sum::<usize>());
+    }
+    assert!(sizes.len() > 20, "something has changed: {sizes:?}");
+    // Others than this program know nothing of stamps; a count that is not explained makes it read everything.
+    let mut unknown = limit(groups[0]);
+    unknown.user_id = Set(Some(owners[0].0));
+    model_group_limits::Entity::delete_many().exec(&db).await.unwrap();
+    keeper.read(2_000).await.unwrap();
+    unknown.insert(&db).await.unwrap();
+    keeper.read(2_000).await.unwrap();
+    assert_eq!(told(&keeper, &owners), told(&*LimitKeeper::start(db.clone(), 2_000).await, &owners));
+    // So does an older copy of the database.
+    db.execute_unprepared("UPDATE limit_stamps SET value = 1").await.unwrap();
+    db.execute_unprepared("UPDATE model_group_limits SET daily_nanos = 5").await.unwrap();
+    keeper.read(2_000).await.unwrap();
+    assert_eq!(told(&keeper, &owners), told(&*LimitKeeper::start(db.clone(), 2_000).await, &owners));
+}
+
+async fn whoever_waits_for_a_reading_that_began_later_does_not_read_again(database: TestDatabase) {
+    let (db, statements) = database.open_counted().await;
+    let group = model_group(&db, "g", &["m"]).await;
+    let keeper = LimitKeeper::start(db.clone(), 2_000).await;
+    let before = statements.load(Ordering::SeqCst);
+    keeper.read(2_000).await.unwrap();
+    let once = statements.load(Ordering::SeqCst) - before;
+    let mut users = Vec::new();
+    for n in 0..30 {
+        users.push(owner(&db, &format!("u{n}")).await);
+    }
+    let before = statements.load(Ordering::SeqCst);
+    let crowd = users.iter().map(async |(user, _)| {
+        let mut set = limit(group);
+        (set.user_id, set.stamp) = (Set(Some(*user)), Set(store::next_stamp(&db).await.unwrap()));
+        set.insert(&db).await.unwrap();
+        keeper.read(2_000).await.unwrap();
+        let owner = Owner { id: *user, ..Owner::default() };
+        assert!(keeper.snapshot().resolve(&owner, &Owner::default(), "m").user.group.is_some(), "its own is in force");
+    });
+    futures::future::join_all(crowd).await;
+    let read = statements.load(Ordering::SeqCst) - before - 2 * users.len();
+    assert!(read < users.len() * once / 2, "{read} statements, {once} in a reading");
 }
 
 async fn limits_that_cannot_be_read_again_go_on_being_used(database: TestDatabase) {
