@@ -12,6 +12,7 @@ pub mod demo;
 pub mod dialect;
 pub mod directory;
 pub mod gateway;
+mod json;
 pub mod ledger;
 pub mod limit;
 pub mod money;

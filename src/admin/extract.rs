@@ -14,6 +14,7 @@ use super::limits;
 use super::params::MAX_ID;
 pub use super::params::Params;
 use super::problem::{Code, InvalidParam, Problem};
+use crate::json;
 
 /// The largest body of an ordinary request.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -145,7 +146,7 @@ impl<const MAX: usize> Payload<MAX> {
     /// Another type than `types`, or not JSON.
     pub fn json(&self, types: &[&str]) -> Result<Value, Problem> {
         self.require(types)?;
-        serde_json::from_slice(&self.bytes)
+        json::read(&self.bytes)
             .map_err(|error| Problem::new(Code::InvalidRequest, format!("The body is not JSON: {error}.")))
     }
 

@@ -85,6 +85,7 @@ run! {
         head_is_get_without_a_body_and_options_tells_nothing,
         a_credential_is_counted_wherever_it_comes_from_and_locks_out_nobody_with_a_right_one;
     hostile:
+        json_in_json_is_refused,
         what_is_sent_is_never_run,
         no_header_can_be_made_to_hold_another,
         paths_lead_nowhere_else,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
 
 use super::ImportError;
+use crate::json::{Foreign, is_reserved};
 
 /// Open brackets in YAML, wherever they stand. The parser of YAML reads a whole document before it looks at its depth, and
 /// takes time that grows with the square of it.
@@ -18,8 +19,9 @@ struct Entries<T>(Vec<(String, T)>);
 /// The entries of a list; none at all is an error.
 pub fn entries(text: &str) -> Result<Vec<(String, Value)>, ImportError> {
     let text = text.trim_start_matches('\u{feff}');
-    let entries = if text.trim_start().starts_with('{') {
-        serde_json::from_str::<Entries<Value>>(text).map_err(|error| malformed(&error))?.0
+    let entries: Vec<_> = if text.trim_start().starts_with('{') {
+        let entries = serde_json::from_str::<Entries<Foreign>>(text).map_err(|error| malformed(&error))?.0;
+        entries.into_iter().map(|(name, Foreign(entry))| (name, entry)).collect()
     } else {
         if brackets(text) > MAX_BRACKETS {
             return Err(malformed(&format!("more than {MAX_BRACKETS} brackets are open at once")));
@@ -60,6 +62,7 @@ fn json(value: serde_yaml::Value) -> Result<Value, ImportError> {
             fields
                 .into_iter()
                 .map(|(name, value)| match name {
+                    Yaml::String(name) if is_reserved(&name) => Err(malformed(&format!("there is no field {name}"))),
                     Yaml::String(name) => Ok((name, json(value)?)),
                     _ => Err(malformed(&"a field whose name is not text: put it in quotes")),
                 })

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::told::duration;
+use crate::json;
 
 /// What a provider says about its failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl Said {
     /// Reads the body of an answer with this status to a request that named `model`.
     #[must_use]
     pub fn read(status: u16, body: &[u8], model: &str) -> Self {
-        let Ok(document) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let Ok(document) = json::read(body) else { return Self::default() };
         // Streams of Gemini are arrays.
         let document = document.as_array().and_then(|all| all.first()).unwrap_or(&document);
         let failed = document.get("response").unwrap_or(document);

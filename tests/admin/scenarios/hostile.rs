@@ -257,3 +257,29 @@ pub async fn no_page_of_another_origin_gets_anything(app: App) {
     }
     assert_eq!(app.tables().await, before, "nothing was written");
 }
+
+/// What `serde_json` takes for another text of JSON, as deep as one likes.
+pub async fn json_in_json_is_refused(app: App) {
+    let mut deep = "0".to_owned();
+    for _ in 0..12 {
+        let text = format!("{}{deep}{}", "[".repeat(120), "]".repeat(120));
+        deep = json!({"$serde_json::private::RawValue": text}).to_string();
+    }
+    let smuggled = json!({"$serde_json::private::RawValue": "{\"name\": \"smuggled\"}"}).to_string();
+    let before = app.tables().await;
+    let mut sent = 0;
+    for operation in operations::all().into_iter().filter(|operation| !operation.reads()) {
+        let Some(mut fields) = operation.body("x") else { continue };
+        let Some(first) = fields.as_object_mut().and_then(|fields| fields.values_mut().next()) else { continue };
+        *first = json!("hidden");
+        let hidden = fields.to_string().replacen("\"hidden\"", &deep, 1);
+        for body in [smuggled.clone(), deep.clone(), deep.replace('$', "\\u0024"), hidden] {
+            let headers = [("content-type", "application/json")];
+            let answer = app.call(&operation.method(), &operation.filled(), TOKEN, &headers, Body::from(body)).await;
+            assert!((400..500).contains(&answer.status.as_u16()), "{}: {answer:?}", operation.filled());
+            sent += 1;
+        }
+    }
+    assert!(sent > 40, "{sent}");
+    assert_eq!(app.tables().await, before);
+}
