@@ -113,7 +113,7 @@ pub(super) async fn create(
     let now = state.now();
     let (row, secret) = new_token(&fields.name, fields.role, fields.expires_at.map(|Instant(at)| at), now)?;
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);

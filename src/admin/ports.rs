@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::response::Response;
 use entity::{keys, users};
 use jiff::tz::TimeZone;
 use sea_orm::DatabaseConnection;
@@ -37,6 +38,8 @@ pub trait Invalidate: Send + Sync {
     /// Model groups, user groups, their members, limits or boosts were changed. Whoever wrote to users or keys, be it
     /// only their stamps, says so as well.
     async fn limits(&self);
+    /// Something was committed before that may not have been told: whoever wrote it did not live to do so.
+    async fn everything(&self);
 }
 
 /// What may be seen of the providers.
@@ -230,6 +233,13 @@ impl AdminState {
     #[must_use]
     pub fn now(&self) -> i64 {
         (self.clock)()
+    }
+
+    /// What was answered before, which says again that the write is in force: it may not be, where the node that carried
+    /// it out did not live to tell, or has not told yet.
+    pub(super) async fn replayed(&self, answer: Response) -> Response {
+        self.invalidate.everything().await;
+        answer
     }
 }
 

@@ -191,7 +191,7 @@ pub(super) async fn import_list(
         .map_err(|error| Problem::internal(&error))?
         .map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
     let write = match Write::once(&state.db, actor, state.now(), &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     set(&write.txn, imported.prices.iter().map(|(model, price)| (model, &**price)), write.now).await?;

@@ -102,7 +102,7 @@ async fn change(
 ) -> Result<Response, Problem> {
     let before = find(state, name)?.circuit;
     let write = match Write::once(&state.db, actor, state.now(), key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     // Before the audit log has it, because that shows it. Should the log fail, it was done all the same: it can be

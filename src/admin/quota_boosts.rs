@@ -184,7 +184,7 @@ pub(super) async fn create(
     let (user, model_group) = (fields.user_id, fields.model_group_id);
     // Before the times are looked at: what was granted in time is granted, however late it is asked for again.
     let write = match Write::once(&state.db, actor, state.now(), &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     let mut row = fields.read(write.now)?;

@@ -61,7 +61,7 @@ pub(super) async fn reset_user(
 ) -> Result<Response, Problem> {
     let reset = Reset::read(&body)?;
     let write = match Write::once(&state.db, actor, state.now(), &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     let stamp = write.stamp().await?;
@@ -95,7 +95,7 @@ pub(super) async fn reset_key(
 ) -> Result<Response, Problem> {
     let reset = Reset::read(&body)?;
     let write = match Write::once(&state.db, actor, state.now(), &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     let stamp = write.stamp().await?;

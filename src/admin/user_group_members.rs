@@ -43,6 +43,9 @@ pub(super) async fn put(
     }
     if Entity::find_by_id((id, user_id)).one(&write.txn).await?.is_some() {
         let group = UserGroup::show(group, count(&write.txn, id).await?);
+        drop(write);
+        // Whoever made it so may not have lived to tell.
+        Touched::user(user_id).tell(&*state.invalidate).await;
         return Ok(with_etag(group.version, &group));
     }
     let touched = Touched::member(&write.txn, user_id, stamp, write.now).await?;

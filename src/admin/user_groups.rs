@@ -127,7 +127,7 @@ pub(super) async fn create(
         user_groups::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     body.object::<UserGroupFields>()?.apply(&mut row)?;
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     row.stamp = Set(write.stamp().await?);

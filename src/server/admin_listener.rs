@@ -3,18 +3,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -22,6 +25,12 @@ use tower::ServiceExt;
 /// For how long a connection waits for the next request, and for the whole of its head. Longer than clients keep one that
 /// they do not use, so that it is they who end it.
 const HEAD: Duration = Duration::from_secs(120);
+
+/// For the first head: who connects wants something.
+const FIRST_HEAD: Duration = Duration::from_secs(10);
+
+/// Connections at once; further ones wait to be taken. Each is a file of the process that also serves the gateway.
+const CONNECTIONS: usize = 256;
 
 /// For how long a client may take nothing of an answer that it has asked for.
 const STALLED: Duration = Duration::from_secs(60);
@@ -31,9 +40,20 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Serves until the node stops; what is being answered then is finished.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let next = async || {
+        let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+        Ok::<_, io::Error>((listener.accept().await?, place))
+    };
+    while let Some(accepted) = stop.run_until_cancelled(next()).await {
         match accepted {
-            Ok((stream, client)) => drop(tokio::spawn(converse(stream, client, router.clone(), stop.clone()))),
+            Ok(((stream, client), place)) => {
+                let conversation = converse(stream, client, router.clone(), stop.clone());
+                tokio::spawn(async move {
+                    conversation.await;
+                    drop(place);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "the admin listener took no connection; it goes on");
                 tokio::time::sleep(RETRY).await;
@@ -43,10 +63,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
 }
 
 async fn converse(stream: TcpStream, client: SocketAddr, router: Router, stop: CancellationToken) {
+    let asked = CancellationToken::new();
+    let asks = asked.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        asks.cancel();
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(client));
-        router.clone().oneshot(request)
+        answer(router.clone(), request)
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -60,10 +83,31 @@ async fn converse(stream: TcpStream, client: SocketAddr, router: Router, stop: C
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = without(&asked) => {
+            tracing::debug!("a connection to the admin address asked for nothing");
+            return;
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection to the admin address broke off");
     }
+}
+
+/// Returns when there was no first head in time.
+async fn without(asked: &CancellationToken) {
+    if tokio::time::timeout(FIRST_HEAD, asked.cancelled()).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+/// Answers a request. What changes something is carried out to its end, whether or not the client stays: between its commit
+/// and its taking effect nobody's hanging up may stop it.
+async fn answer(router: Router, request: Request) -> io::Result<Response> {
+    let changes_nothing = request.method().is_safe();
+    let answering = router.oneshot(request);
+    let Ok(answer) =
+        if changes_nothing { answering.await } else { tokio::spawn(answering).await.map_err(io::Error::other)? };
+    Ok(answer)
 }
 
 /// A connection that ends when the other side takes nothing for a while.

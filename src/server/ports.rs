@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
-use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions, admin_listener, circuits};
+use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions, admin_listener, budgets, circuits};
 use crate::admin::{
     self, AdminState, Auth, CircuitChange, CircuitStatus, Invalidate, ProviderError, ProviderStatus, ProviderView,
 };
@@ -151,6 +151,18 @@ impl Node {
             announcer.announce(change);
         }
     }
+
+    async fn read_prices(&self) {
+        if let Err(error) = self.prices.read_database().await {
+            tracing::error!(%error, "a new price is stored but not in force yet; the next refresh takes it over");
+        }
+    }
+
+    async fn read_limits(&self) {
+        if let Err(error) = self.app.limits.read(now_ms()).await {
+            tracing::error!(%error, "new limits are stored but not in force yet; the next refresh takes them over");
+        }
+    }
 }
 
 #[async_trait]
@@ -181,17 +193,21 @@ impl Invalidate for Node {
     }
 
     async fn prices(&self) {
-        if let Err(error) = self.prices.read_database().await {
-            tracing::error!(%error, "a new price is stored but not in force yet; the next refresh takes it over");
-        }
+        self.read_prices().await;
         self.tell_others(Change::Prices);
     }
 
     async fn limits(&self) {
-        if let Err(error) = self.app.limits.read(now_ms()).await {
-            tracing::error!(%error, "new limits are stored but not in force yet; the next refresh takes them over");
-        }
+        self.read_limits().await;
         self.tell_others(Change::Limits);
+    }
+
+    async fn everything(&self) {
+        self.read_prices().await;
+        self.read_limits().await;
+        self.app.directory.apply(&Change::All);
+        budgets::changed(&self.app, &Change::All);
+        self.tell_others(Change::All);
     }
 }
 

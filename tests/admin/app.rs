@@ -97,6 +97,12 @@ impl Invalidate for Seen {
         self.node.limits.read(now_ms()).await.unwrap();
         self.told.lock().push("limits".to_owned());
     }
+
+    async fn everything(&self) {
+        self.prices().await;
+        self.limits().await;
+        *self.told.lock() = vec!["everything".to_owned()];
+    }
 }
 
 /// Two providers. What is done to their circuits is remembered.

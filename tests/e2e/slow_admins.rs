@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::gateway::{ADMIN_TOKEN, Setup};
+use crate::support::gateway::{ADMIN_TOKEN, MODEL, Setup};
 use crate::support::wire::request;
-use crate::support::{Gateway, Provider, Wire};
+use crate::support::{Api, Gateway, Provider, Wire, eventually};
 
 async fn gateway() -> (Provider, Gateway) {
     let provider = Provider::start().await;
@@ -55,4 +55,56 @@ async fn what_is_no_http_is_refused_and_the_next_client_served() {
         assert!(!answer.starts_with(b"HTTP/1.1 5"), "{:.60}: {}", text, String::from_utf8_lossy(&answer));
     }
     gateway.admin().get("/users").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_carried_out_to_its_end_though_nobody_waits_for_its_answer() {
+    let (provider, gateway) = gateway().await;
+    provider.always(Api::Chat.answer());
+    let bearer = format!("Bearer {ADMIN_TOKEN}");
+    let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+    let mut callers = Vec::new();
+    for _ in 0..20 {
+        let caller = gateway.admin().caller(json!({}), json!({})).await;
+        // From now on this node remembers him.
+        assert_eq!(gateway.ask_with(&caller.secret, Api::Chat, MODEL, false).await.head.status, 200);
+        callers.push(caller);
+    }
+    for caller in &callers {
+        let mut wire = connect(&gateway).await;
+        let path = format!("/api/v1/users/{}", caller.user_id);
+        wire.send(request("PATCH", &path, &headers, br#"{"enabled": false}"#)).await.unwrap();
+        drop(wire);
+    }
+    for caller in &callers {
+        eventually("he is refused", async || {
+            let reply = gateway.ask_with(&caller.secret, Api::Chat, MODEL, false).await;
+            (reply.head.status == 401).then_some(())
+        })
+        .await;
+        assert_eq!(gateway.admin().get(&format!("/users/{}", caller.user_id)).await["enabled"], json!(false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_asks_for_nothing_is_let_go_and_keeps_no_request_waiting() {
+    let (provider, gateway) = gateway().await;
+    provider.always(Api::Chat.answer());
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", gateway.process_id())).unwrap().count();
+    let (before, mut crowd) = (files(), Vec::new());
+    for n in 0..400 {
+        let mut wire = connect(&gateway).await;
+        if n % 2 == 0 {
+            wire.send("GET /api/v1/us").await.unwrap();
+        }
+        crowd.push(wire);
+    }
+    assert_eq!(gateway.ask(Api::Chat, false).await.head.status, 200);
+    let more = files() - before;
+    assert!((200..300).contains(&more), "those who are too many wait outside: {more}");
+    // As soon as the first are let go.
+    assert_eq!(gateway.admin().get("/users?name=x").await["items"], json!([]));
+    for wire in &mut crowd {
+        assert!(wire.is_closed().await);
+    }
 }

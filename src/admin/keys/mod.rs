@@ -115,7 +115,7 @@ pub(super) async fn create(
     };
     body.object::<KeyFields>()?.apply(&mut row)?;
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     // Locked, so that the key cannot be left behind by a deletion of its user at the same time.
@@ -207,7 +207,7 @@ pub(super) async fn rotate(
     let secret = Secret::for_key();
     let hash = secret.hash().to_string();
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     let row = write.lock(keys::Entity::find_by_id(id), KIND).await?;

@@ -41,6 +41,9 @@ pub(in super::super) async fn put_model(
     if_match.check(group.version)?;
     let models = of_group(&write.txn, id).await?;
     if models.contains(&model) {
+        drop(write);
+        // Whoever made it so may not have lived to tell.
+        state.invalidate.limits().await;
         return Ok(with_etag(group.version, &ModelGroup::show(group, models)));
     }
     let before = ModelGroup::show(group.clone(), models);

@@ -63,7 +63,7 @@ pub(super) async fn create(
         users::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     let groups = body.object::<UserFields>()?.apply(&mut row)?;
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(answer),
+        Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
     row.stamp = Set(write.stamp().await?);
