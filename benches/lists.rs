@@ -8,8 +8,6 @@
 
 #[path = "lists/api.rs"]
 mod api;
-#[path = "../tests/admin/crowd.rs"]
-mod crowd;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -21,6 +19,7 @@ use criterion::Criterion;
 use serde_json::json;
 
 use api::Api;
+use support::crowd;
 
 const MOST: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 15;

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
-mod crowd;
 mod given;
 mod node;
 mod openapi;

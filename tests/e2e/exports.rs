@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::crowd;
+use crate::servers::crowd;
 use crate::support::books::database;
 use crate::support::gateway::ADMIN_TOKEN;
 use crate::support::wire::request;

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::crowd;
+use crate::support::crowd;
 
 /// Every object of a list, page by page.
 async fn all(app: &App, path: &str, limit: usize) -> Vec<Value> {

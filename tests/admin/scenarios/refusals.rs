@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::usage;
 use crate::app::{App, NOW, TOKEN};
+use crate::support::refusals::bare;
 
 /// A refusal.
 fn row(id: i64) -> refusals::Model {
@@ -38,25 +39,8 @@ fn row(id: i64) -> refusals::Model {
 
 /// One that has nothing to do with a budget.
 fn unlimited(id: i64) -> refusals::Model {
-    refusals::Model {
-        model: None,
-        dialect: None,
-        status: 404,
-        code: "not_found".to_owned(),
-        axis: None,
-        scope: None,
-        window: None,
-        limit_nanos: None,
-        used_nanos: None,
-        reserved_nanos: None,
-        requested_nanos: None,
-        repeated: 0,
-        details: None,
-        excluded: "[]".to_owned(),
-        excluded_more: 0,
-        attempts: "[]".to_owned(),
-        ..row(id)
-    }
+    let row = row(id);
+    refusals::Model { created_at: NOW, key_id: 2, message: row.message, ..bare(id, row.request_id) }
 }
 
 async fn insert(app: &App, rows: Vec<refusals::Model>) {
