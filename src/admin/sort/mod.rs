@@ -1,11 +1,14 @@
 //! Lists that may be sorted, and searched by name: each page is read off an index, wherever in the list it is.
 
+mod by_time;
 mod place;
 mod range;
 
 use sea_orm::sea_query::{Expr, ExprTrait, Order, SimpleExpr};
 use sea_orm::{DbBackend, EntityTrait, ModelTrait, QueryFilter, QueryOrder, QuerySelect, Select, Value};
 use utoipa::IntoParams;
+
+pub use by_time::ByTime;
 
 use super::extract::Params;
 use super::page::{Page, PageRequest};
