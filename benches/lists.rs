@@ -8,8 +8,6 @@
 
 #[path = "lists/api.rs"]
 mod api;
-#[path = "../tests/admin/crowd.rs"]
-mod crowd;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -21,12 +19,13 @@ use criterion::Criterion;
 use serde_json::json;
 
 use api::Api;
+use support::crowd;
 
 const MOST: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 15;
 
 /// Each list with its filters, and the name of the list and of the order in a cursor.
-const LISTS: [(&str, &str, &str); 40] = [
+const LISTS: &[(&str, &str, &str)] = &[
     ("/users?sort=id", "user", "id"),
     ("/users?sort=-id", "user", "-id"),
     ("/users?sort=name", "user", "name"),
@@ -36,6 +35,20 @@ const LISTS: [(&str, &str, &str); 40] = [
     ("/users?q=user&sort=name", "user", "name"),
     ("/users?q=user&sort=-name", "user", "-name"),
     ("/users?name=user%201007919&sort=name", "user", ""),
+    ("/users?userGroupId=3&sort=id", "user", "id"),
+    ("/users?userGroupId=3&sort=name", "user", "name"),
+    ("/users?userGroupId=1001&sort=-id", "user", "-id"),
+    ("/users?userGroupId=1001&sort=name", "user", "name"),
+    ("/users?userGroupId=1001&sort=-createdAt", "user", "-createdAt"),
+    ("/users?userGroupId=1001&q=user&sort=-name", "user", "-name"),
+    ("/keys?sort=id", "key", "id"),
+    ("/keys?sort=name", "key", "name"),
+    ("/keys?sort=-name", "key", "-name"),
+    ("/keys?sort=createdAt", "key", "createdAt"),
+    ("/keys?sort=-createdAt", "key", "-createdAt"),
+    ("/keys?q=key&sort=-name", "key", "-name"),
+    ("/keys?name=key%20500&sort=name", "key", ""),
+    ("/keys?userId=1&sort=name", "key", "name"),
     ("/users/1/keys?sort=id", "key", "id"),
     ("/users/1/keys?sort=-id", "key", "-id"),
     ("/users/1/keys?sort=name", "key", "name"),
@@ -65,7 +78,19 @@ const LISTS: [(&str, &str, &str); 40] = [
     ("/quota-boosts?active=true&sort=expiresAt", "quota_boost", ""),
     ("/audit-logs?limit=100", "audit_log", ""),
     ("/audit-logs?from=1970-01-01T00:00:01Z&to=1970-01-01T00:00:02Z", "audit_log", ""),
+    ("/audit-logs?sort=at", "audit_log", ""),
+    ("/audit-logs?actor=token%203", "audit_log", ""),
+    ("/audit-logs?action=delete", "audit_log", ""),
+    ("/audit-logs?objectType=key&sort=at", "audit_log", ""),
+    ("/audit-logs?objectType=user&objectId=700", "audit_log", ""),
+    ("/audit-logs?actor=token%203&action=delete&objectType=key", "audit_log", ""),
+    ("/refusals?limit=100", "refusals", ""),
+    ("/refusals?sort=createdAt", "refusals", ""),
+    ("/refusals?userId=7", "refusals", ""),
+    ("/refusals?keyId=7&sort=createdAt", "refusals", ""),
     ("/usage?limit=100", "usage", ""),
+    ("/usage?sort=settledAt", "usage", ""),
+    ("/usage?userId=7&sort=settledAt", "usage", ""),
     ("/usage?userId=7", "usage", ""),
 ];
 
@@ -84,7 +109,7 @@ fn main() {
         runtime.block_on(crowd::fill(&api.db, rows));
         let mut group = criterion.benchmark_group(format!("lists/{}/{rows} rows", api.name));
         let mut slowest = (Duration::ZERO, String::new());
-        for (path, kind, order) in LISTS {
+        for &(path, kind, order) in LISTS {
             let path = if path.contains("limit=") { path.to_owned() } else { format!("{path}&limit=100") };
             for (which, path) in runtime.block_on(pages(&api, &path, kind, order)) {
                 let mut took: Vec<Duration> = (0..ROUNDS)

@@ -11,10 +11,7 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for step in steps() {
-            step.run(manager).await?;
-        }
-        Ok(())
+        Step::run_all(steps(), manager).await
     }
 }
 

@@ -35,6 +35,18 @@ impl Step {
         }
     }
 
+    /// Runs these, in order.
+    ///
+    /// # Errors
+    ///
+    /// What the database says; those before have run.
+    pub async fn run_all(steps: Vec<Self>, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+        for step in steps {
+            step.run(manager).await?;
+        }
+        Ok(())
+    }
+
     /// A table with these columns.
     pub(crate) fn table<const N: usize>(name: &'static str, columns: [ColumnDef; N]) -> Self {
         let mut table = Table::create().table(name).if_not_exists().to_owned();

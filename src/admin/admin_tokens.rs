@@ -13,8 +13,9 @@ use super::AdminState;
 use super::auth::{Actor, Admin, COMMAND_LINE, ENVIRONMENT_ACTOR, Role};
 use super::extract::{Id, IfMatch, Params, Payload};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::{Code, Problem};
+use super::sort::{NamedParams, Orders, Sorted};
 use super::store::{Once, Write, name_taken};
 use super::time::Instant;
 use super::validate::{self, Check};
@@ -22,6 +23,12 @@ use crate::directory::Secret;
 
 const KIND: &str = "admin_token";
 const NAME: &str = "admin token";
+/// They are few: nobody needs an index of when they were created.
+const ORDERS: Orders<admin_tokens::Entity> = &[
+    ("id", admin_tokens::Column::Id),
+    ("name", admin_tokens::Column::Name),
+    ("createdAt", admin_tokens::Column::CreatedAt),
+];
 /// Tokens are created and deleted, never changed.
 const VERSION: i64 = 1;
 
@@ -82,19 +89,19 @@ impl From<admin_tokens::Model> for AdminToken {
     }
 }
 
-/// Lists tokens, in the order of their ids.
+/// Lists tokens.
 #[utoipa::path(get, path = "/admin-tokens", operation_id = "listAdminTokens", tag = "administration",
-    params(PageParams),
+    params(NamedParams, PageParams),
     responses((status = 200, description = "A page of tokens.", body = Page<AdminToken>)))]
 pub(super) async fn list(
     _: Admin,
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<AdminToken>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     params.finish()?;
-    let query = page.by_id(admin_tokens::Entity::find(), admin_tokens::Column::Id);
-    page.page(KIND, query.all(&state.db).await?, |row| row.id, |row| Ok(row.into())).map(Json)
+    let query = page.select(admin_tokens::Entity::find(), None, state.db.get_database_backend());
+    page.page(query.all(&state.db).await?, |row| Ok(row.into())).map(Json)
 }
 
 /// Creates a token; the answer shows its secret, once.

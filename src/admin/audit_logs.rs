@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use entity::audit_log::{Column, Entity, Model};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -11,8 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::AdminState;
 use super::auth::Viewer;
 use super::extract::Params;
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::ByTime;
 use super::time::Instant;
 use crate::store;
 
@@ -47,18 +48,33 @@ pub struct AuditLog {
 
 /// The filters, for the documentation.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[allow(dead_code, reason = "documents what list reads")]
 pub struct AuditParams {
+    /// Name of the admin token; `TOLLGATE_ADMIN_TOKEN`: that of the environment; `command line`: none.
+    #[param(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    actor: Option<String>,
+    /// What was done.
+    #[param(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    action: Option<String>,
+    /// To what kind of object.
+    #[param(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    object_type: Option<String>,
+    /// To which: its id, or its name where it has no id.
+    #[param(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    object_id: Option<String>,
     /// At or after.
     #[param(inline)]
     from: Option<Instant>,
     /// Before.
     #[param(inline)]
     to: Option<Instant>,
+    /// The order: newest first, or with `at` oldest first. A cursor goes on in the order that it was made in.
+    #[param(pattern = "^-?at$", default = "-at")]
+    sort: Option<String>,
 }
 
-/// Lists writes, newest first.
+/// Lists writes, newest first unless `sort` says otherwise.
 #[utoipa::path(get, path = "/audit-logs", operation_id = "listAuditLogs", tag = "administration",
     params(AuditParams, PageParams),
     responses((status = 200, description = "A page of writes.", body = Page<AuditLog>)))]
@@ -67,14 +83,17 @@ pub(super) async fn list(
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<AuditLog>>, Problem> {
-    let page = PageRequest::<(i64, i64)>::read(&mut params, KIND);
+    let page = ByTime::read(&mut params, KIND, "at");
     let filter = Condition::all()
-        .add_option(page.after.map(|place| store::behind(Column::At, Column::Id, place)))
+        .add_option(params.name("actor").map(|name| Column::Actor.eq(name)))
+        .add_option(params.name("action").map(|action| Column::Action.eq(action)))
+        .add_option(params.name("objectType").map(|kind| Column::ObjectType.eq(kind)))
+        .add_option(params.name("objectId").map(|id| Column::ObjectId.eq(id)))
         .add_option(params.instant("from").map(|at| Column::At.gte(at)))
         .add_option(params.instant("to").map(|at| Column::At.lt(at)));
     params.finish()?;
-    let rows = Entity::find().filter(filter).order_by_desc(Column::At).order_by_desc(Column::Id).limit(page.fetch());
-    page.page(KIND, rows.all(&state.db).await?, |row| (row.at, row.id), show).map(Json)
+    let rows = store::by_time(Entity::find().filter(filter), (Column::At, Column::Id), page.after(), page.direction);
+    page.page(rows.limit(page.fetch()).all(&state.db).await?, |row| (row.at, row.id), show).map(Json)
 }
 
 fn show(row: Model) -> Result<AuditLog, Problem> {

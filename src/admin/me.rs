@@ -15,7 +15,7 @@ use super::limits::Limits;
 use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::time::Instant;
-use super::usage::{self, FilterParams, UsageRow, read_filter};
+use super::usage::{self, FilterParams, UsageRow, UsageSortParams, read_filter};
 use super::users::User;
 use crate::ledger::query::Filter;
 
@@ -73,9 +73,9 @@ pub(super) async fn get(owner: KeyOwner) -> Result<Json<Me>, Problem> {
     Ok(Json(Me { user, key: Key::show(owner.key)? }))
 }
 
-/// Lists what the user of this key has spent, with any of its keys, newest first.
+/// Lists what the user of this key has spent, with any of its keys, newest first unless `sort` says otherwise.
 #[utoipa::path(get, path = "/me/usage", operation_id = "listMyUsage", tag = "me", security(("userKey" = [])),
-    params(FilterParams, PageParams),
+    params(FilterParams, UsageSortParams, PageParams),
     responses((status = 200, description = "Charged attempts.", content(
         (Page<UsageRow> = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")))))]
 pub(super) async fn list_usage(

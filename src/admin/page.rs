@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
@@ -59,17 +58,6 @@ pub struct PageInfo {
     pub limit: u64,
     /// Whether there is a next page.
     pub has_more: bool,
-}
-
-impl PageRequest<i64> {
-    /// What the page asks for of rows that are listed in the order of their ids.
-    pub fn by_id<E: EntityTrait>(&self, rows: Select<E>, id: E::Column) -> Select<E> {
-        let rows = rows.order_by_asc(id).limit(self.fetch());
-        match self.after {
-            Some(after) => rows.filter(id.gt(after)),
-            None => rows,
-        }
-    }
 }
 
 impl<C: Serialize + DeserializeOwned> PageRequest<C> {

@@ -15,8 +15,9 @@ use super::AdminState;
 use super::auth::Viewer;
 use super::csv;
 use super::extract::Params;
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::ByTime;
 use super::time::Instant;
 use super::usage::Format;
 use super::usd;
@@ -143,6 +144,9 @@ pub struct RefusalParams {
     /// Arrived before.
     #[param(inline)]
     to: Option<Instant>,
+    /// The order: newest first, or with `createdAt` oldest first. A cursor goes on in the order that it was made in.
+    #[param(pattern = "^-?createdAt$", default = "-createdAt")]
+    sort: Option<String>,
 }
 
 /// One of a few words, for the documentation.
@@ -165,7 +169,8 @@ one_of!(CodeParam, "Why.", ErrorCode::ALL.map(ErrorCode::as_str));
 one_of!(AxisParam, "Whose limit.", AXES.map(Axis::as_str));
 one_of!(WindowParam, "Which window.", WINDOWS.map(Window::as_str));
 
-/// Lists what was refused to known keys, newest first. As CSV or JSON lines it is the whole list, unless `limit` says less.
+/// Lists what was refused to known keys, newest first unless `sort` says otherwise. As CSV or JSON lines it is the whole list,
+/// unless `limit` says less.
 #[utoipa::path(get, path = "/refusals", operation_id = "listRefusals", tag = "usage",
     params(RefusalParams, PageParams),
     responses((status = 200, description = "Refused requests.", content(
@@ -187,16 +192,16 @@ pub(super) async fn list(
         from: params.instant("from"),
         to: params.instant("to"),
     };
-    let page = PageRequest::<(i64, i64)>::read(&mut params, KIND);
+    let page = ByTime::read(&mut params, KIND, "createdAt");
     params.finish()?;
-    let after = page.after.map(|(created_at, id)| Position { created_at, id });
+    let after = page.after().map(|(created_at, id)| Position { created_at, id });
     let format = Format::asked_for(&headers);
     if format == Format::Json {
-        let rows = refusals::page(&state.db, &filter, after, page.fetch()).await?;
-        let page = page.page(KIND, rows, |row| (row.created_at, row.id), |row| Ok(Refusal::from(row)))?;
+        let rows = refusals::page(&state.db, &filter, after, page.direction, page.fetch()).await?;
+        let page = page.page(rows, |row| (row.created_at, row.id), |row| Ok(Refusal::from(row)))?;
         return Ok(Json(page).into_response());
     }
-    let rows = refusals::stream(state.db.clone(), filter, after, page.limit);
+    let rows = refusals::stream(state.db.clone(), filter, after, page.direction, page.limit());
     let rows = rows.map_ok(|rows| rows.into_iter().map(Refusal::from).collect());
     Ok(format.whole(csv::REFUSALS_HEAD, csv::refusal, rows))
 }

@@ -15,8 +15,9 @@ use super::AdminState;
 use super::auth::Viewer;
 use super::csv;
 use super::extract::Params;
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
+use super::sort::ByTime;
 use super::time::Instant;
 use super::usd;
 use crate::ledger::Outcome;
@@ -206,6 +207,16 @@ pub enum OutcomeParam {
     Corrected,
 }
 
+/// The order, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "documents what answer reads")]
+pub struct UsageSortParams {
+    /// The order: newest first, or with `settledAt` oldest first. A cursor goes on in the order that it was made in.
+    #[param(pattern = "^-?settledAt$", default = "-settledAt")]
+    sort: Option<String>,
+}
+
 /// Reads the filters but `userId`.
 pub(super) fn read_filter(params: &mut Params) -> Filter {
     Filter {
@@ -220,9 +231,9 @@ pub(super) fn read_filter(params: &mut Params) -> Filter {
     }
 }
 
-/// Lists what was spent, newest first. As CSV or JSON lines it is the whole list, unless `limit` says less.
+/// Lists what was spent, newest first unless `sort` says otherwise. As CSV or JSON lines it is the whole list, unless `limit` says less.
 #[utoipa::path(get, path = "/usage", operation_id = "listUsage", tag = "usage",
-    params(UserParam, FilterParams, PageParams),
+    params(UserParam, FilterParams, UsageSortParams, PageParams),
     responses((status = 200, description = "Charged attempts.", content(
         (Page<UsageRow> = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")))))]
 pub(super) async fn list(
@@ -243,16 +254,16 @@ pub(super) async fn answer(
     filter: Filter,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let page = PageRequest::<(i64, i64)>::read(&mut params, KIND);
+    let page = ByTime::read(&mut params, KIND, "settledAt");
     params.finish()?;
-    let after = page.after.map(|(settled_at, id)| Position { settled_at, id });
+    let after = page.after().map(|(settled_at, id)| Position { settled_at, id });
     let format = Format::asked_for(headers);
     if format == Format::Json {
-        let rows = query::page(&state.db, &filter, after, page.fetch()).await?;
-        let page = page.page(KIND, rows, |row| (row.settled_at, row.id), |row| Ok(UsageRow::from(row)))?;
+        let rows = query::page(&state.db, &filter, after, page.direction, page.fetch()).await?;
+        let page = page.page(rows, |row| (row.settled_at, row.id), |row| Ok(UsageRow::from(row)))?;
         return Ok(Json(page).into_response());
     }
-    let rows = query::stream(state.db.clone(), filter, after, page.limit);
+    let rows = query::stream(state.db.clone(), filter, after, page.direction, page.limit());
     Ok(format.whole(csv::HEAD, csv::row, rows.map_ok(|rows| rows.into_iter().map(UsageRow::from).collect())))
 }
 

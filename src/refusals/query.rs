@@ -1,4 +1,4 @@
-//! Reading refusals, newest first, and forgetting old ones.
+//! Reading refusals, newest or oldest first, and forgetting old ones.
 
 use entity::refusals::{Column, Entity, Model};
 use futures::Stream;
@@ -6,7 +6,7 @@ use sea_orm::{
     ColumnTrait, Condition, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
-use crate::store;
+use crate::store::{self, Direction};
 
 /// Rows that are kept, however new the others are: about 1 GB, and 10 GB where names are as long as they may be.
 pub const MOST_ROWS: i64 = 1_000_000;
@@ -58,7 +58,7 @@ pub struct Position {
     pub id: i64,
 }
 
-/// At most `limit` rows that match, newest first, beginning behind `after`.
+/// At most `limit` rows that match, beginning behind `after`.
 ///
 /// # Errors
 /// What the database says.
@@ -66,19 +66,15 @@ pub async fn page(
     db: &DatabaseConnection,
     filter: &Filter,
     after: Option<Position>,
+    direction: Direction,
     limit: u64,
 ) -> Result<Vec<Model>, DbErr> {
-    select(filter, after, limit).all(db).await
+    select(filter, after, direction, limit).all(db).await
 }
 
-pub(super) fn select(filter: &Filter, after: Option<Position>, limit: u64) -> Select<Entity> {
-    let behind =
-        after.map(|Position { created_at, id }| store::behind(Column::CreatedAt, Column::Id, (created_at, id)));
-    Entity::find()
-        .filter(filter.condition().add_option(behind))
-        .order_by_desc(Column::CreatedAt)
-        .order_by_desc(Column::Id)
-        .limit(limit)
+pub(super) fn select(filter: &Filter, after: Option<Position>, direction: Direction, limit: u64) -> Select<Entity> {
+    let (rows, place) = (Entity::find().filter(filter.condition()), (Column::CreatedAt, Column::Id));
+    store::by_time(rows, place, after.map(|after| (after.created_at, after.id)), direction).limit(limit)
 }
 
 /// All rows that match, or the first `limit`, in batches.
@@ -86,12 +82,13 @@ pub fn stream(
     db: DatabaseConnection,
     filter: Filter,
     after: Option<Position>,
+    direction: Direction,
     limit: Option<u64>,
 ) -> impl Stream<Item = Result<Vec<Model>, DbErr>> + Send {
     let position = |row: &Model| Position { created_at: row.created_at, id: row.id };
     store::in_batches(after, limit, position, move |after, limit| {
         let (db, filter) = (db.clone(), filter.clone());
-        async move { page(&db, &filter, after, limit).await }
+        async move { page(&db, &filter, after, direction, limit).await }
     })
 }
 

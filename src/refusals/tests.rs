@@ -10,6 +10,7 @@ use super::record::{Excluded, MOST_LISTED, Refusal};
 use super::tally::{FIRST, Kind, MOST_KINDS, Tallies, Turn};
 use crate::dialect::{Dialect, ErrorCode, GatewayError};
 use crate::ledger::AttemptReport;
+use crate::store::Direction;
 
 const MINUTE: i64 = 60_000;
 
@@ -144,8 +145,9 @@ async fn pages_need_no_sorting() {
         (Filter { user_id: Some(1), ..Filter::default() }, "refusals_user_id"),
         (Filter { key_id: Some(1), from: Some(1), ..Filter::default() }, "refusals_key_id"),
     ] {
-        for after in [None, Some(Position { created_at: 5, id: 6 })] {
-            let mut statement = select(&filter, after, 10).build(DbBackend::Sqlite);
+        let after = Some(Position { created_at: 5, id: 6 });
+        for (after, direction) in [(None, Direction::Down), (after, Direction::Down), (after, Direction::Up)] {
+            let mut statement = select(&filter, after, direction, 10).build(DbBackend::Sqlite);
             statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
             let plan = db.query_all_raw(statement).await.unwrap();
             let plan: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();

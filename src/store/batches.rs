@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{self, TryStreamExt};
-use sea_orm::sea_query::{Expr, LockBehavior, LockType, Query, SimpleExpr};
-use sea_orm::{ColumnTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType, Order, Query, SimpleExpr};
+use sea_orm::{
+    ColumnTrait, Condition, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder, Select,
+};
 
 /// Rows that an export holds in memory at once.
 const READ_AT_ONCE: u64 = 500;
@@ -16,11 +18,32 @@ const DELETED_AT_ONCE: u64 = 1_000;
 /// What comes in between. SQLite has no queue of writers: whoever asks first is next, and would always be this one.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What stands behind a row in a list that comes by time and id, newest first. Compared as one: an index begins at it, however
-/// many rows are of the same instant.
-pub fn behind<C: ColumnTrait>(time: C, id: C, (at, row): (i64, i64)) -> SimpleExpr {
+/// Which way a list by time goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// The newest first.
+    #[default]
+    Down,
+    /// The oldest first.
+    Up,
+}
+
+/// These rows by time and id, beginning behind the row with that time and id. Both are compared as one: an index begins at
+/// it, however many rows are of the same instant.
+pub fn by_time<E: EntityTrait>(
+    rows: Select<E>,
+    (time, id): (E::Column, E::Column),
+    after: Option<(i64, i64)>,
+    direction: Direction,
+) -> Select<E> {
     use sea_orm::sea_query::ExprTrait as _;
-    Expr::tuple([Expr::col(time), Expr::col(id)]).lt(Expr::tuple([Expr::val(at), Expr::val(row)]))
+    let place = || Expr::tuple([Expr::col(time), Expr::col(id)]);
+    let behind = after.map(|(at, row)| {
+        let after = Expr::tuple([Expr::val(at), Expr::val(row)]);
+        if direction == Direction::Up { place().gt(after) } else { place().lt(after) }
+    });
+    let order = if direction == Direction::Up { Order::Asc } else { Order::Desc };
+    rows.filter(Condition::all().add_option(behind)).order_by(time, order.clone()).order_by(id, order)
 }
 
 /// All rows that `page` finds, or the first `limit`, in batches. `page` is asked for so many rows behind a position.

@@ -6,7 +6,7 @@ mod error;
 mod schema;
 mod stamp;
 
-pub use batches::{behind, in_batches, prune};
+pub use batches::{Direction, by_time, in_batches, prune};
 pub use connect::{begin_snapshot, begin_write, connect};
 pub use error::{StoreError, is_away, is_data_error};
 pub use schema::{MigrationState, migrate, migration_status};

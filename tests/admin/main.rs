@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
-mod crowd;
 mod given;
 mod node;
 mod openapi;
@@ -70,13 +69,15 @@ run! {
         rotation_replaces_the_secret,
         keys_go_with_their_user,
         keys_of_all_users_are_listed_by_user_and_name,
+        keys_of_all_users_are_sorted_and_searched,
         a_key_of_a_missing_user_is_not_found,
         only_the_verbs_that_exist_are_found;
     auth:
         roles_are_what_they_say,
         a_revoked_token_is_refused_at_once,
         the_guard_stops_guessing_but_nobody_with_a_token,
-        nobody_can_take_a_name_that_stands_for_another_in_the_audit_log;
+        nobody_can_take_a_name_that_stands_for_another_in_the_audit_log,
+        tokens_are_sorted_and_searched;
     matrix:
         every_operation_refuses_every_wrong_credential,
         every_operation_takes_a_right_credential_however_it_is_spelled,
@@ -110,6 +111,9 @@ run! {
         names_are_found_by_how_they_begin,
         a_cursor_goes_on_in_its_own_order_only,
         boosts_are_sorted_by_their_end_and_limits_by_their_ids,
+        members_of_a_group_are_listed_in_every_order,
+        members_of_a_large_group_are_listed_in_every_order,
+        a_cursor_of_a_list_by_time_goes_on_in_its_own_order_only,
         long_lists_are_read_off_indexes_page_by_page,
         f11_a_page_takes_a_fixed_number_of_queries_however_long_it_is;
     idempotency:
@@ -149,6 +153,7 @@ run! {
         if_match_guards_prices;
     reading:
         the_audit_log_names_every_write_without_secrets,
+        the_audit_log_is_filtered_by_who_did_what_to_what,
         providers_are_listed_by_name,
         circuits_are_opened_and_reset_by_hand,
         settings_are_shown,

@@ -142,6 +142,14 @@ async fn each_kind_of_thing_is_made_listed_shown_and_deleted() {
     let id = alice["id"].to_string();
     assert_eq!(line(&shell.says(&["user", "list"]).await, &id)[1..3], ["alice", "yes"]);
     assert_eq!(line(&shell.says(&["user-group", "show", "team"]).await, "members"), ["members", "1"]);
+    shell.says(&["user", "create", "--name", "bob"]).await;
+    for group in ["team", &group["id"].to_string()] {
+        let members = shell.json(&["user", "list", "--user-group", group]).await;
+        assert_eq!(members.as_array().unwrap().len(), 1);
+        assert_eq!(members[0]["name"], "alice");
+    }
+    shell.run(&["user", "list", "--user-group", "nobodies"]).await.failed(1, &["no user group named \"nobodies\""]);
+    shell.says(&["user", "delete", "bob"]).await;
 
     let key = shell.run(&["key", "create", "--user", "alice", "--name", "tablet", "--disabled"]).await;
     assert!(key.stderr().contains("shown this once"), "{}", key.stderr());

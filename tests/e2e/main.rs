@@ -6,10 +6,6 @@
 mod servers;
 mod support;
 
-#[allow(dead_code, reason = "shared with the tests of the REST API")]
-#[path = "../admin/crowd.rs"]
-mod crowd;
-
 mod aborts;
 mod affinity;
 mod api_docs;

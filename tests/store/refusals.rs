@@ -16,6 +16,7 @@ use tollgate::refusals::{Excluded, FIRST, Kind, Refusal, Refusals, find, prune};
 use uuid::Uuid;
 
 use crate::database::{TestDatabase, eventually, execute, on_both};
+use crate::support::refusals::bare;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -31,28 +32,11 @@ on_both!(
 /// A row.
 pub fn row(id: i64) -> Model {
     Model {
-        id,
-        request_id: Uuid::now_v7().to_string(),
-        created_at: id,
-        user_id: 1,
-        key_id: 1,
-        model: None,
-        dialect: None,
         status: 402,
         code: "budget_exceeded".to_owned(),
-        message: String::new(),
-        axis: None,
-        scope: None,
         window: Some("daily".to_owned()),
         limit_nanos: Some(i64::MAX),
-        used_nanos: None,
-        reserved_nanos: None,
-        requested_nanos: None,
-        repeated: 0,
-        details: None,
-        excluded: "[]".to_owned(),
-        excluded_more: 0,
-        attempts: "[]".to_owned(),
+        ..bare(id, Uuid::now_v7().to_string())
     }
 }
 

@@ -6,8 +6,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+pub mod crowd;
 pub mod faketime;
 pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod refusals;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,12 +15,11 @@ use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::page::{Page, PageParams, PageRequest};
+use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write};
-use super::validate;
 use crate::directory::Secret;
 pub use fields::{Key, KeyFields};
 
@@ -47,27 +46,22 @@ pub struct KeyParams {
     /// Whose keys.
     #[param(minimum = 1)]
     user_id: Option<i64>,
-    /// Only those of exactly this name.
-    #[param(schema_with = validate::name_schema)]
-    name: Option<String>,
 }
 
-/// Lists keys of all users, in the order of their ids.
+/// Lists keys of all users, or as `/users/{id}/keys` does of one.
 #[utoipa::path(get, path = "/keys", operation_id = "listAllKeys", tag = "keys",
-    params(KeyParams, PageParams),
+    params(KeyParams, NamedParams, PageParams),
     responses((status = 200, description = "A page of keys.", body = Page<Key>)))]
 pub(super) async fn list_all(
     _: Viewer,
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<Key>>, Problem> {
-    let page = PageRequest::<i64>::read(&mut params, KIND);
-    let filter = Condition::all()
-        .add_option(params.id("userId").map(|id| keys::Column::UserId.eq(id)))
-        .add_option(params.exact_name().map(|name| keys::Column::Name.eq(name)));
+    let of_user = params.id("userId").map(|id| (keys::Column::UserId, id));
+    let page = Sorted::read(&mut params, KIND, ORDERS);
     params.finish()?;
-    let query = page.by_id(keys::Entity::find().filter(filter), keys::Column::Id);
-    page.page(KIND, query.all(&state.db).await?, |row| row.id, Key::show).map(Json)
+    let query = page.select(keys::Entity::find(), of_user, state.db.get_database_backend());
+    page.page(query.all(&state.db).await?, Key::show).map(Json)
 }
 
 /// Lists the keys of a user.

@@ -1,6 +1,7 @@
 //! `/users`: who pays.
 
 mod fields;
+mod of_group;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,6 +11,7 @@ use entity::{keys, users};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
 };
+use utoipa::IntoParams;
 
 use super::AdminState;
 use super::auth::{Admin, Viewer};
@@ -27,17 +29,32 @@ pub(super) const KIND: &str = "user";
 const ORDERS: Orders<users::Entity> =
     &[("id", users::Column::Id), ("name", users::Column::Name), ("createdAt", users::Column::CreatedAt)];
 
+/// The filter, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "documents what list reads")]
+pub struct UserParams {
+    /// The members of which user group.
+    #[param(minimum = 1)]
+    user_group_id: Option<i64>,
+}
+
 /// Lists users.
-#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(NamedParams, PageParams),
+#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users",
+    params(UserParams, NamedParams, PageParams),
     responses((status = 200, description = "A page of users.", body = Page<User>)))]
 pub(super) async fn list(
     _: Viewer,
     State(state): State<AdminState>,
     mut params: Params,
 ) -> Result<Json<Page<User>>, Problem> {
+    let group = params.id("userGroupId");
     let page = Sorted::read(&mut params, KIND, ORDERS);
     params.finish()?;
-    let query = page.select(users::Entity::find(), None, state.db.get_database_backend());
+    let query = match group {
+        Some(group) => of_group::select(&page, group, &state.db).await?,
+        None => page.select(users::Entity::find(), None, state.db.get_database_backend()),
+    };
     let rows = query.all(&state.db).await?;
     let groups = memberships::of_users(&state.db, rows.iter().map(|row| row.id)).await?;
     let show = |row: users::Model| {

@@ -33,6 +33,15 @@ pub struct User {
 }
 
 #[derive(Args)]
+pub struct Filter {
+    #[command(flatten)]
+    name: NameFilter,
+    /// Only the members of this user group.
+    #[arg(long, value_name = "ID|NAME")]
+    user_group: Option<Which>,
+}
+
+#[derive(Args)]
 pub struct New {
     /// Unique.
     #[arg(long)]
@@ -84,7 +93,7 @@ impl Access {
 }
 
 impl Resource for User {
-    type Filter = NameFilter;
+    type Filter = Filter;
     type New = New;
 
     const WHAT: &'static str = "user";
@@ -130,8 +139,12 @@ impl Resource for User {
         ]
     }
 
-    fn query(filter: &NameFilter, _: &Client) -> Result<Query, Failure> {
-        Ok(filter.query())
+    fn query(filter: &Filter, node: &Client) -> Result<Query, Failure> {
+        let mut query = filter.name.query();
+        if let Some(group) = &filter.user_group {
+            query.push(("userGroupId", group.id::<UserGroup>(node)?.to_string()));
+        }
+        Ok(query)
     }
 
     fn create(new: New, node: &Client) -> Result<Box<RawValue>, Failure> {

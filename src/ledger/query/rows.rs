@@ -1,4 +1,4 @@
-//! Rows of the ledger, newest first.
+//! Rows of the ledger, newest or oldest first.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, 
 
 use super::Filter;
 use crate::ledger::Outcome;
-use crate::store;
+use crate::store::{self, Direction};
 
-/// Where a row stands in the order: by its settlement, then by its id. New rows come before every position, so pages
-/// neither repeat nor miss what was there when the first was read.
+/// Where a row stands in the order: by its settlement, then by its id. Newest first, new rows come before every position:
+/// pages neither repeat nor miss what was there when the first was read. Oldest first, they come on the last pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// When the row was settled, Unix milliseconds.
@@ -27,7 +27,7 @@ impl From<&Model> for Position {
     }
 }
 
-/// At most `limit` rows that match, newest first, beginning behind `after`.
+/// At most `limit` rows that match, beginning behind `after`.
 ///
 /// # Errors
 /// What the database says.
@@ -35,19 +35,15 @@ pub async fn page(
     db: &DatabaseConnection,
     filter: &Filter,
     after: Option<Position>,
+    direction: Direction,
     limit: u64,
 ) -> Result<Vec<Model>, DbErr> {
-    select(filter, after, limit).all(db).await
+    select(filter, after, direction, limit).all(db).await
 }
 
-pub(super) fn select(filter: &Filter, after: Option<Position>, limit: u64) -> Select<Entity> {
-    let behind =
-        after.map(|Position { settled_at, id }| store::behind(Column::SettledAt, Column::Id, (settled_at, id)));
-    Entity::find()
-        .filter(filter.condition().add_option(behind))
-        .order_by_desc(Column::SettledAt)
-        .order_by_desc(Column::Id)
-        .limit(limit)
+pub(super) fn select(filter: &Filter, after: Option<Position>, direction: Direction, limit: u64) -> Select<Entity> {
+    let (rows, place) = (Entity::find().filter(filter.condition()), (Column::SettledAt, Column::Id));
+    store::by_time(rows, place, after.map(|after| (after.settled_at, after.id)), direction).limit(limit)
 }
 
 /// All rows that match, or the first `limit`, in batches.
@@ -55,6 +51,7 @@ pub fn stream(
     db: DatabaseConnection,
     filter: Filter,
     after: Option<Position>,
+    direction: Direction,
     limit: Option<u64>,
 ) -> impl Stream<Item = Result<Vec<Model>, DbErr>> + Send {
     store::in_batches(
@@ -63,7 +60,7 @@ pub fn stream(
         |row| Position::from(row),
         move |after, limit| {
             let (db, filter) = (db.clone(), filter.clone());
-            async move { page(&db, &filter, after, limit).await }
+            async move { page(&db, &filter, after, direction, limit).await }
         },
     )
 }

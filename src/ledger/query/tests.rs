@@ -8,6 +8,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbB
 use super::rows::select;
 use super::summary::offsets;
 use super::{Filter, Position, stream};
+use crate::store::Direction;
 
 async fn database() -> DatabaseConnection {
     // More connections would be more databases.
@@ -27,8 +28,8 @@ async fn pages_are_read_off_an_index_in_order() {
         (Filter { user_id: Some(1), ..Filter::default() }, "usage_ledger_user_id"),
         (Filter { key_id: Some(1), from: Some(1), ..Filter::default() }, "usage_ledger_key_id"),
     ] {
-        for after in [None, after] {
-            let mut statement = select(&filter, after, 10).build(DbBackend::Sqlite);
+        for (after, direction) in [(None, Direction::Down), (after, Direction::Down), (after, Direction::Up)] {
+            let mut statement = select(&filter, after, direction, 10).build(DbBackend::Sqlite);
             statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
             let plan: Vec<String> = db
                 .query_all_raw(statement)
@@ -45,7 +46,8 @@ async fn pages_are_read_off_an_index_in_order() {
 
 #[tokio::test]
 async fn a_stream_of_nothing_ends() {
-    let batches: Vec<_> = stream(database().await, Filter::default(), None, None).try_collect().await.unwrap();
+    let batches: Vec<_> =
+        stream(database().await, Filter::default(), None, Direction::Down, None).try_collect().await.unwrap();
     assert!(batches.is_empty());
 }
 

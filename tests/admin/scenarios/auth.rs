@@ -6,6 +6,7 @@ use axum::body::Body;
 use sea_orm::EntityTrait;
 use serde_json::json;
 
+use super::lists::all;
 use crate::app::{App, NOW};
 
 pub async fn roles_are_what_they_say(app: App) {
@@ -75,5 +76,28 @@ pub async fn nobody_can_take_a_name_that_stands_for_another_in_the_audit_log(app
     let actor = app.audit().await[0].actor.clone();
     for name in [actor.as_str(), "command line"] {
         app.post("/admin-tokens", json!({"name": name, "role": "admin"})).await.problem(409, "conflict");
+    }
+}
+
+pub async fn tokens_are_sorted_and_searched(app: App) {
+    for (n, name) in ["b", "a b", "B", "a"].into_iter().enumerate() {
+        app.clock.store(NOW + i64::try_from(n / 2).unwrap(), Ordering::SeqCst);
+        app.post("/admin-tokens", json!({"name": name, "role": "viewer"})).await.ok(201);
+    }
+    let names = async |query: &str| {
+        let found = all(&app, &format!("/admin-tokens?{query}"), 3).await;
+        found.iter().map(|token| token["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("").await, ["b", "a b", "B", "a"]);
+    assert_eq!(names("sort=-id").await, ["a", "B", "a b", "b"]);
+    assert_eq!(names("sort=name").await, ["B", "a", "a b", "b"]);
+    assert_eq!(names("sort=-name").await, ["b", "a b", "a", "B"]);
+    assert_eq!(names("sort=-createdAt").await, ["a", "B", "a b", "b"]);
+    assert_eq!(
+        (names("q=a").await, names("name=b").await),
+        (vec!["a".to_owned(), "a b".to_owned()], vec!["b".to_owned()])
+    );
+    for wrong in ["sort=role", "sort=expiresAt", "q=a&sort=id"] {
+        app.get(&format!("/admin-tokens?{wrong}")).await.invalid(&["sort"]);
     }
 }

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use crate::app::{App, TOKEN};
-use crate::crowd;
+use crate::support::crowd;
 
 const ROWS: u64 = 5_000;
 

@@ -6,6 +6,7 @@ use sea_orm::EntityTrait;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::lists::all;
 use crate::app::{App, TOKEN};
 
 pub async fn a_secret_is_shown_once_and_only_its_hash_is_kept(app: App) {
@@ -99,7 +100,46 @@ pub async fn keys_of_all_users_are_listed_by_user_and_name(app: App) {
         assert_eq!(ids(none).await, [0; 0], "{none}");
     }
     app.get("/keys?userId=0&name=").await.invalid(&["userId", "name"]);
-    app.get("/keys?sort=name").await.invalid(&["sort"]);
+}
+
+pub async fn keys_of_all_users_are_sorted_and_searched(app: App) {
+    let (ada, grace) = (app.user("ada").await, app.user("grace").await);
+    for (n, name) in ["b", "B", "a", "ä", "a b", "b"].into_iter().enumerate() {
+        app.clock.fetch_add(i64::try_from(n % 2).unwrap(), std::sync::atomic::Ordering::SeqCst);
+        let user = if n % 2 == 0 { ada } else { grace };
+        app.post(&format!("/users/{user}/keys"), json!({"name": name})).await.ok(201);
+    }
+    let keys = all(&app, "/keys", 100).await;
+    assert_eq!(keys.len(), 6);
+    for word in ["id", "name", "createdAt"] {
+        let mut expected = keys.clone();
+        // Ids are no texts: there nothing but they themselves are compared.
+        expected.sort_by_key(|key| (key[word].as_str().map(str::to_owned), key["id"].as_i64()));
+        for (sort, expected) in
+            [(word.to_owned(), expected.clone()), (format!("-{word}"), expected.into_iter().rev().collect())]
+        {
+            for limit in [1, 4, 100] {
+                assert_eq!(all(&app, &format!("/keys?sort={sort}"), limit).await, expected, "by {sort}");
+                let of_ada: Vec<_> = expected.iter().filter(|key| key["userId"] == ada).cloned().collect();
+                let found = all(&app, &format!("/keys?userId={ada}&sort={sort}"), limit).await;
+                assert_eq!(found, of_ada, "of one, by {sort}");
+            }
+        }
+    }
+    let names = async |query: &str| {
+        let found = all(&app, &format!("/keys?{query}"), 2).await;
+        found.iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("q=a").await, ["a", "a b"]);
+    assert_eq!(names("q=b&sort=-name").await, ["b", "b"]);
+    assert_eq!(names(&format!("name=b&userId={grace}")).await, ["b"]);
+    for wrong in ["sort=prefix", "sort=userId", "name=b&sort=id", "q=b&sort=-createdAt"] {
+        app.get(&format!("/keys?{wrong}")).await.invalid(&["sort"]);
+    }
+    let page = app.get("/keys?sort=name&limit=1").await.ok(200);
+    let cursor = page["pageInfo"]["nextCursor"].as_str().unwrap();
+    app.get(&format!("/keys?sort=-name&cursor={cursor}")).await.invalid(&["cursor"]);
+    app.get(&format!("/keys?cursor={cursor}")).await.invalid(&["cursor"]);
 }
 
 pub async fn a_key_of_a_missing_user_is_not_found(app: App) {

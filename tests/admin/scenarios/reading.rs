@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use axum::body::Body;
 use serde_json::{Value, json};
 
+use super::lists::all;
 use crate::app::{App, NOW, TOKEN};
 use crate::node;
 
@@ -56,6 +57,56 @@ pub async fn the_audit_log_names_every_write_without_secrets(app: App) {
     let latest = app.get("/audit-logs?limit=1").await.ok(200)["items"][0].clone();
     assert_eq!(latest["requestId"], json!(answer.header("x-tollgate-request-id")), "{latest}");
     assert!(items.iter().all(|item| item["requestId"].as_str().is_some_and(|id| id.len() == 36)));
+}
+
+pub async fn the_audit_log_is_filtered_by_who_did_what_to_what(app: App) {
+    let token = app.post("/admin-tokens", json!({"name": "a token", "role": "admin"})).await.ok(201);
+    let (ada, grace) = (app.user("ada").await, app.user("grace").await);
+    let (key, _) = app.key(ada).await;
+    app.clock.store(NOW + 60_000, Ordering::SeqCst);
+    app.patch(&format!("/users/{ada}"), json!({"rpm": 5})).await.ok(200);
+    app.put("/prices/a%2Fb", json!({"requestUsd": 1})).await.ok(201);
+    let path = format!("/users/{grace}");
+    app.call("DELETE", &path, token["secret"].as_str().unwrap(), &[], Body::empty()).await.ok(204);
+    let everything = all(&app, "/audit-logs", 100).await;
+    assert_eq!(everything.len(), 7);
+    let is = |entry: &Value, field: &str, value: &str| entry[field] == *value;
+    let (ada, key) = (ada.to_string(), key.to_string());
+    for (filter, fields) in [
+        ("actor=a%20token".to_owned(), vec![("actor", "a token")]),
+        ("actor=TOLLGATE_ADMIN_TOKEN".to_owned(), vec![("actor", "TOLLGATE_ADMIN_TOKEN")]),
+        ("action=create".to_owned(), vec![("action", "create")]),
+        ("objectType=user".to_owned(), vec![("objectType", "user")]),
+        (format!("objectId={key}"), vec![("objectId", key.as_str())]),
+        ("objectId=a/b".to_owned(), vec![("objectId", "a/b")]),
+        (format!("objectType=user&objectId={ada}"), vec![("objectType", "user"), ("objectId", ada.as_str())]),
+        (
+            "actor=a%20token&action=delete&objectType=user".to_owned(),
+            vec![("actor", "a token"), ("action", "delete"), ("objectType", "user")],
+        ),
+    ] {
+        let mut expected = everything.clone();
+        expected.retain(|entry| fields.iter().all(|(field, value)| is(entry, field, value)));
+        assert!((1..7).contains(&expected.len()), "{filter}: some, and not all");
+        assert_eq!(all(&app, &format!("/audit-logs?{filter}"), 2).await, expected, "{filter}");
+        assert_eq!(all(&app, &format!("/audit-logs?{filter}&sort=-at"), 100).await, expected, "{filter}");
+        expected.reverse();
+        assert_eq!(all(&app, &format!("/audit-logs?{filter}&sort=at"), 1).await, expected, "{filter}");
+    }
+    let late = all(&app, "/audit-logs?objectType=user&from=2026-09-21T14:14:20Z", 1).await;
+    let late: Vec<_> = late.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(late, ["delete", "update"]);
+    for nobody in ["actor=A%20token", "actor=a", "action=drop", "objectType=users", "objectId=999999", "objectId=%25"] {
+        assert_eq!(all(&app, &format!("/audit-logs?{nobody}"), 2).await, [Value::Null; 0], "{nobody}");
+    }
+    app.get("/audit-logs?actor=&action=a%00&objectType=%09&objectId=").await.invalid(&[
+        "actor",
+        "action",
+        "objectType",
+        "objectId",
+    ]);
+    app.get(&format!("/audit-logs?objectId={}", "x".repeat(257))).await.invalid(&["objectId"]);
+    app.get("/audit-logs?object_type=user").await.invalid(&["object_type"]);
 }
 
 pub async fn providers_are_listed_by_name(app: App) {

@@ -5,8 +5,10 @@ use entity::{refusals, usage_ledger};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
 
+use super::lists::all;
 use super::usage;
 use crate::app::{App, NOW, TOKEN};
+use crate::support::refusals::bare;
 
 /// A refusal.
 fn row(id: i64) -> refusals::Model {
@@ -38,25 +40,8 @@ fn row(id: i64) -> refusals::Model {
 
 /// One that has nothing to do with a budget.
 fn unlimited(id: i64) -> refusals::Model {
-    refusals::Model {
-        model: None,
-        dialect: None,
-        status: 404,
-        code: "not_found".to_owned(),
-        axis: None,
-        scope: None,
-        window: None,
-        limit_nanos: None,
-        used_nanos: None,
-        reserved_nanos: None,
-        requested_nanos: None,
-        repeated: 0,
-        details: None,
-        excluded: "[]".to_owned(),
-        excluded_more: 0,
-        attempts: "[]".to_owned(),
-        ..row(id)
-    }
+    let row = row(id);
+    refusals::Model { created_at: NOW, key_id: 2, message: row.message, ..bare(id, row.request_id) }
 }
 
 async fn insert(app: &App, rows: Vec<refusals::Model>) {
@@ -64,8 +49,11 @@ async fn insert(app: &App, rows: Vec<refusals::Model>) {
     refusals::Entity::insert_many(rows).exec_without_returning(&app.db).await.unwrap();
 }
 
+fn id(item: &Value) -> i64 {
+    item["requestId"].as_str().unwrap()[24..].parse().unwrap()
+}
+
 fn ids(page: &Value) -> Vec<i64> {
-    let id = |item: &Value| item["requestId"].as_str().unwrap()[24..].parse().unwrap();
     page["items"].as_array().unwrap().iter().map(id).collect()
 }
 
@@ -126,19 +114,19 @@ pub async fn filters_and_pages_of_refusals_agree_with_a_scan(app: App) {
     for (filter, keep) in filters {
         let mut expected: Vec<_> = rows.iter().filter(|row| keep(row)).map(|row| (row.created_at, row.id)).collect();
         expected.sort_unstable_by(|a, b| b.cmp(a));
-        let expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
-        let (mut found, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let page = app.get(&format!("/refusals?{filter}&limit=7{cursor}").replace("?&", "?")).await.ok(200);
-            found.extend(ids(&page));
-            let Some(next) = page["pageInfo"]["nextCursor"].as_str() else { break };
-            cursor = format!("&cursor={next}");
+        let mut expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
+        for sort in ["", "&sort=-createdAt", "&sort=createdAt"] {
+            let path = format!("/refusals?{filter}{sort}").replace("?&", "?");
+            if sort == "&sort=createdAt" {
+                expected.reverse();
+            }
+            let found: Vec<_> = all(&app, &path, 7).await.iter().map(id).collect();
+            assert_eq!(found, expected, "{path}");
         }
-        assert_eq!(found, expected, "{filter}");
     }
-    app.get("/refusals?userId=0&code=nonsense&axis=provider&window=yearly&from=x&provider=p")
+    app.get("/refusals?userId=0&code=nonsense&axis=provider&window=yearly&from=x&sort=settledAt&provider=p")
         .await
-        .invalid(&["userId", "code", "axis", "window", "from", "provider"]);
+        .invalid(&["userId", "code", "axis", "window", "from", "sort", "provider"]);
     let cursor = app.get("/refusals?limit=1").await.ok(200)["pageInfo"]["nextCursor"].as_str().unwrap().to_owned();
     app.get(&format!("/usage?cursor={cursor}")).await.invalid(&["cursor"]);
 }
@@ -151,6 +139,10 @@ pub async fn refusals_are_exported_whole(app: App) {
     assert_eq!(lines.header("content-type"), "application/x-ndjson");
     let parsed: Vec<Value> = lines.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(&parsed, json["items"].as_array().unwrap());
+    let oldest = "/refusals?sort=createdAt&limit=2";
+    let lines = app.call("GET", oldest, TOKEN, &[("accept", "application/x-ndjson")], Body::empty()).await;
+    let oldest: Vec<i64> = lines.body.lines().map(|line| id(&serde_json::from_str(line).unwrap())).collect();
+    assert_eq!(oldest, [1, 2], "an export comes in the same order");
     let csv = app.call("GET", "/refusals", TOKEN, &[("accept", "text/csv")], Body::empty()).await;
     let lines: Vec<_> = csv.body.split_terminator("\r\n").map(|line| line.split(',').collect::<Vec<_>>()).collect();
     assert_eq!(lines.len(), 4);

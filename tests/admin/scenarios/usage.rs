@@ -6,6 +6,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
 
+use super::lists::all;
 use crate::app::{App, NOW, TOKEN};
 
 /// A row of the ledger.
@@ -57,8 +58,11 @@ pub async fn insert(app: &App, rows: Vec<usage_ledger::Model>) {
     }
 }
 
+fn id(item: &Value) -> i64 {
+    item["requestId"].as_str().unwrap()[24..].parse().unwrap()
+}
+
 fn ids(page: &Value) -> Vec<i64> {
-    let id = |item: &Value| item["requestId"].as_str().unwrap()[24..].parse().unwrap();
     page["items"].as_array().unwrap().iter().map(id).collect()
 }
 
@@ -127,15 +131,15 @@ pub async fn filters_and_pages_agree_with_a_scan(app: App) {
     for (filter, keep) in filters {
         let mut expected: Vec<_> = rows.iter().filter(|row| keep(row)).map(|row| (row.settled_at, row.id)).collect();
         expected.sort_unstable_by(|a, b| b.cmp(a));
-        let expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
-        let (mut found, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let page = app.get(&format!("/usage?{filter}&limit=7{cursor}").replace("?&", "?")).await.ok(200);
-            found.extend(ids(&page));
-            let Some(next) = page["pageInfo"]["nextCursor"].as_str() else { break };
-            cursor = format!("&cursor={next}");
+        let mut expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
+        for sort in ["", "&sort=-settledAt", "&sort=settledAt"] {
+            let path = format!("/usage?{filter}{sort}").replace("?&", "?");
+            if sort == "&sort=settledAt" {
+                expected.reverse();
+            }
+            let found: Vec<_> = all(&app, &path, 7).await.iter().map(id).collect();
+            assert_eq!(found, expected, "{path}");
         }
-        assert_eq!(found, expected, "{filter}");
     }
 }
 
@@ -174,6 +178,13 @@ pub async fn csv_and_json_lines_hold_everything(app: App) {
         let answer = app.call("GET", "/usage", TOKEN, &[("accept", accept)], Body::empty()).await;
         assert_eq!(answer.header("content-type"), "application/json", "{accept}");
     }
+    let oldest =
+        app.call("GET", "/usage?sort=settledAt", TOKEN, &[("accept", "application/x-ndjson")], Body::empty()).await;
+    let mut oldest: Vec<Value> = oldest.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    oldest.reverse();
+    assert_eq!(oldest, parsed, "an export comes in the same order");
+    let wrong = app.call("GET", "/usage?sort=userId", TOKEN, &[("accept", "text/csv")], Body::empty()).await;
+    wrong.invalid(&["sort"]);
     let wrong = app.call("GET", "/usage?limit=0", TOKEN, &[("accept", "text/csv")], Body::empty()).await;
     wrong.invalid(&["limit"]);
 }
@@ -187,6 +198,9 @@ pub async fn many_rows_are_streamed_in_batches(app: App) {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["requestId"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!((lines.body.lines().count(), ids.len()), (1501, 1501));
+    let path = "/usage?sort=settledAt";
+    let oldest = app.call("GET", path, TOKEN, &[("accept", "application/x-ndjson")], Body::empty()).await;
+    assert!(oldest.body.lines().rev().eq(lines.body.lines()), "the same, from the other end");
     let none = app.call("GET", "/usage?userId=99", TOKEN, &[("accept", "application/x-ndjson")], Body::empty()).await;
     assert_eq!((none.status.as_u16(), none.body.as_str()), (200, ""));
 }

@@ -8,17 +8,13 @@ pub const GROUPS: u64 = 1_000;
 /// So many users, keys (half of them of the first user), limits and boosts, and some of everything around them, in a
 /// database that has had none. Many are of the same instant, as they are after an import.
 pub async fn fill(db: &DatabaseConnection, rows: u64) {
-    let user = "users (name, enabled, era, stamp, version, created_at, updated_at)";
-    insert(db, user, rows, "'user ' || (1000000 + i * 7919 % 1000003), true, 0, 0, 1, i / 5000, i").await;
+    members(db, rows).await;
     let key = "keys (user_id, name, secret_hash, prefix, enabled, era, stamp, version, created_at, updated_at)";
     let owner = "CASE WHEN i % 2 = 0 THEN 1 ELSE i / 2 + 2 END";
     let values = format!("{owner}, 'key ' || (i * 7919 % 1009), 'hash ' || i, 'tg-abcdef', true, 0, 0, 1, i / 5000, i");
     insert(db, key, rows - 2, &values).await;
-    for table in ["user_groups", "model_groups"] {
-        let group = format!("{table} (name, stamp, version, created_at, updated_at)");
-        insert(db, &group, GROUPS, "'group ' || (1000 + i * 7 % 1009), 0, 1, i / 50, i").await;
-    }
-    insert(db, "user_group_members (user_id, user_group_id)", rows, &format!("i + 1, i % {GROUPS} + 1")).await;
+    let group = "model_groups (name, stamp, version, created_at, updated_at)";
+    insert(db, group, GROUPS, "'group ' || (1000 + i * 7 % 1009), 0, 1, i / 50, i").await;
     insert(db, "model_group_members (model, model_group_id)", GROUPS, "'model ' || i, i + 1").await;
     // First those of users, then those of user groups, then those of keys: whoever looks for the last looks past the others.
     for subject in ["user_id", "user_group_id", "key_id"] {
@@ -37,12 +33,29 @@ pub async fn fill(db: &DatabaseConnection, rows: u64) {
                  created_at)";
     insert(db, boost, rows, "i / 10 + 1, i % 10 + 1, 'daily', 5, i, i + 1000, 0, 1, i").await;
     let entry = "audit_log (at, actor, action, object_type, object_id)";
-    insert(db, entry, rows, "i / 10, 'somebody', 'create', 'user', CAST(i AS TEXT)").await;
+    let values = "i / 10, 'token ' || (i % 7), CASE WHEN i % 50 = 0 THEN 'delete' ELSE 'update' END, \
+                  CASE WHEN i % 3 = 0 THEN 'key' ELSE 'user' END, CAST(i / 5 AS TEXT)";
+    insert(db, entry, rows, values).await;
+    let refusal = "refusals (request_id, created_at, user_id, key_id, status, code, message, excluded, attempts)";
+    let values = "'00000000-0000-7000-9000-' || (100000000000 + i), i / 10 * 100, i % 100 + 1, i % 200 + 1, 402, \
+                  'budget_exceeded', 'the daily budget is used up', '[]', '[]'";
+    insert(db, refusal, rows, values).await;
     spend(db, rows).await;
     if db.get_database_backend() == DbBackend::Postgres {
         // It does so by itself, a little later.
         db.execute_unprepared("ANALYZE").await.unwrap();
     }
+}
+
+/// So many users in user groups: each in one of about the same size, and most of them in the last one, too.
+pub async fn members(db: &DatabaseConnection, rows: u64) {
+    let user = "users (name, enabled, era, stamp, version, created_at, updated_at)";
+    insert(db, user, rows, "'user ' || (1000000 + i * 7919 % 1000003), true, 0, 0, 1, i / 5000, i").await;
+    let group = "user_groups (name, stamp, version, created_at, updated_at)";
+    insert(db, group, GROUPS + 1, "'group ' || (1000 + i * 7 % 1009), 0, 1, i / 50, i").await;
+    let member = "user_group_members (user_id, user_group_id)";
+    insert(db, member, rows, &format!("i + 1, i % {GROUPS} + 1")).await;
+    insert(db, member, rows * 2 / 3, &format!("i * 3 / 2 + 1, {GROUPS} + 1")).await;
 }
 
 /// So many rows of the ledger, in one that has none.

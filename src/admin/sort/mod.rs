@@ -1,17 +1,21 @@
 //! Lists that may be sorted, and searched by name: each page is read off an index, wherever in the list it is.
 
+mod by_time;
+mod place;
+mod range;
+
 use sea_orm::sea_query::{Expr, ExprTrait, Order, SimpleExpr};
-use sea_orm::{
-    ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic, ModelTrait, QueryFilter, QueryOrder, QuerySelect,
-    Select, Value,
-};
-use serde::{Deserialize, Serialize};
+use sea_orm::{DbBackend, EntityTrait, ModelTrait, QueryFilter, QueryOrder, QuerySelect, Select, Value};
 use utoipa::IntoParams;
+
+pub use by_time::ByTime;
 
 use super::extract::Params;
 use super::page::{Page, PageRequest};
 use super::problem::{InvalidParam, Problem};
 use super::validate::{self, MAX_NAME};
+use place::{By, Key, Place, fits, is_id};
+use range::{Bound, behind, in_order, off_index};
 
 /// What a list may be sorted by, and the column of each. The first is the id.
 pub type Orders<E> = &'static [(&'static str, <E as EntityTrait>::Column)];
@@ -46,26 +50,14 @@ pub struct IdSortParams {
     sort: Option<String>,
 }
 
-/// The last object of a page: by its id, or in another order by its name, the object's value there, and its id.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Place {
-    Id(i64),
-    In(String, Key, i64),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Key {
-    Number(i64),
-    Text(String),
-}
-
-#[derive(Clone, Copy)]
-struct By<C> {
-    word: &'static str,
-    column: C,
-    descending: bool,
+/// The columns of an index that a list is read off, in their order.
+pub struct Columns {
+    /// The rows that are listed have this number here.
+    pub within: Option<(SimpleExpr, i64)>,
+    /// What they are sorted by, unless that is the id.
+    pub key: SimpleExpr,
+    /// What they are sorted by in the end.
+    pub id: SimpleExpr,
 }
 
 /// Which page of a sorted list is asked for.
@@ -118,27 +110,49 @@ where
     }
 
     /// What the page asks for of these rows; `within`: of those alone that have this number in this column.
+    pub fn select(&self, rows: Select<E>, within: Option<(E::Column, i64)>, backend: DbBackend) -> Select<E> {
+        let within = within.map(|(column, number)| (Expr::col(column), number));
+        self.range(rows, Columns { within, ..self.columns(backend) }, backend)
+    }
+
+    /// The columns that the list is sorted by.
+    pub fn columns(&self, backend: DbBackend) -> Columns {
+        Columns { within: None, key: in_order(self.by.column, backend), id: Expr::col(self.id) }
+    }
+
+    /// The same; on SQLite the rows are found without an index of them.
+    pub fn columns_off_index(&self, backend: DbBackend) -> Columns {
+        let columns = self.columns(backend);
+        if backend == DbBackend::Sqlite { Columns { key: off_index(self.by.column), ..columns } } else { columns }
+    }
+
+    /// Whether nothing but the ids is sorted by.
+    pub fn is_by_id(&self) -> bool {
+        is_id(self.by.column, self.id)
+    }
+
+    /// What the page asks for of these rows.
     ///
     /// The page is one range of the index that has the order, with one bound at each end: SQLite begins at one only, and
     /// reads all that lies between two. The column of `within` leads the order, and is a range too: else PostgreSQL may
     /// take the order of the ids for a good one and look through the whole table for rows that all stand at its end.
-    pub fn select(&self, rows: Select<E>, within: Option<(E::Column, i64)>, backend: DbBackend) -> Select<E> {
+    pub fn range(&self, rows: Select<E>, columns: Columns, backend: DbBackend) -> Select<E> {
         let order = if self.by.descending { Order::Desc } else { Order::Asc };
-        let key = in_order(self.by.column, backend);
+        let Columns { within, key, id } = columns;
         let (rows, within) = match within {
             // SQLite takes the id, which is at the end of every index, for no part of a range of several columns.
-            Some((column, number)) if backend == DbBackend::Sqlite && is_id(self.by.column, self.id) => {
+            Some((column, number)) if backend == DbBackend::Sqlite && self.is_by_id() => {
                 (rows.filter(column.eq(number)), None)
             }
             within => (rows, within),
         };
-        let mut columns: Vec<SimpleExpr> = within.iter().map(|(column, _)| Expr::col(*column)).collect();
+        let mut columns: Vec<SimpleExpr> = within.iter().map(|(column, _)| column.clone()).collect();
         let mut lower = Bound::from(within.iter().map(|(_, number)| Expr::val(*number)));
         let mut upper = lower.clone();
         let mut last = lower.values.clone();
         let mut rows = rows.limit(self.page.fetch());
-        if !is_id(self.by.column, self.id) {
-            columns.push(key.clone());
+        if !self.is_by_id() {
+            columns.push(key);
             match (&self.name, &self.prefix) {
                 (Some(name), prefix) => {
                     lower.values.push(Expr::val(name.as_str()));
@@ -156,9 +170,9 @@ where
                 (None, None) => {}
             }
         }
-        columns.push(Expr::col(self.id));
+        columns.push(id);
         if let Some(place) = &self.page.after {
-            if let (Place::In(_, key, _), false) = (place, is_id(self.by.column, self.id)) {
+            if let (Place::In(_, key, _), false) = (place, self.is_by_id()) {
                 last.push(key.value());
             }
             last.push(Expr::val(place.id()));
@@ -187,7 +201,7 @@ where
 
     fn place(&self, row: &E::Model) -> Place {
         let number = |column| if let Value::BigInt(Some(number)) = row.get(column) { number } else { 0 };
-        if is_id(self.by.column, self.id) && !self.by.descending {
+        if self.is_by_id() && !self.by.descending {
             return Place::Id(number(self.id));
         }
         let key = match row.get(self.by.column) {
@@ -195,111 +209,5 @@ where
             _ => Key::Number(number(self.by.column)),
         };
         Place::In(self.by.name(), key, number(self.id))
-    }
-}
-
-impl Place {
-    const fn id(&self) -> i64 {
-        match self {
-            Self::Id(id) | Self::In(_, _, id) => *id,
-        }
-    }
-}
-
-impl Key {
-    fn value(&self) -> SimpleExpr {
-        match self {
-            Self::Number(number) => Expr::val(*number),
-            Self::Text(text) => Expr::val(text.as_str()),
-        }
-    }
-}
-
-impl<C> By<C> {
-    fn name(&self) -> String {
-        format!("{}{}", if self.descending { "-" } else { "" }, self.word)
-    }
-}
-
-/// An end of a range of an index: the values of its first columns.
-#[derive(Clone)]
-struct Bound {
-    values: Vec<SimpleExpr>,
-    /// Whether what has these values is left out.
-    open: bool,
-}
-
-impl Bound {
-    fn from(values: impl Iterator<Item = SimpleExpr>) -> Self {
-        Self { values: values.collect(), open: false }
-    }
-
-    /// Both sides of the comparison; none: there is no end.
-    fn against(&self, columns: &[SimpleExpr]) -> Option<(SimpleExpr, SimpleExpr)> {
-        let columns = columns.get(..self.values.len()).filter(|columns| !columns.is_empty())?;
-        Some((row(columns.to_vec()), row(self.values.clone())))
-    }
-}
-
-/// Several values that are compared one after the other, as an index does.
-fn row(values: Vec<SimpleExpr>) -> SimpleExpr {
-    match <[SimpleExpr; 1]>::try_from(values) {
-        Ok([only]) => only,
-        Err(values) => Expr::tuple(values),
-    }
-}
-
-fn is_id<C: IdenStatic>(column: C, id: C) -> bool {
-    column.as_str() == id.as_str()
-}
-
-/// Whether a cursor was made in this order. What it holds goes to the database: no text there has control characters.
-fn fits<C: ColumnTrait>(place: &Place, by: By<C>, by_id: bool) -> bool {
-    match place {
-        Place::Id(_) => by_id && !by.descending,
-        Place::In(..) if by_id && !by.descending => false,
-        Place::In(word, Key::Number(_), _) => *word == by.name() && !is_text(by.column),
-        Place::In(word, Key::Text(text), _) => {
-            *word == by.name() && is_text(by.column) && !text.chars().any(char::is_control)
-        }
-    }
-}
-
-fn is_text<C: ColumnTrait>(column: C) -> bool {
-    matches!(column.def().get_column_type(), ColumnType::String(_) | ColumnType::Text)
-}
-
-/// A column as it is sorted: texts by their bytes, as SQLite does, whatever the collation of a PostgreSQL is.
-fn in_order<C: ColumnTrait>(column: C, backend: DbBackend) -> SimpleExpr {
-    if is_text(column) && backend == DbBackend::Postgres {
-        Expr::cust(format!("\"{}\" COLLATE \"C\"", column.as_str()))
-    } else {
-        Expr::col(column)
-    }
-}
-
-/// The first text behind all that begin with `prefix`; none: nothing is behind them.
-fn behind(prefix: &str) -> Option<String> {
-    let mut chars: Vec<char> = prefix.chars().collect();
-    while let Some(last) = chars.pop() {
-        // A range of characters leaves out what is none.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            chars.push(next);
-            return Some(chars.into_iter().collect());
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::behind;
-
-    #[test]
-    fn what_begins_alike_ends_before_the_next_text() {
-        assert_eq!(behind("ab").as_deref(), Some("ac"));
-        assert_eq!(behind("a\u{10ffff}").as_deref(), Some("b"));
-        assert_eq!(behind("\u{d7ff}").as_deref(), Some("\u{e000}"));
-        assert_eq!(behind("\u{10ffff}\u{10ffff}"), None);
     }
 }
