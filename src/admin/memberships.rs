@@ -33,6 +33,15 @@ pub async fn of_user(db: &impl ConnectionTrait, user: i64) -> Result<Vec<i64>, P
     Ok(of_users(db, [user]).await?.remove(&user).unwrap_or_default())
 }
 
+/// The members of a group, in the order of their ids.
+///
+/// # Errors
+/// What the database says.
+pub async fn of_group(db: &impl ConnectionTrait, group: i64) -> Result<Vec<i64>, Problem> {
+    let ids = Entity::find().select_only().column(Column::UserId).filter(Column::UserGroupId.eq(group));
+    Ok(ids.order_by_asc(Column::UserId).into_tuple().all(db).await?)
+}
+
 /// Puts a user into these groups and no others.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod csv;
 mod docs;
 mod explain;
 mod extract;
+mod gone;
 mod health;
 mod idempotency;
 mod keys;

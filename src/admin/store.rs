@@ -5,13 +5,17 @@ use std::fmt::Display;
 use axum::response::Response;
 use entity::audit_log;
 use sea_orm::{
-    ActiveValue::Set, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QuerySelect, Select, SqlErr,
+    ActiveValue::Set, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityName,
+    EntityTrait, QuerySelect, Select, SqlErr,
 };
 use serde::Serialize;
 
 use super::auth::Actor;
 use super::idempotency::{Answer, Claim, IdempotencyKey};
 use super::problem::{Code, Problem};
+
+/// Rows of one statement: SQLite has 32 766 variables for them.
+pub const BATCH: usize = 1000;
 
 /// A write that is going on. Dropped without [`Self::commit`], it has not happened.
 pub struct Write {
@@ -75,6 +79,19 @@ impl Write {
         row.lock_exclusive().one(&self.txn).await?.ok_or_else(|| Problem::not_found(what))
     }
 
+    /// Nobody else writes this table until the write ends, and what is read of it stays true. SQLite has one writer at
+    /// a time anyway; elsewhere this is for tables whose writers take no stamp.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn alone<E: EntityName>(&self, table: E) -> Result<(), Problem> {
+        if self.txn.get_database_backend() == DbBackend::Postgres {
+            let lock = format!("LOCK TABLE \"{}\" IN EXCLUSIVE MODE", table.table_name());
+            self.txn.execute_unprepared(&lock).await?;
+        }
+        Ok(())
+    }
+
     /// Leaves a row in the audit log: what was done to which kind of object, its id or name, and the object as the API
     /// shows it, without secrets.
     ///
@@ -88,7 +105,22 @@ impl Write {
         before: Option<&B>,
         after: Option<&A>,
     ) -> Result<(), Problem> {
-        let row = audit_log::ActiveModel {
+        self.record_all(vec![self.row(action, object_type, object_id, before, after)?]).await
+    }
+
+    /// A row of the audit log, for [`Self::record_all`].
+    ///
+    /// # Errors
+    /// The object cannot be written as JSON.
+    pub fn row<B: Serialize, A: Serialize>(
+        &self,
+        action: &'static str,
+        object_type: &'static str,
+        object_id: impl Display,
+        before: Option<&B>,
+        after: Option<&A>,
+    ) -> Result<audit_log::ActiveModel, Problem> {
+        Ok(audit_log::ActiveModel {
             at: Set(self.now),
             request_id: Set(self.actor.request.map(|id| id.to_string())),
             actor: Set(self.actor.name.to_string()),
@@ -98,8 +130,17 @@ impl Write {
             before: Set(text(before)?),
             after: Set(text(after)?),
             ..Default::default()
-        };
-        audit_log::Entity::insert(row).exec_without_returning(&self.txn).await?;
+        })
+    }
+
+    /// Leaves rows in the audit log, in this order: of a write that changes many objects, one for each.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn record_all(&self, rows: Vec<audit_log::ActiveModel>) -> Result<(), Problem> {
+        for batch in rows.chunks(BATCH) {
+            audit_log::Entity::insert_many(batch.iter().cloned()).exec_without_returning(&self.txn).await?;
+        }
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
 use super::time::Instant;
 use super::validate::{self, Check};
-use super::{AdminState, problem};
+use super::{AdminState, gone, memberships, problem};
 
 pub(super) const KIND: &str = "user_group";
 pub(super) const NAME: &str = "user group";
@@ -179,7 +179,17 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a user group with its memberships and limits. Its members stay.
+/// A group with its members, as the audit log shows it once it is gone.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeletedGroup {
+    #[serde(flatten)]
+    group: UserGroup,
+    member_ids: Vec<i64>,
+}
+
+/// Deletes a user group with its memberships and limits. Its members stay; the audit log names them, and has a row of
+/// each limit.
 #[utoipa::path(delete, path = "/user-groups/{id}", operation_id = "deleteUserGroup", tag = "groups",
     params(("id" = i64, Path)), responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -192,7 +202,10 @@ pub(super) async fn delete(
     let stamp = write.stamp().await?;
     let row = write.lock(user_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let before = UserGroup::show(row, count(&write.txn, id).await?);
+    let member_ids = memberships::of_group(&write.txn, id).await?;
+    let before =
+        DeletedGroup { group: UserGroup::show(row, i64::try_from(member_ids.len()).unwrap_or(i64::MAX)), member_ids };
+    gone::with_user_group(&write, id).await?;
     let touched = Touched::members(&write.txn, id, stamp, write.now).await?;
     user_groups::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&UserGroup>).await?;

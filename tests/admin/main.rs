@@ -72,6 +72,10 @@ run! {
         keys_of_all_users_are_listed_by_user_and_name,
         a_key_of_a_missing_user_is_not_found,
         only_the_verbs_that_exist_are_found;
+    audit:
+        every_write_of_the_document_leaves_what_was_and_what_is,
+        what_goes_along_with_a_deletion_is_recorded_however_much_it_is,
+        what_is_refused_or_repeated_or_changes_nothing_leaves_no_row;
     auth:
         roles_are_what_they_say,
         a_revoked_token_is_refused_at_once,

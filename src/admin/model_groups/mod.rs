@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
-use super::{AdminState, problem};
+use super::{AdminState, gone, problem};
 
 use fields::of_groups;
 pub use fields::{ModelGroup, ModelGroupFields};
@@ -129,7 +129,7 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a model group with the limits and boosts for it. What was spent stays in the ledger, under its id.
+/// Deletes a model group with the limits and boosts for it; the audit log has a row of each. What was spent stays in the ledger, under its id.
 #[utoipa::path(delete, path = "/model-groups/{id}", operation_id = "deleteModelGroup", tag = "groups",
     params(("id" = i64, Path)), responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -143,6 +143,7 @@ pub(super) async fn delete(
     let row = write.lock(model_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
     let before = ModelGroup::show(row, fields::of_group(&write.txn, id).await?);
+    gone::with_model_group(&write, id).await?;
     let touched = Touched::subjects(&write.txn, id, stamp).await?;
     model_groups::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&ModelGroup>).await?;

@@ -7,20 +7,18 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
-};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
 use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::memberships;
 use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write, name_taken};
+use super::{gone, memberships};
 pub use fields::{User, UserFields};
 
 pub(super) const KIND: &str = "user";
@@ -128,7 +126,8 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a user with its keys, memberships, limits and boosts. What it spent stays in the ledger.
+/// Deletes a user with its keys, memberships, limits and boosts; the audit log has a row of each key, limit and boost.
+/// What it spent stays in the ledger.
 #[utoipa::path(delete, path = "/users/{id}", operation_id = "deleteUser", tag = "users", params(("id" = i64, Path)),
     responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -142,14 +141,7 @@ pub(super) async fn delete(
     let row = write.lock(users::Entity::find_by_id(id), KIND).await?;
     if_match.check(row.version)?;
     let before = User::show(row, memberships::of_user(&write.txn, id).await?)?;
-    let owned: Vec<(i64, String)> = keys::Entity::find()
-        .select_only()
-        .column(keys::Column::Id)
-        .column(keys::Column::SecretHash)
-        .filter(keys::Column::UserId.eq(id))
-        .into_tuple()
-        .all(&write.txn)
-        .await?;
+    let owned = gone::with_user(&write, id).await?;
     keys::Entity::delete_many().filter(keys::Column::UserId.eq(id)).exec(&write.txn).await?;
     users::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&User>).await?;

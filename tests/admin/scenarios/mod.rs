@@ -1,5 +1,6 @@
 //! What the API does, one file per idea.
 
+pub mod audit;
 pub mod auth;
 pub mod budgets;
 pub mod conventions;

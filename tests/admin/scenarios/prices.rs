@@ -112,7 +112,12 @@ pub async fn a_list_is_imported(app: App) {
     let types = [("content-type", "application/yaml")];
     app.call("POST", "/prices:import", TOKEN, &types, Body::from(yaml)).await.ok(200);
     assert_eq!(app.get("/prices/ours").await.ok(200)["outputUsdPerMillion"], 4);
-    assert_eq!(app.audit().await.iter().filter(|row| row.action == "import").count(), 2);
+    let log = app.audit().await;
+    let imports: Vec<_> = log.iter().filter(|row| row.action == "import").map(|row| row.object_id.as_str()).collect();
+    assert_eq!(imports, ["my/model", "*", "ours", "*"]);
+    app.call("POST", "/prices:import", TOKEN, &types, Body::from(yaml)).await.ok(200);
+    assert_eq!(app.get("/prices/ours").await.ok(200)["version"], 1, "it is as it was");
+    assert_eq!(app.audit().await.len(), log.len() + 1, "the import alone");
 
     let bomb = format!("a: &a [x,x,x]\n{}", (0..30).map(|i| format!("b{i}: &b{i} [*a,*a,*a]\n")).collect::<String>());
     for (body, status) in [
