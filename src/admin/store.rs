@@ -5,14 +5,14 @@ use std::fmt::Display;
 use axum::response::Response;
 use entity::audit_log;
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityName,
-    EntityTrait, QuerySelect, Select, SqlErr,
+    ActiveValue, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, EntityName, EntityTrait, QueryFilter, QuerySelect, Select, SqlErr,
 };
 use serde::Serialize;
 
 use super::auth::Actor;
 use super::idempotency::{Answer, Claim, IdempotencyKey};
-use super::problem::{Code, Problem};
+use super::problem::{Code, Other, Problem};
 
 /// Rows of one statement: SQLite has 32 766 variables for them.
 pub const BATCH: usize = 1000;
@@ -168,7 +168,43 @@ fn text<T: Serialize>(object: Option<&T>) -> Result<Option<String>, Problem> {
     object.map(serde_json::to_string).transpose().map_err(|error| Problem::internal(&error))
 }
 
-/// The problem behind a failed insert or update of an object whose `name` is unique.
+/// Objects whose names are unique.
+pub struct Names<E: EntityTrait> {
+    /// As in the audit log.
+    pub kind: &'static str,
+    /// In words.
+    pub what: &'static str,
+    pub id: E::Column,
+    pub name: E::Column,
+}
+
+impl<E: EntityTrait> Names<E> {
+    /// No object other than `itself` has this name. Whoever gives names has taken a stamp or is alone in the table, so it
+    /// stays so until the write ends.
+    ///
+    /// # Errors
+    /// One has, and which.
+    pub async fn is_free(
+        &self,
+        write: &Write,
+        wanted: &ActiveValue<String>,
+        itself: Option<i64>,
+    ) -> Result<(), Problem> {
+        let Some(wanted) = wanted.try_as_ref() else { return Ok(()) };
+        let taken = E::find().select_only().column(self.id).filter(self.name.eq(wanted.as_str()));
+        match taken.into_tuple::<i64>().one(&write.txn).await? {
+            Some(id) if itself != Some(id) => {
+                let detail = format!("There is another {} of this name (id {id}).", self.what);
+                let other = Other { kind: self.kind, id: Some(id), name: wanted.clone() };
+                Err(Problem::new(Code::Conflict, detail).conflicts_with(other))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The problem behind a failed insert or update of an object whose `name` is unique, when [`Names::is_free`] has not seen
+/// the other one.
 pub fn name_taken(what: &str) -> impl FnOnce(DbErr) -> Problem {
     move |error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => {

@@ -98,6 +98,10 @@ run! {
     exports:
         readers_that_stall_hold_no_connection_to_the_database,
         rows_are_read_when_they_are_wanted_and_no_longer_when_the_reader_has_left;
+    conflicts:
+        whoever_has_the_name_is_named,
+        of_many_who_take_a_name_at_once_the_losers_name_the_winner,
+        a_singleton_names_the_model_that_it_has;
     conventions:
         answers_of_the_framework_are_problems_too,
         bodies_have_a_limit_and_a_type,

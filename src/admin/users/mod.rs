@@ -17,11 +17,12 @@ use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
-use super::store::{Once, Write, name_taken};
+use super::store::{Names, Once, Write, name_taken};
 use super::{gone, memberships};
 pub use fields::{User, UserFields};
 
 pub(super) const KIND: &str = "user";
+const NAMES: Names<users::Entity> = Names { kind: KIND, what: KIND, id: users::Column::Id, name: users::Column::Name };
 const ORDERS: Orders<users::Entity> =
     &[("id", users::Column::Id), ("name", users::Column::Name), ("createdAt", users::Column::CreatedAt)];
 
@@ -49,7 +50,7 @@ pub(super) async fn list(
 #[utoipa::path(post, path = "/users", operation_id = "createUser", tag = "users", request_body = UserFields,
     responses(
         (status = 201, description = "The user.", body = User),
-        (status = 409, description = "There is another user of this name.", body = super::problem::ProblemDocument)))]
+        (status = 409, description = "There is another user of this name, which `conflictsWith` names.", body = super::problem::ProblemDocument)))]
 pub(super) async fn create(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -65,6 +66,7 @@ pub(super) async fn create(
         Once::Write(write) => write,
     };
     row.stamp = Set(write.stamp().await?);
+    NAMES.is_free(&write, &row.name, None).await?;
     let row = row.insert(&write.txn).await.map_err(name_taken(KIND))?;
     memberships::replace(&write.txn, row.id, &[], &groups).await?;
     let user = User::show(row, groups.into_iter().collect())?;
@@ -93,7 +95,7 @@ pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Id(id): Id) 
     request_body = UserFields,
     responses(
         (status = 200, description = "The user.", body = User),
-        (status = 409, description = "There is another user of this name.", body = super::problem::ProblemDocument)))]
+        (status = 409, description = "There is another user of this name, which `conflictsWith` names.", body = super::problem::ProblemDocument)))]
 pub(super) async fn update(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -110,6 +112,7 @@ pub(super) async fn update(
     let fields = patched(&UserFields::of(&before, &row)?, patch)?;
     let mut row = row.into_active_model();
     let groups = fields.apply(&mut row)?;
+    NAMES.is_free(&write, &row.name, Some(id)).await?;
     memberships::replace(&write.txn, id, &before.user_group_ids, &groups).await?;
     row.stamp = Set(stamp);
     row.version = Set(before.version + 1);

@@ -168,7 +168,7 @@ pub async fn f04_a_model_of_another_group_is_refused_and_the_group_named(app: Ap
         app.patch(&format!("/model-groups/{b}"), json!({"models": ["n", "m"]})).await,
     ] {
         let problem = answer.problem(409, "model_in_other_group");
-        assert_eq!(problem["conflictsWith"], json!({"id": a, "name": "A"}));
+        assert_eq!(problem["conflictsWith"], json!({"type": "model_group", "id": a, "name": "A"}));
         assert!(problem["detail"].as_str().unwrap().contains("\"A\""), "{problem}");
     }
     let groups = app.get("/model-groups").await.ok(200);
@@ -196,7 +196,7 @@ pub async fn f04_of_several_creations_at_once_one_succeeds(app: App) {
         let won = won[0].json();
         for lost in answers.iter().filter(|answer| answer.status != 201) {
             let problem = lost.problem(409, "model_in_other_group");
-            assert_eq!(problem["conflictsWith"], json!({"id": won["id"], "name": won["name"]}));
+            assert_eq!(problem["conflictsWith"], json!({"type": "model_group", "id": won["id"], "name": won["name"]}));
         }
     }
     assert_eq!(app.get("/model-groups").await.ok(200)["items"].as_array().unwrap().len(), 5);

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod budgets;
+pub mod conflicts;
 pub mod conventions;
 pub mod explain;
 pub mod exports;
