@@ -170,6 +170,7 @@ run! {
         a_new_cap_is_in_force_on_this_node_at_once;
     groups:
         a_user_group_is_created_read_changed_listed_and_deleted,
+        a_groups_version_follows_its_members_however_they_come_and_go,
         f05_a_group_that_does_not_exist_is_not_found,
         f10_statuses_do_not_depend_on_words,
         f11_members_are_counted_in_one_query_however_many_groups_there_are,

@@ -68,7 +68,7 @@ pub(super) async fn create(
     row.stamp = Set(write.stamp().await?);
     NAMES.is_free(&write, &row.name, None).await?;
     let row = row.insert(&write.txn).await.map_err(name_taken(KIND))?;
-    memberships::replace(&write.txn, row.id, &[], &groups).await?;
+    memberships::replace(&write.txn, row.id, &[], &groups, now).await?;
     let user = User::show(row, groups.into_iter().collect())?;
     write.record("create", KIND, user.id, None::<&User>, Some(&user)).await?;
     let answer = Answer::created(format!("/api/v1/users/{}", user.id), user.version, &user)?;
@@ -113,7 +113,7 @@ pub(super) async fn update(
     let mut row = row.into_active_model();
     let groups = fields.apply(&mut row)?;
     NAMES.is_free(&write, &row.name, Some(id)).await?;
-    memberships::replace(&write.txn, id, &before.user_group_ids, &groups).await?;
+    memberships::replace(&write.txn, id, &before.user_group_ids, &groups, write.now).await?;
     row.stamp = Set(stamp);
     row.version = Set(before.version + 1);
     row.updated_at = Set(write.now);
@@ -145,6 +145,7 @@ pub(super) async fn delete(
     if_match.check(row.version)?;
     let before = User::show(row, memberships::of_user(&write.txn, id).await?)?;
     let owned = gone::with_user(&write, id).await?;
+    memberships::written(&write.txn, before.user_group_ids.iter().copied(), write.now).await?;
     keys::Entity::delete_many().filter(keys::Column::UserId.eq(id)).exec(&write.txn).await?;
     users::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&User>).await?;
