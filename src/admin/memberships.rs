@@ -95,6 +95,10 @@ pub async fn written(
     now: i64,
 ) -> Result<(), Problem> {
     use user_groups::Column;
+    let groups: Vec<i64> = groups.into_iter().collect();
+    if groups.is_empty() {
+        return Ok(());
+    }
     let update = user_groups::Entity::update_many()
         .col_expr(Column::Version, Expr::col(Column::Version).add(1_i64))
         .col_expr(Column::UpdatedAt, Expr::val(now))
