@@ -81,6 +81,8 @@ run! {
         a_revoked_token_is_refused_at_once,
         the_guard_stops_guessing_but_nobody_with_a_token,
         nobody_can_take_a_name_that_stands_for_another_in_the_audit_log;
+    longest:
+        lists_of_the_longest_names_go_on_from_their_own_cursors;
     matrix:
         every_operation_refuses_every_wrong_credential,
         every_operation_takes_a_right_credential_however_it_is_spelled,

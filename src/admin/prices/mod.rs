@@ -23,7 +23,7 @@ use super::idempotency::{Answer, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::{Code, InvalidParam, Problem};
 use super::store::{BATCH, Write};
-use crate::pricing::{Price, PriceBook, PriceSource};
+use crate::pricing::{MAX_MODEL_NAME, Price, PriceBook, PriceSource};
 
 pub use import::import_prices;
 pub(super) use import::*;
@@ -31,7 +31,6 @@ pub(super) use import::*;
 const KIND: &str = "price";
 /// The version of a price that was not set over REST.
 const NEVER_WRITTEN: i64 = 0;
-const MAX_MODEL: usize = 256;
 
 /// The price of a model.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -94,7 +93,7 @@ pub(super) async fn list(
 
 /// Shows the price of a model.
 #[utoipa::path(get, path = "/prices/{model}", operation_id = "getPrice", tag = "prices",
-    params(("model" = String, Path)),
+    params(("model" = String, Path, description = "As sent upstream; at most 256 bytes in UTF-8.")),
     responses((status = 200, description = "The price.", body = ModelPrice)))]
 pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Name(model): Name) -> Result<Response, Problem> {
     let model = model_name(&model)?;
@@ -107,7 +106,7 @@ pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Name(model):
 
 /// Sets the price of a model, whole.
 #[utoipa::path(put, path = "/prices/{model}", operation_id = "putPrice", tag = "prices",
-    params(("model" = String, Path)), request_body = Price,
+    params(("model" = String, Path, description = "As sent upstream; at most 256 bytes in UTF-8.")), request_body = Price,
     responses(
         (status = 200, description = "The price was replaced.", body = ModelPrice),
         (status = 201, description = "The price was set over REST for the first time.", body = ModelPrice)))]
@@ -146,7 +145,7 @@ pub(super) async fn put(
 
 /// Takes away what was set over REST; the price of the file or the built-in list applies again, if there is one.
 #[utoipa::path(delete, path = "/prices/{model}", operation_id = "deletePrice", tag = "prices",
-    params(("model" = String, Path)),
+    params(("model" = String, Path, description = "As sent upstream; at most 256 bytes in UTF-8.")),
     responses(
         (status = 204, description = "It is gone."),
         (status = 409, description = "The price does not come from REST.", body = super::problem::ProblemDocument)))]
@@ -217,8 +216,8 @@ async fn versions(
 
 fn model_name(name: &str) -> Result<String, Problem> {
     let trimmed = name.trim();
-    if trimmed.is_empty() || trimmed.chars().count() > MAX_MODEL || trimmed.chars().any(char::is_control) {
-        let message = format!("must have 1 to {MAX_MODEL} characters and no control characters");
+    if trimmed.is_empty() || trimmed.len() > MAX_MODEL_NAME || trimmed.chars().any(char::is_control) {
+        let message = format!("must have 1 to {MAX_MODEL_NAME} bytes in UTF-8 and no control characters");
         return Err(Problem::invalid("model", "invalid", message));
     }
     Ok(trimmed.to_owned())

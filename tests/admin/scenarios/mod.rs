@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod limits;
 pub mod lists;
+pub mod longest;
 pub mod matrix;
 pub mod model_limits;
 pub mod prices;

@@ -59,7 +59,7 @@ pub async fn names_with_slashes_work_raw_and_encoded(app: App) {
         assert_eq!(app.get(&format!("/prices/{raw}")).await.ok(200)["model"], name, "{raw}");
         app.delete(&format!("/prices/{raw}")).await.ok(204);
     }
-    for wrong in ["%20", "a%00b", "%0A", &"x".repeat(257)] {
+    for wrong in ["%20", "a%00b", "%0A", &"x".repeat(257), &"é".repeat(129)] {
         app.json("PUT", &format!("/prices/{wrong}"), &[], &price).await.invalid(&["model"]);
     }
     app.get("/prices/%FF").await.problem(400, "invalid_request");
