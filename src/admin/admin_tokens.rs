@@ -139,8 +139,7 @@ pub async fn create_admin_token(
     now: i64,
 ) -> Result<Secret, Problem> {
     let (row, secret) = new_token(name, role, expires_at, now)?;
-    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin, request: None };
-    let write = Write::begin(db, actor, now).await?;
+    let write = Write::begin(db, Actor::command_line(), now).await?;
     insert(&write, row).await?;
     write.commit().await?;
     Ok(secret)

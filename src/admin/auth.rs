@@ -45,6 +45,8 @@ impl Role {
 /// The administrator behind a request.
 #[derive(Clone, Debug)]
 pub struct Actor {
+    /// Id of the token; none: it is not a stored one.
+    pub id: Option<i64>,
     /// Name of the token, for the audit log.
     pub name: Arc<str>,
     /// What it may do.
@@ -72,11 +74,22 @@ pub const ENVIRONMENT_ACTOR: &str = "TOLLGATE_ADMIN_TOKEN";
 /// Name in the audit log of whoever acted on the command line.
 pub const COMMAND_LINE: &str = "command line";
 
+impl Actor {
+    /// Whoever acts on the command line.
+    pub fn command_line() -> Self {
+        Self::unstored(COMMAND_LINE)
+    }
+
+    fn unstored(name: &str) -> Self {
+        Self { id: None, name: name.into(), role: Role::Admin, request: None }
+    }
+}
+
 impl Auth {
     /// `environment` is a token that is accepted without being stored.
     #[must_use]
     pub fn new(environment: Option<&str>) -> Self {
-        let actor = Actor { name: ENVIRONMENT_ACTOR.into(), role: Role::Admin, request: None };
+        let actor = Actor::unstored(ENVIRONMENT_ACTOR);
         Self {
             environment: environment.map(|token| (SecretHash::of(token).to_string(), actor)),
             tokens: TokenCache::default(),

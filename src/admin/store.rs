@@ -124,6 +124,7 @@ impl Write {
             at: Set(self.now),
             request_id: Set(self.actor.request.map(|id| id.to_string())),
             actor: Set(self.actor.name.to_string()),
+            actor_id: Set(self.actor.id),
             action: Set(action.to_owned()),
             object_type: Set(object_type.to_owned()),
             object_id: Set(object_id.to_string()),

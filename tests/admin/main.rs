@@ -75,7 +75,8 @@ run! {
     audit:
         every_write_of_the_document_leaves_what_was_and_what_is,
         what_goes_along_with_a_deletion_is_recorded_however_much_it_is,
-        what_is_refused_or_repeated_or_changes_nothing_leaves_no_row;
+        what_is_refused_or_repeated_or_changes_nothing_leaves_no_row,
+        a_name_that_is_taken_again_is_another_actor_with_keys_of_its_own;
     auth:
         roles_are_what_they_say,
         a_revoked_token_is_refused_at_once,

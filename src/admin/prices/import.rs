@@ -8,7 +8,7 @@ use entity::model_prices::{Column, Entity, Model};
 use sea_orm::{ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::super::AdminState;
-use super::super::auth::{Actor, Admin, COMMAND_LINE, Role};
+use super::super::auth::{Actor, Admin};
 use super::super::extract::Payload;
 use super::super::idempotency::{Answer, IdempotencyKey};
 use super::super::problem::{Code, Problem};
@@ -57,8 +57,7 @@ pub(in super::super) async fn import_list(
 /// # Errors
 /// The database does not take them; then none is set.
 pub async fn import_prices(db: &DatabaseConnection, imported: &Imported, now: i64) -> Result<(), Problem> {
-    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin, request: None };
-    let write = Write::begin(db, actor, now).await?;
+    let write = Write::begin(db, Actor::command_line(), now).await?;
     take(&write, imported, None).await?;
     write.commit().await
 }

@@ -15,7 +15,8 @@ type Row = (&'static str, &'static str, Value, Value, Value);
 /// Writes, each of which leaves exactly the rows that are expected.
 struct Table<'a> {
     app: &'a App,
-    /// Who writes.
+    /// Who writes: the id and the secret of a token.
+    actor: i64,
     token: String,
     seen: BTreeSet<&'static str>,
     secrets: Vec<String>,
@@ -50,7 +51,8 @@ impl Table<'_> {
             let what = format!("{path}: {action} {kind}");
             assert_eq!((left.action.as_str(), left.object_type.as_str()), (action, kind), "{what}");
             assert_eq!(left.object_id, named(&id), "{what}");
-            assert_eq!((left.actor.as_str(), left.request_id.as_ref()), ("auditor", Some(&request)), "{what}");
+            assert_eq!((left.actor.as_str(), left.actor_id), ("auditor", Some(self.actor)), "{what}");
+            assert_eq!(left.request_id.as_ref(), Some(&request), "{what}");
             assert_eq!(read(left.before.as_deref()), before, "{what}: before");
             assert_eq!(read(left.after.as_deref()), after, "{what}: after");
         }
@@ -81,7 +83,7 @@ pub async fn every_write_of_the_document_leaves_what_was_and_what_is(app: App) {
     let auditor = app.post("/admin-tokens", json!({"name": "auditor", "role": "admin"})).await.ok(201);
     let token = auditor["secret"].as_str().unwrap().to_owned();
     let secrets = vec![TOKEN.to_owned(), token.clone()];
-    let mut table = Table { app: &app, token, seen: BTreeSet::new(), secrets };
+    let mut table = Table { app: &app, actor: auditor["id"].as_i64().unwrap(), token, seen: BTreeSet::new(), secrets };
     people(&mut table).await;
     groups(&mut table).await;
     limits(&mut table).await;
@@ -357,4 +359,29 @@ pub async fn what_is_refused_or_repeated_or_changes_nothing_leaves_no_row(app: A
         .problem(412, "version_mismatch");
     app.delete("/users/999").await.problem(404, "not_found");
     assert_eq!(app.audit().await.len(), before);
+}
+
+pub async fn a_name_that_is_taken_again_is_another_actor_with_keys_of_its_own(app: App) {
+    let fields = json!({"name": "root", "role": "admin"});
+    let headers = [("content-type", "application/json"), ("idempotency-key", "the same")];
+    let mut ids = Vec::new();
+    for name in ["ada", "grace"] {
+        let token = app.post("/admin-tokens", fields.clone()).await.ok(201);
+        let body = || Body::from(json!({"name": name}).to_string());
+        let secret = token["secret"].as_str().unwrap();
+        let first = app.call("POST", "/users", secret, &headers, body()).await;
+        assert_eq!(first.header("idempotency-replayed"), "", "the key is this token's alone");
+        first.ok(201);
+        let again = app.call("POST", "/users", secret, &headers, body()).await;
+        assert_eq!(again.header("idempotency-replayed"), "true");
+        app.delete(&format!("/admin-tokens/{}", token["id"])).await.ok(204);
+        ids.push(token["id"].clone());
+    }
+    let log = app.get("/audit-logs").await.ok(200);
+    let created = log["items"].as_array().unwrap().iter().rev().filter(|row| row["objectType"] == "user");
+    let actors: Vec<_> = created.map(|row| (row["actor"].clone(), row["actorId"].clone())).collect();
+    assert_eq!(actors, ids.into_iter().map(|id| (json!("root"), id)).collect::<Vec<_>>());
+    app.user("eve").await;
+    let latest = app.get("/audit-logs?limit=1").await.ok(200)["items"][0].clone();
+    assert_eq!((&latest["actor"], &latest["actorId"]), (&json!("TOLLGATE_ADMIN_TOKEN"), &Value::Null));
 }
