@@ -34,10 +34,15 @@ impl Table<'_> {
         let operation = operations::all().into_iter().find(|one| one.id() == operation).unwrap();
         let objects: Vec<String> = objects.iter().map(|object| named(object)).collect();
         let before = self.app.audit().await.len();
-        let headers = [("content-type", "application/json")];
-        let body = if operation.has_body() { Body::from(body.to_string()) } else { Body::empty() };
+        let headers = [("content-type", "application/json"), ("if-match", "\"77\"")];
+        let body = || if operation.has_body() { Body::from(body.to_string()) } else { Body::empty() };
         let path = operation.filled_with(&objects);
-        let answer = self.app.call(&operation.method(), &path, &self.token, &headers, body).await;
+        let mut answer = self.app.call(&operation.method(), &path, &self.token, &headers, body()).await;
+        // Who documents If-Match reads it, and nobody else does.
+        if operation.parameters("header").contains(&"if-match".to_owned()) {
+            answer.problem(412, "version_mismatch");
+            answer = self.app.call(&operation.method(), &path, &self.token, &headers[..1], body()).await;
+        }
         assert!(answer.status.is_success(), "{path}: {answer:?}");
         let request = answer.header("x-tollgate-request-id").to_owned();
         let mut answer = if answer.body.is_empty() { Value::Null } else { answer.json() };
