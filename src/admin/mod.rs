@@ -9,6 +9,7 @@ mod docs;
 mod explain;
 mod extract;
 mod gone;
+mod guesses;
 mod health;
 mod idempotency;
 mod keys;

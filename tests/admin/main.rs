@@ -91,6 +91,8 @@ run! {
         a_key_sees_nothing_of_anybody_else,
         head_is_get_without_a_body_and_options_tells_nothing,
         a_credential_is_counted_wherever_it_comes_from_and_locks_out_nobody_with_a_right_one;
+    guesses:
+        guesses_from_a_blocked_address_do_not_reach_the_database_and_right_keys_do;
     hostile:
         what_is_sent_is_never_run,
         no_header_can_be_made_to_hold_another,

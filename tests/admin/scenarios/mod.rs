@@ -8,6 +8,7 @@ pub mod conventions;
 pub mod explain;
 pub mod exports;
 pub mod groups;
+pub mod guesses;
 pub mod hostile;
 pub mod idempotency;
 pub mod keys;
