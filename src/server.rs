@@ -1,5 +1,7 @@
 //! Puts the parts together: database, prices, directory, ledger, Pingora's server, admin, metrics, signals.
 
+#[cfg(test)]
+mod admin_http_tests;
 mod admin_listener;
 mod app;
 mod budgets;

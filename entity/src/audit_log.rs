@@ -14,8 +14,10 @@ pub struct Model {
     /// Unix milliseconds.
     #[sea_orm(indexed)]
     pub at: i64,
-    /// Name of the admin token.
+    /// Name of the admin token at that time.
     pub actor: String,
+    /// Id of the admin token; none: the environment's, or the command line. Another token may have taken the name since.
+    pub actor_id: Option<i64>,
     /// `create`, `update`, `delete`, `rotate`, ...
     pub action: String,
     /// Kind of object: `user`, `key`, `price`, ...

@@ -12,6 +12,7 @@ pub mod m0006_refusals;
 pub mod m0007_list_indexes;
 pub mod m0008_tokens_and_audit;
 pub mod m0010_more_list_indexes;
+pub mod m0011_audit_actor;
 mod step;
 
 pub use step::Step;
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_list_indexes::Migration),
             Box::new(m0008_tokens_and_audit::Migration),
             Box::new(m0010_more_list_indexes::Migration),
+            Box::new(m0011_audit_actor::Migration),
         ]
     }
 }

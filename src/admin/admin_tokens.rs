@@ -16,7 +16,7 @@ use super::idempotency::{Answer, IdempotencyKey, with_etag};
 use super::page::{Page, PageParams};
 use super::problem::{Code, Problem};
 use super::sort::{NamedParams, Orders, Sorted};
-use super::store::{Once, Write, name_taken};
+use super::store::{Names, Once, Write, name_taken};
 use super::time::Instant;
 use super::validate::{self, Check};
 use crate::directory::Secret;
@@ -29,6 +29,8 @@ const ORDERS: Orders<admin_tokens::Entity> = &[
     ("name", admin_tokens::Column::Name),
     ("createdAt", admin_tokens::Column::CreatedAt),
 ];
+const NAMES: Names<admin_tokens::Entity> =
+    Names { kind: KIND, what: NAME, id: admin_tokens::Column::Id, name: admin_tokens::Column::Name };
 /// Tokens are created and deleted, never changed.
 const VERSION: i64 = 1;
 
@@ -109,7 +111,8 @@ pub(super) async fn list(
     request_body = AdminTokenFields,
     responses(
         (status = 201, description = "The token with its secret.", body = AdminTokenWithSecret),
-        (status = 409, description = "There is another token of this name.", body = super::problem::ProblemDocument)))]
+        (status = 409, description = "There is another token of this name, which `conflictsWith` names, or the \
+            name stands for somebody else in the audit log.", body = super::problem::ProblemDocument)))]
 pub(super) async fn create(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -123,8 +126,7 @@ pub(super) async fn create(
         Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
     };
-    let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);
-    write.record("create", KIND, token.id, None::<&AdminToken>, Some(&token)).await?;
+    let token = insert(&write, row).await?;
     let without_secret = Answer::created(format!("/api/v1/admin-tokens/{}", token.id), VERSION, &token)?;
     let answer = without_secret.with_body(&AdminTokenWithSecret { token, secret: secret.expose().to_owned() })?;
     write.commit_with(&without_secret).await?;
@@ -144,12 +146,18 @@ pub async fn create_admin_token(
     now: i64,
 ) -> Result<Secret, Problem> {
     let (row, secret) = new_token(name, role, expires_at, now)?;
-    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin, request: None };
-    let write = Write::begin(db, actor, now).await?;
-    let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);
-    write.record("create", KIND, token.id, None::<&AdminToken>, Some(&token)).await?;
+    let write = Write::begin(db, Actor::command_line(), now).await?;
+    insert(&write, row).await?;
     write.commit().await?;
     Ok(secret)
+}
+
+async fn insert(write: &Write, row: admin_tokens::ActiveModel) -> Result<AdminToken, Problem> {
+    write.alone(admin_tokens::Entity).await?;
+    NAMES.is_free(write, &row.name, None).await?;
+    let token = AdminToken::from(row.insert(&write.txn).await.map_err(name_taken(NAME))?);
+    write.record("create", KIND, token.id, None::<&AdminToken>, Some(&token)).await?;
+    Ok(token)
 }
 
 fn new_token(

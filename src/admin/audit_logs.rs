@@ -30,8 +30,12 @@ pub struct AuditLog {
     /// `x-tollgate-request-id` of the answer to whoever asked for it; null: the command line.
     #[schema(required)]
     request_id: Option<String>,
-    /// Name of the admin token.
+    /// Name of the admin token at that time.
     actor: String,
+    /// Id of the admin token, which no other one ever gets; null: that of the environment, the command line, or a row
+    /// from before ids were kept.
+    #[schema(required)]
+    actor_id: Option<i64>,
     /// `create`, `update`, `delete`, `rotate`, `import`, ...
     action: String,
     /// `user`, `key`, `price`, `admin_token`, ...
@@ -104,6 +108,7 @@ fn show(row: Model) -> Result<AuditLog, Problem> {
         at: Instant(row.at),
         request_id: row.request_id,
         actor: row.actor,
+        actor_id: row.actor_id,
         action: row.action,
         object_type: row.object_type,
         object_id: row.object_id,

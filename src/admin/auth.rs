@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::AdminState;
+use super::guesses::Guesses;
 use super::problem::{Code, Problem};
 use super::tokens::TokenCache;
-use crate::directory::{FailureGuard, SecretHash, is_key_shaped};
+use crate::directory::{FailureGuard, SecretHash, Standing, is_key_shaped};
 
 /// Longer than any token; what is longer is not even hashed.
 const MAX_TOKEN: usize = 512;
@@ -45,6 +46,8 @@ impl Role {
 /// The administrator behind a request.
 #[derive(Clone, Debug)]
 pub struct Actor {
+    /// Id of the token; none: it is not a stored one.
+    pub id: Option<i64>,
     /// Name of the token, for the audit log.
     pub name: Arc<str>,
     /// What it may do.
@@ -64,6 +67,7 @@ pub struct Auth {
     environment: Option<(String, Actor)>,
     pub(super) tokens: TokenCache,
     guard: FailureGuard,
+    guesses: Guesses,
 }
 
 /// Name in the audit log of the token that was given by the environment; no stored token may have it.
@@ -72,15 +76,27 @@ pub const ENVIRONMENT_ACTOR: &str = "TOLLGATE_ADMIN_TOKEN";
 /// Name in the audit log of whoever acted on the command line.
 pub const COMMAND_LINE: &str = "command line";
 
+impl Actor {
+    /// Whoever acts on the command line.
+    pub fn command_line() -> Self {
+        Self::unstored(COMMAND_LINE)
+    }
+
+    fn unstored(name: &str) -> Self {
+        Self { id: None, name: name.into(), role: Role::Admin, request: None }
+    }
+}
+
 impl Auth {
     /// `environment` is a token that is accepted without being stored.
     #[must_use]
     pub fn new(environment: Option<&str>) -> Self {
-        let actor = Actor { name: ENVIRONMENT_ACTOR.into(), role: Role::Admin, request: None };
+        let actor = Actor::unstored(ENVIRONMENT_ACTOR);
         Self {
             environment: environment.map(|token| (SecretHash::of(token).to_string(), actor)),
             tokens: TokenCache::default(),
             guard: FailureGuard::default(),
+            guesses: Guesses::default(),
         }
     }
 }
@@ -132,8 +148,16 @@ impl FromRequestParts<AdminState> for KeyOwner {
         if !is_key_shaped(&token) {
             return Err(refuse(parts, state, &hash, now));
         }
+        let standing = state.auth.guard.standing(address(parts), Some(&hash), now);
+        if standing == Standing::Blocked && !state.auth.guesses.may_ask(&hash, now) {
+            return Err(refuse(parts, state, &hash, now));
+        }
         let key = keys::Entity::find().filter(keys::Column::SecretHash.eq(hash.to_string())).one(&state.db).await?;
-        let Some(key) = key else { return Err(refuse(parts, state, &hash, now)) };
+        let Some(key) = key else {
+            state.auth.guesses.was_wrong(&hash);
+            return Err(refuse(parts, state, &hash, now));
+        };
+        state.auth.guesses.was_right(hash);
         // A key without its user is on its way out.
         let user = users::Entity::find_by_id(key.user_id).one(&state.db).await?;
         let user = user.ok_or_else(|| refuse(parts, state, &hash, now))?;
@@ -182,15 +206,16 @@ fn bearer(parts: &Parts) -> Result<String, Problem> {
 /// A wrong credential. Whoever has a right one is never stopped by the guard, so it cannot be used to lock out others
 /// behind the same address.
 fn refuse(parts: &Parts, state: &AdminState, hash: &SecretHash, now: i64) -> Problem {
-    let address = parts
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
-    match state.auth.guard.failed(address, Some(hash), now) {
+    match state.auth.guard.failed(address(parts), Some(hash), now) {
         Ok(()) => Problem::new(Code::Unauthorized, "This credential is not known here."),
         Err(wait) => {
             let detail = "This address has presented too many wrong credentials, or this one too often.";
             Problem::new(Code::TooManyAuthFailures, detail).retry_after(wait.as_millis().div_ceil(1000))
         }
     }
+}
+
+fn address(parts: &Parts) -> IpAddr {
+    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }

@@ -82,7 +82,9 @@ impl IdempotencyKey {
         now: i64,
     ) -> Result<Claim, Problem> {
         let Some(key) = &self.key else { return Ok(Claim::Ours(None)) };
-        let id = hash(&[actor.name.as_bytes(), self.target.as_bytes(), key.as_bytes()]);
+        // The name of a token that was revoked may be another's now; its id never is.
+        let who = actor.id.map_or_else(|| actor.name.to_string(), |id| id.to_string());
+        let id = hash(&[who.as_bytes(), self.target.as_bytes(), key.as_bytes()]);
         let body_hash = hash(&[body]);
         // An answer that is too old does not count, whether or not it has been swept away yet.
         Entity::delete_many()

@@ -8,6 +8,8 @@ mod csv;
 mod docs;
 mod explain;
 mod extract;
+mod gone;
+mod guesses;
 mod health;
 mod idempotency;
 mod keys;

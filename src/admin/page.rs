@@ -11,7 +11,8 @@ use super::problem::{InvalidParam, Problem};
 
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 100;
-/// Longer than any cursor that was ever handed out.
+/// Longer than any cursor that was ever handed out: the longest names have 512 bytes, and so has one of 256 that JSON
+/// writes a backslash before.
 const MAX_CURSOR: usize = 1024;
 
 /// Where a page begins and how long it is.

@@ -120,8 +120,12 @@ pub struct Problem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ConflictingObject)]
 pub struct Other {
-    /// Its id.
-    pub id: i64,
+    /// What it is, as in the audit log: `user`, `user_group`, `model_group`, `admin_token`; or `model`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its id; null: a model has none.
+    #[schema(required)]
+    pub id: Option<i64>,
     /// Its name.
     pub name: String,
 }

@@ -27,7 +27,7 @@ use super::validate::{self, Check};
 use super::{limits, usd};
 use crate::limit::{Subject, Window};
 
-const KIND: &str = "quota_boost";
+pub(super) const KIND: &str = "quota_boost";
 const NAME: &str = "quota boost";
 const ORDERS: Orders<Entity> = &[("id", Column::Id), ("expiresAt", Column::ExpiresAt)];
 

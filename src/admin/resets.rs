@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::auth::Admin;
@@ -27,8 +28,8 @@ pub struct ResetFields {
     window: Option<String>,
 }
 
-/// A reset, as the audit log shows it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reset {
     /// None: all.
@@ -43,6 +44,28 @@ impl Reset {
     /// There is no such window.
     pub fn read(body: &Payload) -> Result<Self, Problem> {
         if body.bytes.is_empty() { Ok(Self::default()) } else { body.object() }
+    }
+}
+
+/// Which spend counts, as the audit log shows it before and after a reset.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
+    /// What was reset: afterwards.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    reset: Option<Reset>,
+    version: i64,
+    /// How often something was reset.
+    era: i64,
+    /// From which era on spend counts in each window; null: all of it, in every window.
+    since_eras: Option<Box<RawValue>>,
+}
+
+impl Counted {
+    fn new(reset: Option<Reset>, version: i64, era: i64, since_eras: Option<&str>) -> Result<Self, Problem> {
+        let raw = |text: &str| RawValue::from_string(text.to_owned());
+        let since_eras = since_eras.map(raw).transpose().map_err(|error| Problem::internal(&error))?;
+        Ok(Self { reset, version, era, since_eras })
     }
 }
 
@@ -69,11 +92,13 @@ pub(super) async fn reset_user(
     if_match.check(row.version)?;
     let (era, since_eras) = after_reset(row.era, row.since_eras.as_deref(), reset.window);
     let version = row.version + 1;
+    let before = Counted::new(None, row.version, row.era, row.since_eras.as_deref())?;
+    let after = Counted::new(Some(reset), version, era, Some(&since_eras))?;
     let mut row = row.into_active_model();
     (row.era, row.since_eras, row.stamp) = (Set(era), Set(Some(since_eras)), Set(stamp));
     (row.version, row.updated_at) = (Set(version), Set(write.now));
     let user = User::show(row.update(&write.txn).await?, memberships::of_user(&write.txn, id).await?)?;
-    write.record("reset_limits", users::KIND, id, None::<&()>, Some(&reset)).await?;
+    write.record("reset_limits", users::KIND, id, Some(&before), Some(&after)).await?;
     let answer = Answer::done(Some(version), &user)?;
     write.commit_with(&answer).await?;
     state.budgets.was_reset(Axis::User, id, era);
@@ -103,11 +128,13 @@ pub(super) async fn reset_key(
     if_match.check(row.version)?;
     let (era, since_eras) = after_reset(row.era, row.since_eras.as_deref(), reset.window);
     let (hash, version) = (row.secret_hash.clone(), row.version + 1);
+    let before = Counted::new(None, row.version, row.era, row.since_eras.as_deref())?;
+    let after = Counted::new(Some(reset), version, era, Some(&since_eras))?;
     let mut row = row.into_active_model();
     (row.era, row.since_eras, row.stamp) = (Set(era), Set(Some(since_eras)), Set(stamp));
     (row.version, row.updated_at) = (Set(version), Set(write.now));
     let key = Key::show(row.update(&write.txn).await?)?;
-    write.record("reset_limits", keys::KIND, id, None::<&()>, Some(&reset)).await?;
+    write.record("reset_limits", keys::KIND, id, Some(&before), Some(&after)).await?;
     let answer = Answer::done(Some(version), &key)?;
     write.commit_with(&answer).await?;
     state.budgets.was_reset(Axis::Key, id, era);

@@ -5,13 +5,17 @@ use std::fmt::Display;
 use axum::response::Response;
 use entity::audit_log;
 use sea_orm::{
-    ActiveValue::Set, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QuerySelect, Select, SqlErr,
+    ActiveValue, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, EntityName, EntityTrait, QueryFilter, QuerySelect, Select, SqlErr,
 };
 use serde::Serialize;
 
 use super::auth::Actor;
 use super::idempotency::{Answer, Claim, IdempotencyKey};
-use super::problem::{Code, Problem};
+use super::problem::{Code, Other, Problem};
+
+/// Rows of one statement: SQLite has 32 766 variables for them.
+pub const BATCH: usize = 1000;
 
 /// A write that is going on. Dropped without [`Self::commit`], it has not happened.
 pub struct Write {
@@ -75,6 +79,19 @@ impl Write {
         row.lock_exclusive().one(&self.txn).await?.ok_or_else(|| Problem::not_found(what))
     }
 
+    /// Nobody else writes this table until the write ends, and what is read of it stays true. SQLite has one writer at
+    /// a time anyway; elsewhere this is for tables whose writers take no stamp.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn alone<E: EntityName>(&self, table: E) -> Result<(), Problem> {
+        if self.txn.get_database_backend() == DbBackend::Postgres {
+            let lock = format!("LOCK TABLE \"{}\" IN EXCLUSIVE MODE", table.table_name());
+            self.txn.execute_unprepared(&lock).await?;
+        }
+        Ok(())
+    }
+
     /// Leaves a row in the audit log: what was done to which kind of object, its id or name, and the object as the API
     /// shows it, without secrets.
     ///
@@ -88,18 +105,43 @@ impl Write {
         before: Option<&B>,
         after: Option<&A>,
     ) -> Result<(), Problem> {
-        let row = audit_log::ActiveModel {
+        self.record_all(vec![self.row(action, object_type, object_id, before, after)?]).await
+    }
+
+    /// A row of the audit log, for [`Self::record_all`].
+    ///
+    /// # Errors
+    /// The object cannot be written as JSON.
+    pub fn row<B: Serialize, A: Serialize>(
+        &self,
+        action: &'static str,
+        object_type: &'static str,
+        object_id: impl Display,
+        before: Option<&B>,
+        after: Option<&A>,
+    ) -> Result<audit_log::ActiveModel, Problem> {
+        Ok(audit_log::ActiveModel {
             at: Set(self.now),
             request_id: Set(self.actor.request.map(|id| id.to_string())),
             actor: Set(self.actor.name.to_string()),
+            actor_id: Set(self.actor.id),
             action: Set(action.to_owned()),
             object_type: Set(object_type.to_owned()),
             object_id: Set(object_id.to_string()),
             before: Set(text(before)?),
             after: Set(text(after)?),
             ..Default::default()
-        };
-        audit_log::Entity::insert(row).exec_without_returning(&self.txn).await?;
+        })
+    }
+
+    /// Leaves rows in the audit log, in this order: of a write that changes many objects, one for each.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn record_all(&self, rows: Vec<audit_log::ActiveModel>) -> Result<(), Problem> {
+        for batch in rows.chunks(BATCH) {
+            audit_log::Entity::insert_many(batch.iter().cloned()).exec_without_returning(&self.txn).await?;
+        }
         Ok(())
     }
 
@@ -127,7 +169,43 @@ fn text<T: Serialize>(object: Option<&T>) -> Result<Option<String>, Problem> {
     object.map(serde_json::to_string).transpose().map_err(|error| Problem::internal(&error))
 }
 
-/// The problem behind a failed insert or update of an object whose `name` is unique.
+/// Objects whose names are unique.
+pub struct Names<E: EntityTrait> {
+    /// As in the audit log.
+    pub kind: &'static str,
+    /// In words.
+    pub what: &'static str,
+    pub id: E::Column,
+    pub name: E::Column,
+}
+
+impl<E: EntityTrait> Names<E> {
+    /// No object other than `itself` has this name. Whoever gives names has taken a stamp or is alone in the table, so it
+    /// stays so until the write ends.
+    ///
+    /// # Errors
+    /// One has, and which.
+    pub async fn is_free(
+        &self,
+        write: &Write,
+        wanted: &ActiveValue<String>,
+        itself: Option<i64>,
+    ) -> Result<(), Problem> {
+        let Some(wanted) = wanted.try_as_ref() else { return Ok(()) };
+        let taken = E::find().select_only().column(self.id).filter(self.name.eq(wanted.as_str()));
+        match taken.into_tuple::<i64>().one(&write.txn).await? {
+            Some(id) if itself != Some(id) => {
+                let detail = format!("There is another {} of this name (id {id}).", self.what);
+                let other = Other { kind: self.kind, id: Some(id), name: wanted.clone() };
+                Err(Problem::new(Code::Conflict, detail).conflicts_with(other))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The problem behind a failed insert or update of an object whose `name` is unique, when [`Names::is_free`] has not seen
+/// the other one.
 pub fn name_taken(what: &str) -> impl FnOnce(DbErr) -> Problem {
     move |error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => {

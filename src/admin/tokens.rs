@@ -69,7 +69,7 @@ impl TokenCache {
             .map(|row| {
                 // A role that this version does not know may do the least.
                 let role = if row.role == Role::Admin.as_str() { Role::Admin } else { Role::Viewer };
-                let actor = Actor { name: row.name.into(), role, request: None };
+                let actor = Actor { id: Some(row.id), name: row.name.into(), role, request: None };
                 (row.secret_hash, Token { actor, expires_at: row.expires_at })
             })
             .collect();

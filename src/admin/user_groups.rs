@@ -21,13 +21,15 @@ use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
-use super::store::{Once, Write, name_taken};
+use super::store::{Names, Once, Write, name_taken};
 use super::time::Instant;
 use super::validate::{self, Check};
-use super::{AdminState, problem};
+use super::{AdminState, gone, memberships, problem};
 
 pub(super) const KIND: &str = "user_group";
 pub(super) const NAME: &str = "user group";
+const NAMES: Names<user_groups::Entity> =
+    Names { kind: KIND, what: NAME, id: user_groups::Column::Id, name: user_groups::Column::Name };
 const ORDERS: Orders<user_groups::Entity> = &[
     ("id", user_groups::Column::Id),
     ("name", user_groups::Column::Name),
@@ -115,7 +117,7 @@ pub(super) async fn list(
     request_body = UserGroupFields,
     responses(
         (status = 201, description = "The user group.", body = UserGroup),
-        (status = 409, description = "There is another one of this name.", body = problem::ProblemDocument)))]
+        (status = 409, description = "There is another one of this name, which `conflictsWith` names.", body = problem::ProblemDocument)))]
 pub(super) async fn create(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -131,6 +133,7 @@ pub(super) async fn create(
         Once::Write(write) => write,
     };
     row.stamp = Set(write.stamp().await?);
+    NAMES.is_free(&write, &row.name, None).await?;
     let group = UserGroup::show(row.insert(&write.txn).await.map_err(name_taken(NAME))?, 0);
     write.record("create", KIND, group.id, None::<&UserGroup>, Some(&group)).await?;
     let answer = Answer::created(format!("/api/v1/user-groups/{}", group.id), group.version, &group)?;
@@ -153,7 +156,7 @@ pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Id(id): Id) 
     params(("id" = i64, Path)), request_body = UserGroupFields,
     responses(
         (status = 200, description = "The user group.", body = UserGroup),
-        (status = 409, description = "There is another one of this name.", body = problem::ProblemDocument)))]
+        (status = 409, description = "There is another one of this name, which `conflictsWith` names.", body = problem::ProblemDocument)))]
 pub(super) async fn update(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -171,6 +174,7 @@ pub(super) async fn update(
     let before = UserGroup::show(row.clone(), members);
     let mut row = row.into_active_model();
     fields.apply(&mut row)?;
+    NAMES.is_free(&write, &row.name, Some(id)).await?;
     (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(write.now));
     let after = UserGroup::show(row.update(&write.txn).await.map_err(name_taken(NAME))?, members);
     write.record("update", KIND, id, Some(&before), Some(&after)).await?;
@@ -179,7 +183,17 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a user group with its memberships and limits. Its members stay.
+/// A group with its members, as the audit log shows it once it is gone.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeletedGroup {
+    #[serde(flatten)]
+    group: UserGroup,
+    member_ids: Vec<i64>,
+}
+
+/// Deletes a user group with its memberships and limits. Its members stay; the audit log names them, and has a row of
+/// each limit.
 #[utoipa::path(delete, path = "/user-groups/{id}", operation_id = "deleteUserGroup", tag = "groups",
     params(("id" = i64, Path)), responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -192,7 +206,10 @@ pub(super) async fn delete(
     let stamp = write.stamp().await?;
     let row = write.lock(user_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
-    let before = UserGroup::show(row, count(&write.txn, id).await?);
+    let member_ids = memberships::of_group(&write.txn, id).await?;
+    let before =
+        DeletedGroup { group: UserGroup::show(row, i64::try_from(member_ids.len()).unwrap_or(i64::MAX)), member_ids };
+    gone::with_user_group(&write, id).await?;
     let touched = Touched::members(&write.txn, id, stamp, write.now).await?;
     user_groups::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&UserGroup>).await?;

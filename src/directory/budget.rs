@@ -2,9 +2,13 @@
 
 use parking_lot::Mutex;
 
+/// Queries about keys that turn out not to exist, per second and in a burst, from whoever has failed too often.
+const BLOCKED_PER_SECOND: i64 = 20;
+const BLOCKED_BURST: i64 = 40;
+
 /// A token bucket. A token is given back when the key turned out to exist, so only a scan can empty it.
 #[derive(Debug)]
-pub(super) struct MissBudget {
+pub struct MissBudget {
     per_second: i64,
     burst: i64,
     state: Mutex<State>,
@@ -18,12 +22,18 @@ struct State {
 }
 
 impl MissBudget {
+    /// Of whoever guesses: for addresses and credentials that have failed too often.
+    #[must_use]
+    pub fn of_the_blocked(now: i64) -> Self {
+        Self::new(BLOCKED_PER_SECOND, BLOCKED_BURST, now)
+    }
+
     pub(super) fn new(per_second: i64, burst: i64, now: i64) -> Self {
         Self { per_second, burst, state: Mutex::new(State { thousandths: burst * 1000, at: now }) }
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn take(&self, now: i64) -> bool {
+    pub fn take(&self, now: i64) -> bool {
         let mut state = self.state.lock();
         // A clock that was set back adds nothing, and goes on from where it is.
         let elapsed = now.saturating_sub(state.at).max(0);
@@ -38,7 +48,7 @@ impl MissBudget {
     }
 
     /// Gives a token back.
-    pub(super) fn give_back(&self) {
+    pub fn give_back(&self) {
         let mut state = self.state.lock();
         state.thousandths = (state.thousandths + 1000).min(self.burst * 1000);
     }

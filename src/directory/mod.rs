@@ -28,6 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
 pub use authenticate::Authenticator;
+pub use budget::MissBudget;
 pub use failures::{FailureGuard, Standing};
 pub use flood::FloodGuard;
 pub use limit_rows::limit_caps;
@@ -42,7 +43,6 @@ pub use read::principal_of;
 pub use refusal::Refusal;
 pub use secret::{Secret, SecretHash, is_key_shaped};
 
-use budget::MissBudget;
 use cache::{Cache, Found};
 use flight::{Boarding, Flights, Pilot};
 
@@ -55,10 +55,6 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Queries about keys that turn out not to exist, per second and in a burst, from whoever.
 const MISSES_PER_SECOND: i64 = 500;
 const MISSES_BURST: i64 = 1_000;
-
-/// The same for addresses and credentials that have failed too often.
-const BLOCKED_MISSES_PER_SECOND: i64 = 20;
-const BLOCKED_MISSES_BURST: i64 = 40;
 
 /// Why a key was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +102,7 @@ impl Directory {
             flights: Arc::default(),
             queries: Semaphore::new(QUERIES_AT_ONCE),
             misses: MissBudget::new(MISSES_PER_SECOND, MISSES_BURST, now),
-            blocked_misses: MissBudget::new(BLOCKED_MISSES_PER_SECOND, BLOCKED_MISSES_BURST, now),
+            blocked_misses: MissBudget::of_the_blocked(now),
             fresh_at: AtomicI64::new(now),
             doubt: Notify::new(),
             runtime: Handle::current(),

@@ -46,7 +46,7 @@ mod wire;
 pub use book::{PriceBook, PriceSource, Prices};
 pub use ceiling::Bounds;
 pub use export::export_yaml;
-pub use import::{ImportError, ImportReport, Imported, MAX_IMPORT_BYTES, Skipped, import};
+pub use import::{ImportError, ImportReport, Imported, MAX_IMPORT_BYTES, MAX_MODEL_NAME, Skipped, import};
 pub use price::Price;
 pub use read::PriceError;
 pub use resolve::{Applied, Rates};

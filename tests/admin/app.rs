@@ -328,7 +328,7 @@ impl App {
         }
         let address = SocketAddr::from(([192, 0, 2, 1], 4711));
         let answer = self.send(request.extension(ConnectInfo(address)).body(body).unwrap()).await;
-        spec::check(method, &path, sent, answer.status.as_u16(), answer.header("content-type"), &answer.body);
+        spec::check(method, &path, sent, answer.status.as_u16(), &answer.headers, &answer.body);
         answer
     }
 

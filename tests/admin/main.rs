@@ -72,12 +72,19 @@ run! {
         keys_of_all_users_are_sorted_and_searched,
         a_key_of_a_missing_user_is_not_found,
         only_the_verbs_that_exist_are_found;
+    audit:
+        every_write_of_the_document_leaves_what_was_and_what_is,
+        what_goes_along_with_a_deletion_is_recorded_however_much_it_is,
+        what_is_refused_or_repeated_or_changes_nothing_leaves_no_row,
+        a_name_that_is_taken_again_is_another_actor_with_keys_of_its_own;
     auth:
         roles_are_what_they_say,
         a_revoked_token_is_refused_at_once,
         the_guard_stops_guessing_but_nobody_with_a_token,
         nobody_can_take_a_name_that_stands_for_another_in_the_audit_log,
         tokens_are_sorted_and_searched;
+    longest:
+        lists_of_the_longest_names_go_on_from_their_own_cursors;
     matrix:
         every_operation_refuses_every_wrong_credential,
         every_operation_takes_a_right_credential_however_it_is_spelled,
@@ -85,6 +92,8 @@ run! {
         a_key_sees_nothing_of_anybody_else,
         head_is_get_without_a_body_and_options_tells_nothing,
         a_credential_is_counted_wherever_it_comes_from_and_locks_out_nobody_with_a_right_one;
+    guesses:
+        guesses_from_a_blocked_address_do_not_reach_the_database_and_right_keys_do;
     hostile:
         json_in_json_is_refused,
         what_is_sent_is_never_run,
@@ -96,6 +105,10 @@ run! {
     exports:
         readers_that_stall_hold_no_connection_to_the_database,
         rows_are_read_when_they_are_wanted_and_no_longer_when_the_reader_has_left;
+    conflicts:
+        whoever_has_the_name_is_named,
+        of_many_who_take_a_name_at_once_the_losers_name_the_winner,
+        a_singleton_names_the_model_that_it_has;
     conventions:
         answers_of_the_framework_are_problems_too,
         bodies_have_a_limit_and_a_type,
@@ -168,6 +181,7 @@ run! {
         a_new_cap_is_in_force_on_this_node_at_once;
     groups:
         a_user_group_is_created_read_changed_listed_and_deleted,
+        a_groups_version_follows_its_members_however_they_come_and_go,
         f05_a_group_that_does_not_exist_is_not_found,
         f10_statuses_do_not_depend_on_words,
         f11_members_are_counted_in_one_query_however_many_groups_there_are,

@@ -32,6 +32,10 @@ impl Operation {
         self.method.to_uppercase()
     }
 
+    pub fn id(&self) -> &'static str {
+        self.node["operationId"].as_str().unwrap()
+    }
+
     pub fn reads(&self) -> bool {
         self.method == "get"
     }
@@ -66,6 +70,14 @@ impl Operation {
         }
         assert!(!path.contains('{'), "{path}");
         path
+    }
+
+    /// The same, with these in the places of its parameters, in their order.
+    pub fn filled_with(&self, values: &[String]) -> String {
+        let names = self.parameters("path");
+        assert_eq!(names.len(), values.len(), "{}", self.path);
+        let fill = |path: String, (name, value): (&String, &String)| path.replace(&format!("{{{name}}}"), value);
+        names.iter().zip(values).fold(self.path.to_owned(), fill)
     }
 
     /// The names of its parameters in the path, the query or the headers.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use axum::http::HeaderMap;
 use jsonschema::Validator;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 static DOCUMENT: LazyLock<Value> = LazyLock::new(tollgate::admin::openapi);
 
 /// Asserts that the document knows this answer, and this body if it was accepted.
-pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, media_type: &str, body: &str) {
+pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, headers: &HeaderMap, body: &str) {
+    let media_type = headers.get("content-type").map_or("", |value| value.to_str().unwrap());
     let path = path.split('?').next().unwrap();
     let Some(operation) = operation(method, path) else {
         assert!(matches!(status, 404 | 405 | 400 | 200), "{method} {path}: {status} of what is not documented");
@@ -18,6 +20,7 @@ pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, media_
     };
     let response = resolved(&operation["responses"][status.to_string()]);
     assert!(!response.is_null(), "{method} {path}: {status} is not documented");
+    has_its_headers(&response["headers"], headers, &format!("{status} to {method} {path}"));
     let media_type = media_type.split(';').next().unwrap();
     if body.is_empty() && response.get("content").is_none() {
         return;
@@ -35,6 +38,21 @@ pub fn check(method: &str, path: &str, sent: Option<&Value>, status: u16, media_
         && let Some(content) = operation["requestBody"]["content"].get("application/json")
     {
         conforms(&content["schema"], sent, &format!("body of {method} {path}"));
+    }
+}
+
+/// Headers that say something about the object of the answer, and are sent only where the document says so.
+const TOLD: [&str; 3] = ["ETag", "Location", "Idempotency-Replayed"];
+
+fn has_its_headers(documented: &Value, sent: &HeaderMap, what: &str) {
+    let empty = serde_json::Map::new();
+    let documented = documented.as_object().unwrap_or(&empty);
+    for (name, header) in documented {
+        assert!(header["required"] == false || sent.contains_key(name), "{what}: {name} is documented, and not sent");
+    }
+    for name in TOLD {
+        let known = documented.contains_key(name);
+        assert!(known || !sent.contains_key(name), "{what}: {name} is sent, and not documented");
     }
 }
 

@@ -1,5 +1,8 @@
 //! Clients of the admin address that are slow, or have not been told about the rules.
 
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, Database, TransactionTrait};
 use serde_json::json;
 
 use crate::support::gateway::{ADMIN_TOKEN, MODEL, Setup};
@@ -64,18 +67,29 @@ async fn a_change_is_carried_out_to_its_end_though_nobody_waits_for_its_answer()
     let bearer = format!("Bearer {ADMIN_TOKEN}");
     let headers = [("authorization", &*bearer), ("content-type", "application/json")];
     let mut callers = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..5 {
         let caller = gateway.admin().caller(json!({}), json!({})).await;
         // From now on this node remembers him.
         assert_eq!(gateway.ask_with(&caller.secret, Api::Chat, MODEL, false).await.head.status, 200);
         callers.push(caller);
     }
+    let db = Box::pin(Database::connect(gateway.database_url())).await.unwrap();
+    let lock = db.begin().await.unwrap();
+    lock.execute_unprepared("UPDATE users SET note = 'locked'").await.unwrap();
+    let mut waiting = Vec::new();
     for caller in &callers {
         let mut wire = connect(&gateway).await;
         let path = format!("/api/v1/users/{}", caller.user_id);
         wire.send(request("PATCH", &path, &headers, br#"{"enabled": false}"#)).await.unwrap();
-        drop(wire);
+        waiting.push(wire);
     }
+    for wire in &mut waiting {
+        assert!(wire.is_silent_for(Duration::from_millis(100)).await, "nobody can write");
+    }
+    drop(waiting);
+    // Enough for the node to see that they are gone.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    lock.rollback().await.unwrap();
     for caller in &callers {
         eventually("he is refused", async || {
             let reply = gateway.ask_with(&caller.secret, Api::Chat, MODEL, false).await;

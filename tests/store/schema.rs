@@ -8,6 +8,7 @@ use entity::{
 use migration::{
     Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums, m0004_lives,
     m0005_applied_prices, m0006_refusals, m0007_list_indexes, m0008_tokens_and_audit, m0010_more_list_indexes,
+    m0011_audit_actor,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
@@ -34,7 +35,7 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let migrations: [fn() -> Vec<Step>; 9] = [
+    let migrations: [fn() -> Vec<Step>; 10] = [
         m0001_first_tables::steps,
         m0002_budgets::steps,
         m0003_longer_sums::steps,
@@ -44,6 +45,7 @@ async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDa
         m0007_list_indexes::steps,
         m0008_tokens_and_audit::steps,
         m0010_more_list_indexes::steps,
+        m0011_audit_actor::steps,
     ];
     assert_eq!(migrations.len(), Migrator::migrations().len());
     for (earlier, steps) in migrations.iter().enumerate() {
@@ -293,6 +295,7 @@ async fn fill(db: &DatabaseConnection, n: i32) {
         id: NotSet,
         at: Set(1),
         actor: Set("root".to_owned()),
+        actor_id: Set(Some(1)),
         action: Set("create".to_owned()),
         object_type: Set("user".to_owned()),
         object_id: Set("1".to_owned()),

@@ -17,7 +17,13 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Tollgate", description = "Administration of a Tollgate node."),
+    info(
+        title = "Tollgate",
+        description = "Administration of a Tollgate node. Whatever is refused is answered with a problem document \
+            (`application/problem+json`), but for what the HTTP layer does not read as a request at all: a URL that is \
+            too long (414), headers that are too many or too large (431) and what is not HTTP/1.1 (400) are answered \
+            without a body."
+    ),
     servers((url = "/api/v1")),
     tags(
         (name = "users", description = "Who pays."),
@@ -52,9 +58,11 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         "409": problem("Another object stands in the way."),
         "412": problem("The object has changed: If-Match is not its version."),
         "413": problem("The body is too large."),
+        "414": bare("The path and query of the URL have more than 65 534 bytes."),
         "415": problem("The body is of another type than those that are read here."),
         "422": problem("The Idempotency-Key was used with another body."),
         "429": problem("This address has presented too many wrong credentials; Retry-After says when to try again."),
+        "431": bare("There are more than 100 headers, or they are too large."),
         "500": problem("The gateway failed; its log says why."),
         "503": problem("The database cannot be reached now, or (of budgets) what is left cannot be found out."),
     });
@@ -127,7 +135,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let object = path.contains("/{");
     let verb = path.contains(':');
-    let mut statuses = vec!["400", "401", "405", "429", "500", "503"];
+    let mut statuses = vec!["400", "401", "405", "414", "429", "431", "500", "503"];
     if method != "get" {
         statuses.push("403");
     }
@@ -149,7 +157,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
             &json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}),
         );
     }
-    if matches!(method, "put" | "patch" | "delete") || path.contains("}:") {
+    if matches!(method, "put" | "patch" | "delete") || is_versioned_verb(path) {
         statuses.push("412");
         parameter(
             operation,
@@ -172,6 +180,21 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     answers(operation, path, method, &statuses);
 }
 
+/// Whether a verb of an object that has a version is meant. Providers have none: they are the configuration's.
+fn is_versioned_verb(path: &str) -> bool {
+    path.contains("}:") && !path.starts_with("/providers/")
+}
+
+/// Whether an answer that succeeds has the object's version.
+fn has_etag(path: &str, method: &str, status: &str) -> bool {
+    let one = path.ends_with("/{id}") || path.ends_with("/{model}");
+    match method {
+        "get" => one && !path.starts_with("/budgets/"),
+        "post" => status == "201" || is_versioned_verb(path),
+        _ => true,
+    }
+}
+
 fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     // What a handler says about a problem is its description; the document is always the same.
@@ -185,18 +208,18 @@ fn answers(operation: &mut Value, path: &str, method: &str, statuses: &[&str]) {
         let common = || json!({"$ref": format!("#/components/responses/{status}")});
         responses.entry(*status).or_insert_with(common);
     }
-    let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    let header = |description: &str, always: bool| json!({"description": description, "required": always, "schema": {"type": "string"}});
     for status in ["200", "201"] {
         let Some(response) = responses.get_mut(status).and_then(Value::as_object_mut) else { continue };
         let mut headers = Map::new();
         if status == "201" {
-            headers.insert("Location".to_owned(), header("The path of the new object."));
+            headers.insert("Location".to_owned(), header("The path of the new object.", true));
         }
-        if status == "201" || path.ends_with("/{id}") || path.ends_with("/{model}") || path.contains("}:") {
-            headers.insert("ETag".to_owned(), header("The version of the object, for If-Match."));
+        if has_etag(path, method, status) {
+            headers.insert("ETag".to_owned(), header("The version of the object, for If-Match.", true));
         }
         if method == "post" {
-            headers.insert("Idempotency-Replayed".to_owned(), header("true: this answer was given before."));
+            headers.insert("Idempotency-Replayed".to_owned(), header("true: this answer was given before.", false));
         }
         if !headers.is_empty() {
             response.insert("headers".to_owned(), Value::Object(headers));
@@ -253,6 +276,11 @@ fn without_null(mut schema: Value) -> Value {
         (Some(only), None) => only,
         _ => schema,
     }
+}
+
+/// An answer of the HTTP layer to what it does not read to its end, before there is a request to answer.
+fn bare(description: &str) -> Value {
+    json!({"description": format!("{description} This one has no body, and the connection ends with it.")})
 }
 
 fn problem(description: &str) -> Value {

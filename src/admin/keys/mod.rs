@@ -11,7 +11,6 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
@@ -20,6 +19,7 @@ use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
 use super::store::{Once, Write};
+use super::{AdminState, gone};
 use crate::directory::Secret;
 pub use fields::{Key, KeyFields};
 
@@ -163,7 +163,7 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a key with its limits. What it spent stays in the ledger.
+/// Deletes a key with its limits; the audit log has a row of each. What it spent stays in the ledger.
 #[utoipa::path(delete, path = "/keys/{id}", operation_id = "deleteKey", tag = "keys", params(("id" = i64, Path)),
     responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -178,6 +178,7 @@ pub(super) async fn delete(
     if_match.check(row.version)?;
     let hash = row.secret_hash.clone();
     let before = Key::show(row)?;
+    gone::with_key(&write, id).await?;
     keys::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&Key>).await?;
     write.commit().await?;

@@ -7,7 +7,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, Query
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::problem::{Code, Problem};
+use super::super::problem::{Code, Other, Problem};
 use super::super::time::Instant;
 use super::super::validate::{self, Check};
 
@@ -85,9 +85,6 @@ impl ModelGroupFields {
         row.description = Set(check.note("description", self.description));
         row.singleton = Set(self.singleton);
         check.finish()?;
-        if self.singleton && models.len() > 1 {
-            return Err(no_second());
-        }
         Ok(models)
     }
 }
@@ -109,8 +106,16 @@ impl ModelGroup {
 }
 
 /// A singleton has one model.
-pub fn no_second() -> Problem {
-    Problem::new(Code::Conflict, "This model group is a singleton: it takes no second model.")
+///
+/// # Errors
+/// It is one, and these are more: the one that it has, or else the first of them, stands in the way.
+pub fn takes(group: &model_groups::ActiveModel, has: &[String], wanted: &[String]) -> Result<(), Problem> {
+    if wanted.len() < 2 || group.singleton.try_as_ref() != Some(&true) {
+        return Ok(());
+    }
+    let one = wanted.iter().find(|model| has.contains(model)).or(wanted.first()).cloned().unwrap_or_default();
+    let detail = format!("This model group is a singleton: beside the model {one:?} it takes no second one.");
+    Err(Problem::new(Code::Conflict, detail).conflicts_with(Other { kind: "model", id: None, name: one }))
 }
 
 /// The models of each of these groups, in order; in one query.

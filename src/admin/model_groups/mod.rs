@@ -17,8 +17,8 @@ use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
-use super::store::{Once, Write, name_taken};
-use super::{AdminState, problem};
+use super::store::{Names, Once, Write, name_taken};
+use super::{AdminState, gone, problem};
 
 use fields::of_groups;
 pub use fields::{ModelGroup, ModelGroupFields};
@@ -26,6 +26,8 @@ pub(super) use models::*;
 
 const KIND: &str = "model_group";
 const NAME: &str = "model group";
+const NAMES: Names<model_groups::Entity> =
+    Names { kind: KIND, what: NAME, id: model_groups::Column::Id, name: model_groups::Column::Name };
 const ORDERS: Orders<model_groups::Entity> = &[
     ("id", model_groups::Column::Id),
     ("name", model_groups::Column::Name),
@@ -59,8 +61,8 @@ pub(super) async fn list(
     responses(
         (status = 201, description = "The model group.", body = ModelGroup),
         (status = 409, description = "There is another one of this name (`conflict`); one of the models is in another \
-            group, which `conflictsWith` names (`model_in_other_group`); or there are several models, and it is a \
-            singleton.", body = problem::ProblemDocument)))]
+            group (`model_in_other_group`); or it is a singleton, and there is more than one model (`conflict`). \
+            `conflictsWith` names the other group, or the one model.", body = problem::ProblemDocument)))]
 pub(super) async fn create(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -71,6 +73,7 @@ pub(super) async fn create(
     let mut row =
         model_groups::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     let models = body.object::<ModelGroupFields>()?.apply(&mut row)?;
+    fields::takes(&row, &[], &models)?;
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
         Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
@@ -78,6 +81,7 @@ pub(super) async fn create(
     row.stamp = Set(write.stamp().await?);
     // Before the name, which of a singleton is the model's: what stands in the way is the other group.
     models::are_free(&write.txn, &models, None).await?;
+    NAMES.is_free(&write, &row.name, None).await?;
     let row = row.insert(&write.txn).await.map_err(name_taken(NAME))?;
     let models = models::replace(&write.txn, row.id, &[], models).await?;
     let group = ModelGroup::show(row, models);
@@ -116,10 +120,11 @@ pub(super) async fn update(
     let row = write.lock(model_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
     let before = ModelGroup::show(row.clone(), fields::of_group(&write.txn, id).await?);
-    let fields = patched(&ModelGroupFields::of(&before), patch)?;
     let mut row = row.into_active_model();
-    let models = fields.apply(&mut row)?;
+    let models = patched(&ModelGroupFields::of(&before), patch)?.apply(&mut row)?;
+    fields::takes(&row, &before.models, &models)?;
     models::are_free(&write.txn, &models, Some(id)).await?;
+    NAMES.is_free(&write, &row.name, Some(id)).await?;
     let models = models::replace(&write.txn, id, &before.models, models).await?;
     (row.stamp, row.version, row.updated_at) = (Set(stamp), Set(before.version + 1), Set(write.now));
     let after = ModelGroup::show(row.update(&write.txn).await.map_err(name_taken(NAME))?, models);
@@ -129,7 +134,7 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a model group with the limits and boosts for it. What was spent stays in the ledger, under its id.
+/// Deletes a model group with the limits and boosts for it; the audit log has a row of each. What was spent stays in the ledger, under its id.
 #[utoipa::path(delete, path = "/model-groups/{id}", operation_id = "deleteModelGroup", tag = "groups",
     params(("id" = i64, Path)), responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -143,6 +148,7 @@ pub(super) async fn delete(
     let row = write.lock(model_groups::Entity::find_by_id(id), NAME).await?;
     if_match.check(row.version)?;
     let before = ModelGroup::show(row, fields::of_group(&write.txn, id).await?);
+    gone::with_model_group(&write, id).await?;
     let touched = Touched::subjects(&write.txn, id, stamp).await?;
     model_groups::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&ModelGroup>).await?;

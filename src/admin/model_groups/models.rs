@@ -17,7 +17,7 @@ use super::super::idempotency::with_etag;
 use super::super::problem::{self, Code, Other, Problem};
 use super::super::store::Write;
 use super::super::validate::Check;
-use super::fields::{ModelGroup, no_second, of_group};
+use super::fields::{ModelGroup, of_group, takes};
 use super::{KIND, NAME};
 
 /// Puts a model into a group; does nothing when it is in it.
@@ -26,7 +26,7 @@ use super::{KIND, NAME};
     responses(
         (status = 200, description = "The model group.", body = ModelGroup),
         (status = 409, description = "The model is in another group, which `conflictsWith` names \
-            (`model_in_other_group`), or the group is a singleton and has a model (`conflict`).",
+            (`model_in_other_group`), or the group is a singleton and has a model, which `conflictsWith` names (`conflict`).",
             body = problem::ProblemDocument)))]
 pub(in super::super) async fn put_model(
     Admin(actor): Admin,
@@ -49,9 +49,7 @@ pub(in super::super) async fn put_model(
     let before = ModelGroup::show(group.clone(), models);
     let mut wanted = before.models.clone();
     wanted.push(model);
-    if group.singleton && wanted.len() > 1 {
-        return Err(no_second());
-    }
+    takes(&group.clone().into_active_model(), &before.models, &wanted)?;
     are_free(&write.txn, &wanted, Some(id)).await?;
     let models = replace(&write.txn, id, &before.models, wanted).await?;
     let after = ModelGroup::show(written(&write.txn, group, stamp, write.now).await?, models);
@@ -130,7 +128,7 @@ async fn in_other_group(txn: &DatabaseTransaction, model: &str, other: i64) -> R
         return Err(Problem::internal(&"a model is in a group that does not exist"));
     };
     let detail = format!("The model {model:?} is in the model group {name:?} (id {id}).");
-    Ok(Problem::new(Code::ModelInOtherGroup, detail).conflicts_with(Other { id, name }))
+    Ok(Problem::new(Code::ModelInOtherGroup, detail).conflicts_with(Other { kind: KIND, id: Some(id), name }))
 }
 
 async fn written(

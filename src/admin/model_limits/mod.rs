@@ -24,7 +24,7 @@ use super::store::Write;
 pub use fields::{ModelLimit, ModelLimitCapsFields, ModelLimitFields, SubjectType};
 pub(super) use put::*;
 
-const KIND: &str = "model_limit";
+pub(super) const KIND: &str = "model_limit";
 const NAME: &str = "model limit";
 const ORDERS: Orders<Entity> = &[("id", Column::Id)];
 

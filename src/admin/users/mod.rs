@@ -8,24 +8,23 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::{keys, users};
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
-};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 use utoipa::IntoParams;
 
 use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::extract::{Id, IfMatch, Params, Payload, patched};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
-use super::memberships;
 use super::page::{Page, PageParams};
 use super::problem::Problem;
 use super::sort::{NamedParams, Orders, Sorted};
 use super::stamps::Touched;
-use super::store::{Once, Write, name_taken};
+use super::store::{Names, Once, Write, name_taken};
+use super::{gone, memberships};
 pub use fields::{User, UserFields};
 
 pub(super) const KIND: &str = "user";
+const NAMES: Names<users::Entity> = Names { kind: KIND, what: KIND, id: users::Column::Id, name: users::Column::Name };
 const ORDERS: Orders<users::Entity> =
     &[("id", users::Column::Id), ("name", users::Column::Name), ("createdAt", users::Column::CreatedAt)];
 
@@ -68,7 +67,7 @@ pub(super) async fn list(
 #[utoipa::path(post, path = "/users", operation_id = "createUser", tag = "users", request_body = UserFields,
     responses(
         (status = 201, description = "The user.", body = User),
-        (status = 409, description = "There is another user of this name.", body = super::problem::ProblemDocument)))]
+        (status = 409, description = "There is another user of this name, which `conflictsWith` names.", body = super::problem::ProblemDocument)))]
 pub(super) async fn create(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -84,8 +83,9 @@ pub(super) async fn create(
         Once::Write(write) => write,
     };
     row.stamp = Set(write.stamp().await?);
+    NAMES.is_free(&write, &row.name, None).await?;
     let row = row.insert(&write.txn).await.map_err(name_taken(KIND))?;
-    memberships::replace(&write.txn, row.id, &[], &groups).await?;
+    memberships::replace(&write.txn, row.id, &[], &groups, now).await?;
     let user = User::show(row, groups.into_iter().collect())?;
     write.record("create", KIND, user.id, None::<&User>, Some(&user)).await?;
     let answer = Answer::created(format!("/api/v1/users/{}", user.id), user.version, &user)?;
@@ -112,7 +112,7 @@ pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Id(id): Id) 
     request_body = UserFields,
     responses(
         (status = 200, description = "The user.", body = User),
-        (status = 409, description = "There is another user of this name.", body = super::problem::ProblemDocument)))]
+        (status = 409, description = "There is another user of this name, which `conflictsWith` names.", body = super::problem::ProblemDocument)))]
 pub(super) async fn update(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -129,7 +129,8 @@ pub(super) async fn update(
     let fields = patched(&UserFields::of(&before, &row)?, patch)?;
     let mut row = row.into_active_model();
     let groups = fields.apply(&mut row)?;
-    memberships::replace(&write.txn, id, &before.user_group_ids, &groups).await?;
+    NAMES.is_free(&write, &row.name, Some(id)).await?;
+    memberships::replace(&write.txn, id, &before.user_group_ids, &groups, write.now).await?;
     row.stamp = Set(stamp);
     row.version = Set(before.version + 1);
     row.updated_at = Set(write.now);
@@ -145,7 +146,8 @@ pub(super) async fn update(
     Ok(with_etag(after.version, &after))
 }
 
-/// Deletes a user with its keys, memberships, limits and boosts. What it spent stays in the ledger.
+/// Deletes a user with its keys, memberships, limits and boosts; the audit log has a row of each key, limit and boost.
+/// What it spent stays in the ledger.
 #[utoipa::path(delete, path = "/users/{id}", operation_id = "deleteUser", tag = "users", params(("id" = i64, Path)),
     responses((status = 204, description = "It is gone.")))]
 pub(super) async fn delete(
@@ -159,14 +161,8 @@ pub(super) async fn delete(
     let row = write.lock(users::Entity::find_by_id(id), KIND).await?;
     if_match.check(row.version)?;
     let before = User::show(row, memberships::of_user(&write.txn, id).await?)?;
-    let owned: Vec<(i64, String)> = keys::Entity::find()
-        .select_only()
-        .column(keys::Column::Id)
-        .column(keys::Column::SecretHash)
-        .filter(keys::Column::UserId.eq(id))
-        .into_tuple()
-        .all(&write.txn)
-        .await?;
+    let owned = gone::with_user(&write, id).await?;
+    memberships::written(&write.txn, before.user_group_ids.iter().copied(), write.now).await?;
     keys::Entity::delete_many().filter(keys::Column::UserId.eq(id)).exec(&write.txn).await?;
     users::Entity::delete_by_id(id).exec(&write.txn).await?;
     write.record("delete", KIND, id, Some(&before), None::<&User>).await?;

@@ -18,8 +18,8 @@ use super::read::{joined, shown};
 /// The largest list that is read. The public one has less than 2 MiB.
 pub const MAX_IMPORT_BYTES: usize = 8 * 1024 * 1024;
 
-/// The longest name of a model, in bytes.
-const MAX_NAME: usize = 256;
+/// The longest name of a model that has a price, in bytes.
+pub const MAX_MODEL_NAME: usize = 256;
 
 /// The longest reason that is reported, in characters.
 const MAX_REASON: usize = 300;
@@ -88,7 +88,7 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
         match read {
             Ok((model, price)) => drop(prices.insert(model, Arc::new(price))),
             Err(reason) => report.skipped.push(Skipped {
-                model: name.chars().take(MAX_NAME).collect(),
+                model: name.chars().take(MAX_MODEL_NAME).collect(),
                 reason: reason.chars().take(MAX_REASON).collect(),
             }),
         }
@@ -106,8 +106,8 @@ fn model_name(name: &str, taken: &Prices) -> Result<String, String> {
     if model.is_empty() {
         return Err("the name is empty".to_owned());
     }
-    if model.len() > MAX_NAME || model.chars().any(char::is_control) {
-        return Err(format!("a name has at most {MAX_NAME} bytes and no control characters"));
+    if model.len() > MAX_MODEL_NAME || model.chars().any(char::is_control) {
+        return Err(format!("a name has at most {MAX_MODEL_NAME} bytes and no control characters"));
     }
     if taken.contains_key(model) {
         return Err(format!("`{}` is listed twice; the first one is used", shown(model)));

@@ -54,6 +54,41 @@ pub async fn a_user_group_is_created_read_changed_listed_and_deleted(app: App) {
     assert_eq!(actions, ["create", "add_member", "update", "remove_member", "add_member", "delete", "create"]);
 }
 
+pub async fn a_groups_version_follows_its_members_however_they_come_and_go(app: App) {
+    let (a, b, c) = (app.user_group("a", &[]).await, app.user_group("b", &[]).await, app.user_group("c", &[]).await);
+    let user = app.post("/users", json!({"name": "ada", "userGroupIds": [a, b]})).await.ok(201)["id"].clone();
+    let mut seen = std::collections::BTreeMap::from([(a, (1, 0)), (b, (1, 0)), (c, (1, 0))]);
+    let groups = [("createUser", a, 1), ("createUser", b, 1), ("createUser", c, 0)];
+    // What a group shows is new exactly when its ETag is, and so is the time of its last write.
+    let mut check = async |app: &App, counts: [(&'static str, i64, i64); 3]| {
+        for (what, group, count) in counts {
+            let shown = app.get(&format!("/user-groups/{group}")).await;
+            let etag = shown.header("etag").to_owned();
+            let shown = shown.ok(200);
+            let (version, before) = seen[&group];
+            let now = version + i64::from(count != before);
+            assert_eq!((&shown["memberCount"], &shown["version"]), (&json!(count), &json!(now)), "{what}: {group}");
+            assert_eq!(etag, format!("\"{now}\""), "{what}");
+            seen.insert(group, (now, count));
+        }
+    };
+    check(&app, groups).await;
+    app.clock.store(NOW + 60_000, Ordering::SeqCst);
+    let path = format!("/users/{user}");
+    app.patch(&path, json!({"userGroupIds": [b, c]})).await.ok(200);
+    check(&app, [("updateUser", a, 0), ("updateUser", b, 1), ("updateUser", c, 1)]).await;
+    let joined = app.get(&format!("/user-groups/{c}")).await.ok(200);
+    assert_eq!(joined["updatedAt"], "2026-09-21T14:14:20.000Z");
+    app.patch(&path, json!({"note": "stays in its groups"})).await.ok(200);
+    check(&app, [("another field", a, 0), ("another field", b, 1), ("another field", c, 1)]).await;
+    app.patch(&path, json!({"userGroupIds": [a, 999]})).await.invalid(&["userGroupIds"]);
+    check(&app, [("refused", a, 0), ("refused", b, 1), ("refused", c, 1)]).await;
+    let stale = app.json("PATCH", &format!("/user-groups/{c}"), &[("if-match", "\"1\"")], &json!({})).await;
+    stale.problem(412, "version_mismatch");
+    app.delete(&path).await.ok(204);
+    check(&app, [("deleteUser", a, 0), ("deleteUser", b, 0), ("deleteUser", c, 0)]).await;
+}
+
 pub async fn f05_a_group_that_does_not_exist_is_not_found(app: App) {
     let user = app.user("ada").await;
     let group = app.user_group("g", &[]).await;
@@ -170,7 +205,7 @@ pub async fn f04_a_model_of_another_group_is_refused_and_the_group_named(app: Ap
         app.patch(&format!("/model-groups/{b}"), json!({"models": ["n", "m"]})).await,
     ] {
         let problem = answer.problem(409, "model_in_other_group");
-        assert_eq!(problem["conflictsWith"], json!({"id": a, "name": "A"}));
+        assert_eq!(problem["conflictsWith"], json!({"type": "model_group", "id": a, "name": "A"}));
         assert!(problem["detail"].as_str().unwrap().contains("\"A\""), "{problem}");
     }
     let groups = app.get("/model-groups").await.ok(200);
@@ -198,7 +233,7 @@ pub async fn f04_of_several_creations_at_once_one_succeeds(app: App) {
         let won = won[0].json();
         for lost in answers.iter().filter(|answer| answer.status != 201) {
             let problem = lost.problem(409, "model_in_other_group");
-            assert_eq!(problem["conflictsWith"], json!({"id": won["id"], "name": won["name"]}));
+            assert_eq!(problem["conflictsWith"], json!({"type": "model_group", "id": won["id"], "name": won["name"]}));
         }
     }
     assert_eq!(app.get("/model-groups").await.ok(200)["items"].as_array().unwrap().len(), 5);

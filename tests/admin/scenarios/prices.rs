@@ -59,7 +59,7 @@ pub async fn names_with_slashes_work_raw_and_encoded(app: App) {
         assert_eq!(app.get(&format!("/prices/{raw}")).await.ok(200)["model"], name, "{raw}");
         app.delete(&format!("/prices/{raw}")).await.ok(204);
     }
-    for wrong in ["%20", "a%00b", "%0A", &"x".repeat(257)] {
+    for wrong in ["%20", "a%00b", "%0A", &"x".repeat(257), &"é".repeat(129)] {
         app.json("PUT", &format!("/prices/{wrong}"), &[], &price).await.invalid(&["model"]);
     }
     app.get("/prices/%FF").await.problem(400, "invalid_request");
@@ -112,7 +112,12 @@ pub async fn a_list_is_imported(app: App) {
     let types = [("content-type", "application/yaml")];
     app.call("POST", "/prices:import", TOKEN, &types, Body::from(yaml)).await.ok(200);
     assert_eq!(app.get("/prices/ours").await.ok(200)["outputUsdPerMillion"], 4);
-    assert_eq!(app.audit().await.iter().filter(|row| row.action == "import").count(), 2);
+    let log = app.audit().await;
+    let imports: Vec<_> = log.iter().filter(|row| row.action == "import").map(|row| row.object_id.as_str()).collect();
+    assert_eq!(imports, ["my/model", "*", "ours", "*"]);
+    app.call("POST", "/prices:import", TOKEN, &types, Body::from(yaml)).await.ok(200);
+    assert_eq!(app.get("/prices/ours").await.ok(200)["version"], 1, "it is as it was");
+    assert_eq!(app.audit().await.len(), log.len() + 1, "the import alone");
 
     let bomb = format!("a: &a [x,x,x]\n{}", (0..30).map(|i| format!("b{i}: &b{i} [*a,*a,*a]\n")).collect::<String>());
     for (body, status) in [

@@ -1,5 +1,7 @@
 //! `/prices`: what models cost. REST wins over the file of the configuration, and that over the built-in list.
 
+mod import;
+
 use std::collections::HashMap;
 
 use axum::Json;
@@ -9,27 +11,26 @@ use axum::response::{IntoResponse, Response};
 use entity::model_prices::{ActiveModel, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter,
-    QuerySelect,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
-use super::auth::{Actor, Admin, COMMAND_LINE, Role, Viewer};
+use super::auth::{Admin, Viewer};
 use super::extract::{IfMatch, Name, Params, Payload};
-use super::idempotency::{Answer, IdempotencyKey, with_etag};
+use super::idempotency::{Answer, with_etag};
 use super::page::{Page, PageParams, PageRequest};
 use super::problem::{Code, InvalidParam, Problem};
-use super::store::{Once, Write};
-use crate::pricing::{ImportReport, Imported, MAX_IMPORT_BYTES, Price, PriceBook, PriceSource, import};
+use super::store::{BATCH, Write};
+use crate::pricing::{MAX_MODEL_NAME, Price, PriceBook, PriceSource};
+
+pub use import::import_prices;
+pub(super) use import::*;
 
 const KIND: &str = "price";
 /// The version of a price that was not set over REST.
 const NEVER_WRITTEN: i64 = 0;
-const MAX_MODEL: usize = 256;
-/// Rows of one statement: SQLite has 32 766 variables for them.
-const BATCH: usize = 1000;
 
 /// The price of a model.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -92,7 +93,7 @@ pub(super) async fn list(
 
 /// Shows the price of a model.
 #[utoipa::path(get, path = "/prices/{model}", operation_id = "getPrice", tag = "prices",
-    params(("model" = String, Path)),
+    params(("model" = String, Path, description = "As sent upstream; at most 256 bytes in UTF-8.")),
     responses((status = 200, description = "The price.", body = ModelPrice)))]
 pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Name(model): Name) -> Result<Response, Problem> {
     let model = model_name(&model)?;
@@ -105,7 +106,7 @@ pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Name(model):
 
 /// Sets the price of a model, whole.
 #[utoipa::path(put, path = "/prices/{model}", operation_id = "putPrice", tag = "prices",
-    params(("model" = String, Path)), request_body = Price,
+    params(("model" = String, Path, description = "As sent upstream; at most 256 bytes in UTF-8.")), request_body = Price,
     responses(
         (status = 200, description = "The price was replaced.", body = ModelPrice),
         (status = 201, description = "The price was set over REST for the first time.", body = ModelPrice)))]
@@ -144,7 +145,7 @@ pub(super) async fn put(
 
 /// Takes away what was set over REST; the price of the file or the built-in list applies again, if there is one.
 #[utoipa::path(delete, path = "/prices/{model}", operation_id = "deletePrice", tag = "prices",
-    params(("model" = String, Path)),
+    params(("model" = String, Path, description = "As sent upstream; at most 256 bytes in UTF-8.")),
     responses(
         (status = 204, description = "It is gone."),
         (status = 409, description = "The price does not come from REST.", body = super::problem::ProblemDocument)))]
@@ -169,49 +170,6 @@ pub(super) async fn delete(
     write.commit().await?;
     state.invalidate.prices().await;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Imports the public price list (JSON), or our own format (YAML or JSON): each of its models is set, others stay.
-#[utoipa::path(post, path = "/prices:import", operation_id = "importPrices", tag = "prices",
-    request_body(content((Object = "application/json"), (Object = "application/yaml"))),
-    responses((status = 200, description = "What became of the list.", body = ImportReport)))]
-pub(super) async fn import_list(
-    Admin(actor): Admin,
-    State(state): State<AdminState>,
-    key: IdempotencyKey,
-    body: Payload<MAX_IMPORT_BYTES>,
-) -> Result<Response, Problem> {
-    body.require(&["application/json", "application/yaml", "application/x-yaml", "text/yaml"])?;
-    let text = std::str::from_utf8(&body.bytes)
-        .map_err(|_| Problem::new(Code::InvalidRequest, "The price list is not UTF-8."))?;
-    // A list of megabytes takes long to read; requests on this thread should not wait for it.
-    let text = text.to_owned();
-    let imported = tokio::task::spawn_blocking(move || import(&text))
-        .await
-        .map_err(|error| Problem::internal(&error))?
-        .map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
-    let write = match Write::once(&state.db, actor, state.now(), &key, &body.bytes).await? {
-        Once::Replay(answer) => return Ok(state.replayed(answer).await),
-        Once::Write(write) => write,
-    };
-    set(&write.txn, imported.prices.iter().map(|(model, price)| (model, &**price)), write.now).await?;
-    write.record("import", KIND, "*", None::<&()>, Some(&imported.report)).await?;
-    let answer = Answer::done(None, &imported.report)?;
-    write.commit_with(&answer).await?;
-    state.invalidate.prices().await;
-    Ok(answer.into_response())
-}
-
-/// Sets the prices of a list that was read from a file, as `POST /prices:import` does.
-///
-/// # Errors
-/// The database does not take them; then none is set.
-pub async fn import_prices(db: &DatabaseConnection, imported: &Imported, now: i64) -> Result<(), Problem> {
-    let actor = Actor { name: COMMAND_LINE.into(), role: Role::Admin, request: None };
-    let write = Write::begin(db, actor, now).await?;
-    set(&write.txn, imported.prices.iter().map(|(model, price)| (model, &**price)), now).await?;
-    write.record("import", KIND, "*", None::<&()>, Some(&imported.report)).await?;
-    write.commit().await
 }
 
 /// Sets prices, each at its next version.
@@ -258,8 +216,8 @@ async fn versions(
 
 fn model_name(name: &str) -> Result<String, Problem> {
     let trimmed = name.trim();
-    if trimmed.is_empty() || trimmed.chars().count() > MAX_MODEL || trimmed.chars().any(char::is_control) {
-        let message = format!("must have 1 to {MAX_MODEL} characters and no control characters");
+    if trimmed.is_empty() || trimmed.len() > MAX_MODEL_NAME || trimmed.chars().any(char::is_control) {
+        let message = format!("must have 1 to {MAX_MODEL_NAME} bytes in UTF-8 and no control characters");
         return Err(Problem::invalid("model", "invalid", message));
     }
     Ok(trimmed.to_owned())
