@@ -65,7 +65,7 @@ fn by_hand(rows: &[Model], filter: &Filter, group_by: &[GroupBy], zone: &TimeZon
                 GroupBy::ModelGroupId => key.3 = row.model_group_id,
                 GroupBy::Provider => key.4 = Some(row.provider.clone()),
                 GroupBy::Day => {
-                    let at = jiff::Timestamp::from_millisecond(row.settled_at).unwrap().to_zoned(zone.clone());
+                    let at = zone.to_datetime(jiff::Timestamp::from_millisecond(row.settled_at).unwrap());
                     let days = at.date() - jiff::civil::date(1970, 1, 1);
                     key.5 = Some(days.get_days().into());
                 }

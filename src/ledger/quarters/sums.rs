@@ -176,18 +176,20 @@ pub(in crate::ledger) fn of_rows(backend: DbBackend, condition: &str, of_all: &s
     )
 }
 
-/// The sum of a column. One that leaves the range stays at its end: an error would keep everybody from the others.
+/// The sum of a column, 0 of no rows. One that leaves the range stays at its end: an error would keep everybody from the
+/// others.
 pub(in crate::ledger) fn saturated(backend: DbBackend, column: &str) -> String {
     if backend == DbBackend::Postgres {
         // There a sum is a number of any length.
-        return format!("CAST(LEAST(GREATEST(SUM({column}), -9223372036854775807), 9223372036854775807) AS BIGINT)");
+        let sum = format!("COALESCE(SUM({column}), 0)");
+        return format!("CAST(LEAST(GREATEST({sum}, -9223372036854775807), 9223372036854775807) AS BIGINT)");
     }
     // A sum of the upper halves and one of the lower ones never leave it.
     let (upper, lower) = (format!("SUM({column} >> 32)"), format!("SUM({column} & 4294967295)"));
     let carried = format!("({upper} + ({lower} >> 32))");
     format!(
-        "CASE WHEN {carried} > 2147483647 THEN 9223372036854775807 \
+        "COALESCE(CASE WHEN {carried} > 2147483647 THEN 9223372036854775807 \
          WHEN {carried} < -2147483648 THEN -9223372036854775807 \
-         ELSE ({carried} << 32) | ({lower} & 4294967295) END"
+         ELSE ({carried} << 32) | ({lower} & 4294967295) END, 0)"
     )
 }

@@ -220,8 +220,7 @@ fn sums(backend: DbBackend, filter: &Filter, parts: &[Part], group_by: &[GroupBy
     let mut query = Query::select();
     query.from_subquery(all.unwrap_or_default(), Alias::new("parts"));
     for sum in SUMS {
-        // Of no rows at all there is no sum.
-        query.expr_as(Expr::cust(format!("COALESCE({}, 0)", saturated(backend, sum))), Alias::new(sum));
+        query.expr_as(Expr::cust(saturated(backend, sum)), Alias::new(sum));
     }
     query
 }
