@@ -451,6 +451,14 @@ async fn a_request_counts_where_its_first_attempt_is_even_if_that_comes_last(dat
     assert_eq!((requests(3).await, requests(2).await), (0, 1));
     write(&ledger, [attempt(1, START + 1, 1)]).await;
     assert_eq!((requests(3).await, requests(2).await, requests(1).await), (0, 0, 1), "and again, by one that is late");
+    // Another request, whose first attempt comes between the announcement of the second and its seal.
+    let other =
+        |n, settled_at, user_id| LedgerRecord { request_id: Uuid::from_u128(2), ..attempt(n, settled_at, user_id) };
+    write(&ledger, [other(2, START + 3 * HOUR, 5)]).await;
+    assert!(announce(&db, START + 4 * HOUR).await.unwrap());
+    write(&ledger, [other(1, START + 3 * HOUR + 1, 4)]).await;
+    roll_up(&db, START + 4 * HOUR).await.unwrap();
+    assert_eq!((requests(5).await, requests(4).await), (0, 1), "by whoever comes in between");
     assert_eq!(audit_sums(&db, false).await.unwrap().wrong, 0);
     ledger.flush_and_stop(LIMIT).await;
 }
