@@ -130,6 +130,8 @@ fn main() {
                 group.bench_function(name, |b| b.iter(|| runtime.block_on(api.get(&path))));
             }
         }
+        let took = runtime.block_on(summary(&api));
+        println!("{}: a summary of {rows} rows by user and model, from sums of quarters: {took:?}", api.name);
         group.finish();
         println!("{}: the slowest page of {rows} rows: {slowest:?}", api.name);
     }
@@ -139,6 +141,21 @@ fn main() {
     } else {
         println!("every page within {MOST:?}: MISSED\n{}", slow.join("\n"));
     }
+}
+
+/// How long a summary of the whole ledger takes once it is summed up.
+async fn summary(api: &Api) -> Duration {
+    // Rows are of 1970.
+    tollgate::ledger::quarters::roll_up(&api.db, 1_000_000_000_000).await.unwrap();
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let found = api.get("/usage/summary?groupBy=userId,model&to=2000-01-01T00:00:00Z").await;
+        took.push(start.elapsed());
+        assert_eq!(found["items"].as_array().unwrap().len(), 100);
+    }
+    took.sort();
+    took[ROUNDS / 4]
 }
 
 /// The first page, and the last full one: it is found by asking from the other end.

@@ -86,6 +86,7 @@ impl Invalidate for Nobody {
     async fn owners(&self, _: &[i64], _: &[(i64, String)]) {}
     async fn prices(&self) {}
     async fn limits(&self) {}
+    async fn everything(&self) {}
 }
 
 impl ProviderView for Nobody {

@@ -11,6 +11,7 @@ pub mod m0005_applied_prices;
 pub mod m0006_refusals;
 pub mod m0007_list_indexes;
 pub mod m0008_tokens_and_audit;
+pub mod m0009_quarters;
 pub mod m0010_more_list_indexes;
 pub mod m0011_audit_actor;
 mod step;
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_refusals::Migration),
             Box::new(m0007_list_indexes::Migration),
             Box::new(m0008_tokens_and_audit::Migration),
+            Box::new(m0009_quarters::Migration),
             Box::new(m0010_more_list_indexes::Migration),
             Box::new(m0011_audit_actor::Migration),
         ]

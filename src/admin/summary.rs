@@ -41,7 +41,8 @@ pub struct UsageSummary {
     #[serde(serialize_with = "usd::nanos")]
     #[schema(value_type = f64)]
     total_usd: i64,
-    /// How many different requests it was.
+    /// How many requests it was. A request counts once, where the first of its charged attempts is: sums of parts add up
+    /// to the sum of the whole.
     requests: i64,
     /// What they used.
     tokens: Tokens,
@@ -78,6 +79,7 @@ pub struct SummaryItem {
     #[serde(serialize_with = "usd::nanos")]
     #[schema(value_type = f64)]
     cost_usd: i64,
+    /// Requests whose first charged attempt is in this group.
     requests: i64,
     tokens: Tokens,
 }

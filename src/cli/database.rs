@@ -142,6 +142,9 @@ pub(super) async fn audit(db: &DatabaseConnection, repair: bool) -> Result<(), F
         };
         print(&format!("{} {owner}{of}: {more} USD more in the ledger than in the sums", axis.as_str()))?;
     }
+    if audit.quarters > 0 {
+        print(&format!("{} sums per quarter of an hour, which usage summaries are read from, differ", audit.quarters))?;
+    }
     if audit.wrong == 0 {
         return print(&format!("{} rows: every sum is that of its rows", audit.rows));
     }

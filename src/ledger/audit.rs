@@ -1,4 +1,4 @@
-//! Whether the sums that budgets are made of are those of the ledger's rows.
+//! Whether the sums that budgets are made of, and those that summaries are read from, are those of the ledger's rows.
 //!
 //! Rows and sums are written by the same transactions, so one statement, which sees one state of the database, finds
 //! exactly what differs, whatever is written meanwhile. A repair adds the difference: what was added since stays.
@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, FromQueryResult, Statement};
 
+use super::quarters::{KEY, QUARTER_MS, SUMS, Sums, of_rows};
 use super::rollup::{MINUTE_MS, Minute, Owner, PROVIDER_SPANS, Rollup, SPANS, Span, WEEK};
 use super::starts::scope_column;
 use crate::limit::{Axis, Scope};
@@ -69,11 +70,31 @@ static LONGER: LazyLock<String> = LazyLock::new(|| {
     format!("WITH minutes AS ({ROWS}) {}", differences(SPAN_KEY, &sides))
 });
 
+/// Sums of quarters that differ. Those that are just being sealed are left out, on both sides: only all of what is sealed
+/// has to be there, and nothing of what is not announced.
+fn quarters(backend: DbBackend) -> String {
+    let sealed = format!("(SELECT sealed_until / {QUARTER_MS} FROM usage_rollup_state)");
+    let rows = format!("settled_at >= $1 AND settled_at < $2 AND settled_at < {sealed} * {QUARTER_MS}");
+    let less = SUMS.map(|sum| format!("-{sum}")).join(", ");
+    let sides = format!(
+        "SELECT {KEY}, {} FROM ({}) AS of_rows UNION ALL SELECT {KEY}, {less} FROM usage_rollup_quarter \
+         WHERE quarter >= $3 AND quarter < $4 AND (quarter < {sealed} \
+         OR quarter * {QUARTER_MS} >= (SELECT announced_until FROM usage_rollup_state))",
+        SUMS.join(", "),
+        of_rows(backend, &rows, "true"),
+    );
+    differences_of(KEY, &SUMS, &sides)
+}
+
 fn differences(key: &str, sides: &str) -> String {
-    format!(
-        "SELECT {key}, CAST(SUM(cost_nanos) AS BIGINT) AS cost_nanos, CAST(SUM(requests) AS BIGINT) AS requests \
-         FROM ({sides}) AS sides GROUP BY {key} HAVING SUM(cost_nanos) <> 0 OR SUM(requests) <> 0"
-    )
+    differences_of(key, &["cost_nanos", "requests"], sides)
+}
+
+fn differences_of(key: &str, sums: &[&str], sides: &str) -> String {
+    let each = |text: fn(&str) -> String| sums.iter().map(|sum| text(sum)).collect::<Vec<_>>();
+    let (sum, differ) =
+        (each(|sum| format!("CAST(SUM({sum}) AS BIGINT) AS {sum}")), each(|sum| format!("SUM({sum}) <> 0")));
+    format!("SELECT {key}, {} FROM ({sides}) AS sides GROUP BY {key} HAVING {}", sum.join(", "), differ.join(" OR "))
 }
 
 /// Whose budget: of a user or key (by id) or a provider (by name), for everything or for a model group.
@@ -86,6 +107,8 @@ pub struct SumsAudit {
     pub rows: u64,
     /// Sums that are not those of their rows.
     pub wrong: u64,
+    /// How many of these are none of a budget, but sums of quarters of an hour that summaries of usage are read from.
+    pub quarters: u64,
     /// By how much the ledger's rows are more than the sums, by budget. Where its sums of minutes and of longer spans
     /// do not differ by the same, the larger difference.
     pub budgets: BTreeMap<Audited, Usd>,
@@ -107,7 +130,9 @@ pub async fn audit_sums(db: &DatabaseConnection, repair: bool) -> Result<SumsAud
             if db.get_database_backend() == DbBackend::Postgres {
                 transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({REPAIRS})")).await?;
             }
-            let differing = found.look(&transaction, from).await?;
+            let (quarters, differing) = found.look(&transaction, from).await?;
+            // In the order in which writers lock them.
+            quarters.put(&transaction).await?;
             differing.put(&transaction).await?;
             transaction.commit().await?;
         } else {
@@ -115,7 +140,8 @@ pub async fn audit_sums(db: &DatabaseConnection, repair: bool) -> Result<SumsAud
         }
         from += WEEK;
     }
-    Ok(SumsAudit { rows: u64::try_from(rows).unwrap_or(0), wrong: found.wrong, budgets: found.budgets() })
+    let Found { wrong, quarters, .. } = found;
+    Ok(SumsAudit { rows: u64::try_from(rows).unwrap_or(0), wrong, quarters, budgets: found.budgets() })
 }
 
 /// A sum of a minute and by how much it differs.
@@ -159,20 +185,27 @@ struct Extent {
 #[derive(Default)]
 struct Found {
     wrong: u64,
+    quarters: u64,
     /// By budget, and by how long the sums are: 0 is a minute of all budgets together.
     differences: BTreeMap<(Audited, i64), Usd>,
 }
 
 impl Found {
     /// Compares a week, and returns what is to be added.
-    async fn look(&mut self, db: &impl ConnectionTrait, from: i64) -> Result<Rollup, DbErr> {
-        let to = from + WEEK;
-        let differing = |sql: &str| {
-            let values = [from * MINUTE_MS, to * MINUTE_MS, from, to].map(Into::into);
-            Statement::from_sql_and_values(db.get_database_backend(), sql, values)
+    async fn look(&mut self, db: &impl ConnectionTrait, from: i64) -> Result<(Sums, Rollup), DbErr> {
+        let (to, backend) = (from + WEEK, db.get_database_backend());
+        let differing = |sql: &str, unit: i64| {
+            let values = [from * MINUTE_MS, to * MINUTE_MS, from * MINUTE_MS / unit, to * MINUTE_MS / unit];
+            Statement::from_sql_and_values(backend, sql, values.map(Into::into))
         };
+        let mut quarters = Sums::default();
+        for row in db.query_all_raw(differing(&self::quarters(backend), QUARTER_MS)).await? {
+            quarters.read(&row)?;
+        }
+        self.wrong += quarters.len() as u64;
+        self.quarters += quarters.len() as u64;
         let mut rollup = Rollup::default();
-        for differs in DifferingMinute::find_by_statement(differing(&MINUTES)).all(db).await? {
+        for differs in DifferingMinute::find_by_statement(differing(&MINUTES, MINUTE_MS)).all(db).await? {
             let (minute, sum) = differs.read();
             // Of each budget once.
             minute.spans(|span| {
@@ -183,13 +216,13 @@ impl Found {
             self.wrong += 1;
             rollup.minutes.add(minute, sum);
         }
-        for differs in DifferingSpan::find_by_statement(differing(&LONGER)).all(db).await? {
+        for differs in DifferingSpan::find_by_statement(differing(&LONGER, MINUTE_MS)).all(db).await? {
             let (span, sum) = differs.read()?;
             self.add(&span, span.span, sum.0);
             self.wrong += 1;
             rollup.longer.add(span, sum);
         }
-        Ok(rollup)
+        Ok((quarters, rollup))
     }
 
     fn add(&mut self, of: &Span, length: i64, nanos: i64) {
@@ -247,7 +280,8 @@ async fn extent(db: &DatabaseConnection) -> Result<Option<(i64, i64, i64)>, DbEr
     let rows = "SELECT COUNT(*) AS rows, MIN(settled_at) / 60000 AS first, MAX(settled_at) / 60000 AS last \
         FROM usage_ledger";
     let sums = |table| format!("UNION ALL SELECT 0, MIN(minute), MAX(minute) FROM {table}");
-    let sql = format!("{rows} {} {}", sums("usage_rollup_minute"), sums("usage_rollup_span"));
+    let quarters = "UNION ALL SELECT 0, MIN(quarter) * 15, MAX(quarter) * 15 FROM usage_rollup_quarter";
+    let sql = format!("{rows} {} {} {quarters}", sums("usage_rollup_minute"), sums("usage_rollup_span"));
     let extents = Extent::find_by_statement(Statement::from_string(db.get_database_backend(), sql)).all(db).await?;
     let first = extents.iter().filter_map(|extent| extent.first).min();
     let last = extents.iter().filter_map(|extent| extent.last).max();

@@ -17,7 +17,7 @@ use super::rollup::Rollup;
 use super::slot::Entry;
 use super::starts::Starts;
 use super::writer::LedgerStats;
-use super::{LedgerRecord, Outcome, charges, node, row, starts};
+use super::{LedgerRecord, Outcome, charges, node, quarters, row, starts};
 use crate::backoff::Backoff;
 use crate::store;
 
@@ -263,12 +263,14 @@ pub(super) async fn put(
     if records.is_empty() {
         return Ok(());
     }
+    let state = quarters::enter(transaction).await?;
     let inserted = charges::insert(transaction, records, prices).await?;
     // A correction is of a request that has its details, or had them long enough; whoever has lost a race, of one that has
     // them with the winner.
     let is_whole = |record: &&LedgerRecord| !matches!(record.outcome, Outcome::Corrected | Outcome::LostRace);
     let requests = records.iter().copied().filter(is_whole);
     row::DETAILS.put(transaction, requests).await?;
+    quarters::add(transaction, &state, &inserted).await?;
     Rollup::of(inserted).put(transaction).await
 }
 

@@ -10,6 +10,7 @@ mod node;
 mod order;
 mod prices;
 mod pulse;
+pub mod quarters;
 pub mod query;
 mod record;
 mod recovery;

@@ -7,7 +7,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
-use super::write_off;
+use super::{quarters, write_off};
 use crate::store;
 
 pub(super) const LIVE: &str = "live";
@@ -83,6 +83,8 @@ pub(super) async fn advance<C: ConnectionTrait>(db: &C, inc: i64, lsn: u64) -> R
 /// taken back: by now its own rows are there.
 pub(super) async fn end_life(db: &DatabaseConnection, inc: i64) -> Result<(), DbErr> {
     let transaction = store::begin_write(db).await?;
+    // Before the life is locked: two that lock in another order could wait for each other.
+    quarters::enter(&transaction).await?;
     let end = |state| {
         let life = Entity::update_many().filter(Column::Inc.eq(inc)).filter(Column::State.eq(state));
         life.col_expr(Column::State, Expr::value(CLOSED))

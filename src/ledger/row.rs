@@ -105,7 +105,7 @@ fn attempts(record: &LedgerRecord) -> String {
 }
 
 /// More than fits is nonsense from a provider; it must not become negative.
-fn count(value: u64) -> i64 {
+pub(super) fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -21,14 +21,6 @@ const NO_NUMBER: i64 = i64::MIN;
 const NO_ID: i32 = 0;
 const NO_TEXT: &str = "";
 
-/// A sum that would leave the range of the column stays at its end; an error would lose the ledger's row as well.
-const GROW: &str = "DO UPDATE SET cost_nanos = CASE \
-    WHEN excluded.cost_nanos > 0 AND old.cost_nanos > 9223372036854775807 - excluded.cost_nanos \
-    THEN 9223372036854775807 \
-    WHEN excluded.cost_nanos < 0 AND old.cost_nanos < -9223372036854775807 - excluded.cost_nanos \
-    THEN -9223372036854775807 \
-    ELSE old.cost_nanos + excluded.cost_nanos END, requests = old.requests + excluded.requests";
-
 /// A table that is written to.
 pub(crate) struct Table<R: 'static> {
     pub(crate) name: &'static str,
@@ -45,6 +37,8 @@ pub(crate) enum Known {
     Kept,
     /// `cost_nanos` and `requests` are added to those of the old one.
     Added,
+    /// These columns are added to those of the old one.
+    Summed(&'static [&'static str]),
 }
 
 /// A column whose cells are not in the rows: one for each, in their order.
@@ -179,8 +173,13 @@ impl<R> Table<R> {
 
     fn on_conflict(&self) -> String {
         let action = match self.known {
-            Known::Kept => "DO NOTHING",
-            Known::Added => GROW,
+            Known::Kept => "DO NOTHING".to_owned(),
+            Known::Added => {
+                format!("DO UPDATE SET {}, requests = old.requests + excluded.requests", grown("cost_nanos"))
+            }
+            Known::Summed(sums) => {
+                format!("DO UPDATE SET {}", sums.iter().map(|sum| grown(sum)).collect::<Vec<_>>().join(", "))
+            }
         };
         format!("ON CONFLICT ({}) {action}", self.key)
     }
@@ -226,6 +225,16 @@ impl Kind {
             Self::Text | Self::Integer | Self::BigInteger | Self::Boolean => name.to_owned(),
         }
     }
+}
+
+/// A sum that would leave the range of the column stays at its end; an error would lose the ledger's row as well.
+fn grown(sum: &str) -> String {
+    format!(
+        "{sum} = CASE \
+         WHEN excluded.{sum} > 0 AND old.{sum} > 9223372036854775807 - excluded.{sum} THEN 9223372036854775807 \
+         WHEN excluded.{sum} < 0 AND old.{sum} < -9223372036854775807 - excluded.{sum} THEN -9223372036854775807 \
+         ELSE old.{sum} + excluded.{sum} END"
+    )
 }
 
 /// A text that is shared, as a value.

@@ -27,6 +27,9 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// How often old details are deleted.
 const PRUNE: Duration = Duration::from_secs(3_600);
 
+/// How often the sums that usage summaries are read from are brought up to date, as far as that is due.
+const ROLL_UP: Duration = Duration::from_secs(10);
+
 /// Of more changed users and keys than these the other nodes are told that everything may have changed.
 const NAMED_ONE_BY_ONE: usize = 64;
 
@@ -101,7 +104,7 @@ fn read_gauges(app: &App, metrics: &Metrics) {
     metrics.snapshot_age.set(app.directory.snapshot_age(now).max(app.limits.age(now)).as_secs_f64());
 }
 
-/// Prices that another node set, and details and refusals that are old.
+/// Prices that another node set, sums of what was spent, and details and refusals that are old.
 pub(super) fn refresh_periodically(
     app: &Arc<App>,
     prices: &Arc<PriceKeeper>,
@@ -113,6 +116,15 @@ pub(super) fn refresh_periodically(
         loop {
             tokio::time::sleep(REFRESH).await;
             keeper.refresh().await;
+        }
+    }));
+    let (sums, stop) = (db.clone(), life.stop.clone());
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            tokio::time::sleep(ROLL_UP).await;
+            if let Err(error) = ledger::quarters::roll_up(&sums, now_ms()).await {
+                tracing::warn!(%error, "usage is not summed up per quarter of an hour; trying again, until then summaries take longer");
+            }
         }
     }));
     let (app, db, stop) = (Arc::clone(app), db.clone(), life.stop.clone());

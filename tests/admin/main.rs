@@ -150,6 +150,7 @@ run! {
         groups_by_any_two,
         days_are_those_of_the_time_zone,
         h13_counted_chooses_the_budget,
+        what_is_sealed_is_read_from_sums_by_index_and_not_from_the_ledger,
         nothing_is_zero;
     refusals:
         refusals_come_newest_first_with_every_field,

@@ -4,11 +4,13 @@
 
 use std::time::{Duration, Instant};
 
+use sea_orm::EntityTrait;
+
 use crate::servers::crowd;
 use crate::support::books::database;
 use crate::support::gateway::ADMIN_TOKEN;
 use crate::support::wire::request;
-use crate::support::{Gateway, Provider, Wire, scale};
+use crate::support::{Gateway, Provider, SOON, Wire, scale, within};
 
 /// By how much the process may grow meanwhile: less than even the text of a whole export has, in either format.
 const MOST: usize = 12 << 20;
@@ -47,6 +49,13 @@ async fn soak_exports_take_no_more_memory_than_a_part_of_them_however_slowly_the
         // What is used again and again is there by now.
         export(&gateway, &format!("/api/v1/usage?to={WARM_UP}"), accept).await.body().await.unwrap();
     }
+    // The gateway adds up rows of long ago beside that, once.
+    let db = database(&gateway).await;
+    within(SOON * 2, "they are summed up", async || {
+        let state = entity::usage_rollup_state::Entity::find().one(&db).await.unwrap().unwrap();
+        (state.sealed_until > 0 && state.sealed_until == state.announced_until).then_some(())
+    })
+    .await;
     let before = resident(&gateway);
     for accept in ["text/csv", "application/x-ndjson"] {
         let start = Instant::now();

@@ -46,6 +46,7 @@ mod overspend;
 mod packaging;
 mod postgres;
 mod probes;
+mod quarters;
 mod races;
 mod racing;
 mod refusals;

@@ -16,6 +16,7 @@ mod outage;
 mod prices;
 mod provision;
 mod pubsub;
+mod quarters;
 mod recovery;
 mod refusals;
 mod rerate;

@@ -3,12 +3,13 @@
 use entity::{
     admin_tokens, audit_log, budget_windows, gateway_nodes, idempotency_keys, keys, limit_stamps, message_request,
     model_group_limits, model_group_members, model_groups, model_prices, quota_boost_grants, refusals, usage_ledger,
-    usage_rollup_minute, usage_rollup_span, user_group_members, user_groups, users,
+    usage_rollup_minute, usage_rollup_quarter, usage_rollup_span, usage_rollup_state, user_group_members, user_groups,
+    users,
 };
 use migration::{
     Migrator, MigratorTrait, SchemaManager, Step, m0001_first_tables, m0002_budgets, m0003_longer_sums, m0004_lives,
-    m0005_applied_prices, m0006_refusals, m0007_list_indexes, m0008_tokens_and_audit, m0010_more_list_indexes,
-    m0011_audit_actor,
+    m0005_applied_prices, m0006_refusals, m0007_list_indexes, m0008_tokens_and_audit, m0009_quarters,
+    m0010_more_list_indexes, m0011_audit_actor,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ConnectionTrait, DatabaseConnection, EntityTrait,
@@ -35,7 +36,7 @@ on_both!(
 
 async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDatabase) {
     let db = database.connect().await;
-    let migrations: [fn() -> Vec<Step>; 10] = [
+    let migrations: [fn() -> Vec<Step>; 11] = [
         m0001_first_tables::steps,
         m0002_budgets::steps,
         m0003_longer_sums::steps,
@@ -44,6 +45,7 @@ async fn f02_a_migration_that_stopped_anywhere_can_be_run_again(database: TestDa
         m0006_refusals::steps,
         m0007_list_indexes::steps,
         m0008_tokens_and_audit::steps,
+        m0009_quarters::steps,
         m0010_more_list_indexes::steps,
         m0011_audit_actor::steps,
     ];
@@ -162,6 +164,9 @@ async fn every_entity_fits_its_table(database: TestDatabase) {
     assert_eq!(budget_windows::Entity::find().one(&db).await.unwrap().unwrap().started_at, 60_000);
     assert_eq!(gateway_nodes::Entity::find().one(&db).await.unwrap().unwrap().state, "live");
     assert_eq!(limit_stamps::Entity::find().all(&db).await.unwrap(), [limit_stamps::Model { id: 1, value: 2 }]);
+    assert_eq!(usage_rollup_quarter::Entity::find().one(&db).await.unwrap().unwrap().output_image_tokens, i64::MAX);
+    let state = usage_rollup_state::Model { id: 1, announced_until: 0, announced_id: 0, sealed_until: 0 };
+    assert_eq!(usage_rollup_state::Entity::find().all(&db).await.unwrap(), [state]);
 }
 
 async fn ids_are_never_reused(database: TestDatabase) {
@@ -331,6 +336,30 @@ async fn fill(db: &DatabaseConnection, n: i32) {
     limit.user_id = Set(Some(user.id));
     limit.insert(db).await.unwrap();
     limits::boost(user.id, models).insert(db).await.unwrap();
+    let quarter = usage_rollup_quarter::Model {
+        quarter: n.into(),
+        user_id: user.id,
+        key_id: 1,
+        provider: "p".to_owned(),
+        served_model: "m".to_owned(),
+        model_group_id: 0,
+        outcome: "completed".to_owned(),
+        counted_in_user_global: true,
+        counted_in_key_global: false,
+        cost_nanos: 1,
+        requests: 1,
+        input_tokens: 1,
+        output_tokens: 1,
+        cache_read_tokens: 1,
+        cache_write_5m_tokens: 1,
+        cache_write_1h_tokens: 1,
+        reasoning_tokens: 1,
+        input_audio_tokens: 1,
+        output_audio_tokens: 1,
+        input_image_tokens: 1,
+        output_image_tokens: i64::MAX,
+    };
+    quarter.into_active_model().reset_all().insert(db).await.unwrap();
     let window = budget_windows::Model { axis: "user".to_owned(), owner: user.id, scope: models, started_at: 60_000 };
     window.into_active_model().reset_all().insert(db).await.unwrap();
     begin_life(db, "node", true, 1).await.unwrap();
@@ -448,7 +477,9 @@ async fn drop_all(db: &DatabaseConnection) {
         "user_group_members",
         "user_groups",
         "usage_rollup_minute",
+        "usage_rollup_quarter",
         "usage_rollup_span",
+        "usage_rollup_state",
         "keys",
         "users",
         "admin_tokens",

@@ -1,5 +1,6 @@
 //! Reading the ledger: rows in pages, sums in groups, and one request. Nothing here loads an unbounded number of rows.
 
+mod parts;
 mod rows;
 mod summary;
 
@@ -7,7 +8,8 @@ pub use rows::{Position, Request, page, request, stream};
 pub use summary::{Group, GroupBy, MAX_GROUPS, Summary, Totals, summary};
 
 use entity::usage_ledger::Column;
-use sea_orm::{ColumnTrait, Condition};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{ColumnTrait, Condition, Value};
 
 use super::Outcome;
 
@@ -50,23 +52,29 @@ pub enum Counted {
 
 impl Filter {
     fn condition(&self) -> Condition {
-        Condition::all()
-            .add_option(self.user_id.map(|id| Column::UserId.eq(id)))
-            .add_option(self.key_id.map(|id| Column::KeyId.eq(id)))
-            .add_option(self.provider.as_ref().map(|name| Column::Provider.eq(name)))
-            .add_option(self.model.as_ref().map(|name| Column::ServedModel.eq(name)))
-            .add_option(self.model_group_id.map(|id| Column::ModelGroupId.eq(id)))
-            .add_option(self.outcome.map(|outcome| Column::Outcome.eq(outcome.as_str())))
+        self.fields()
             .add_option(self.from.map(|at| Column::SettledAt.gte(at)))
             .add_option(self.to.map(|at| Column::SettledAt.lt(at)))
+    }
+
+    /// All but the time: in columns that the sums of quarters have as well.
+    fn fields(&self) -> Condition {
+        let is = |column: Column, value: Value| Expr::col(column).eq(value);
+        Condition::all()
+            .add_option(self.user_id.map(|id| is(Column::UserId, id.into())))
+            .add_option(self.key_id.map(|id| is(Column::KeyId, id.into())))
+            .add_option(self.provider.as_ref().map(|name| is(Column::Provider, name.as_str().into())))
+            .add_option(self.model.as_ref().map(|name| is(Column::ServedModel, name.as_str().into())))
+            .add_option(self.model_group_id.map(|id| is(Column::ModelGroupId, id.into())))
+            .add_option(self.outcome.map(|outcome| is(Column::Outcome, outcome.as_str().into())))
             .add_option(match self.counted {
                 Counted::All => None,
-                Counted::UserGlobal => Some(Condition::all().add(Column::CountedInUserGlobal.eq(true))),
-                Counted::KeyGlobal => Some(Condition::all().add(Column::CountedInKeyGlobal.eq(true))),
+                Counted::UserGlobal => Some(Condition::all().add(is(Column::CountedInUserGlobal, true.into()))),
+                Counted::KeyGlobal => Some(Condition::all().add(is(Column::CountedInKeyGlobal, true.into()))),
                 Counted::Group => Some(
                     Condition::any()
-                        .add(Column::CountedInUserGlobal.eq(false))
-                        .add(Column::CountedInKeyGlobal.eq(false)),
+                        .add(is(Column::CountedInUserGlobal, false.into()))
+                        .add(is(Column::CountedInKeyGlobal, false.into())),
                 ),
             })
     }

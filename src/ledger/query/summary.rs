@@ -1,15 +1,15 @@
-//! Sums over the ledger, in groups.
+//! Sums of what was spent, in groups.
 
-use entity::usage_ledger::{Column, Entity};
+use entity::usage_ledger::Column;
 use jiff::{Timestamp, tz::TimeZone};
-use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, SimpleExpr};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
-    QueryTrait, Select,
-};
+use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, Query, SelectStatement, SimpleExpr, UnionType};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, FromQueryResult};
 
 use super::Filter;
+use super::parts::{self, Part};
+use crate::ledger::quarters::{self, QUARTER_MS, SUMS, saturated};
 use crate::money::Usd;
+use crate::store;
 
 /// Groups in one answer; the dearest are kept.
 pub const MAX_GROUPS: usize = 10_000;
@@ -71,7 +71,7 @@ pub struct Group {
 /// Sums over rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct Totals {
-    /// Different requests.
+    /// Requests; each counts once, where its first charged attempt is.
     pub requests: i64,
     /// Nano-dollars; see [`cost`](Self::cost).
     pub cost_nanos: i64,
@@ -103,23 +103,28 @@ impl Totals {
     pub const fn cost(&self) -> Usd {
         Usd::from_nanos(self.cost_nanos)
     }
+
+    /// Both together.
+    fn and(&self, other: &Self) -> Self {
+        let sum = |of: fn(&Self) -> i64| of(self).saturating_add(of(other));
+        Self {
+            requests: sum(|totals| totals.requests),
+            cost_nanos: sum(|totals| totals.cost_nanos),
+            input_tokens: sum(|totals| totals.input_tokens),
+            output_tokens: sum(|totals| totals.output_tokens),
+            cache_read_tokens: sum(|totals| totals.cache_read_tokens),
+            cache_write_5m_tokens: sum(|totals| totals.cache_write_5m_tokens),
+            cache_write_1h_tokens: sum(|totals| totals.cache_write_1h_tokens),
+            reasoning_tokens: sum(|totals| totals.reasoning_tokens),
+            input_audio_tokens: sum(|totals| totals.input_audio_tokens),
+            output_audio_tokens: sum(|totals| totals.output_audio_tokens),
+            input_image_tokens: sum(|totals| totals.input_image_tokens),
+            output_image_tokens: sum(|totals| totals.output_image_tokens),
+        }
+    }
 }
 
-const SUMS: [(Column, &str); 11] = [
-    (Column::CostNanos, "cost_nanos"),
-    (Column::InputTokens, "input_tokens"),
-    (Column::OutputTokens, "output_tokens"),
-    (Column::CacheReadTokens, "cache_read_tokens"),
-    (Column::CacheWrite5mTokens, "cache_write_5m_tokens"),
-    (Column::CacheWrite1hTokens, "cache_write_1h_tokens"),
-    (Column::ReasoningTokens, "reasoning_tokens"),
-    (Column::InputAudioTokens, "input_audio_tokens"),
-    (Column::OutputAudioTokens, "output_audio_tokens"),
-    (Column::InputImageTokens, "input_image_tokens"),
-    (Column::OutputImageTokens, "output_image_tokens"),
-];
-
-/// Adds up the rows that match.
+/// Adds up the rows that match: what is sealed from the sums of quarters, the rest from the ledger.
 ///
 /// # Errors
 /// What the database says.
@@ -129,40 +134,54 @@ pub async fn summary(
     group_by: &[GroupBy],
     zone: &TimeZone,
 ) -> Result<Summary, DbErr> {
-    let total = sums(filter).into_model::<Totals>().one(db).await?.unwrap_or_default();
+    // Of one state of the database, whatever is written and sealed meanwhile.
+    let snapshot = store::begin_snapshot(db).await?;
+    let mut parts = parts::parts(filter, quarters::state(&snapshot).await?.sealed_until);
+    let mut stretches = Vec::new();
+    if group_by.contains(&GroupBy::Day)
+        && let Some((first, last)) = parts::extent(&snapshot, &parts).await?
+    {
+        stretches = offsets(zone, first, last);
+        if !stretches.iter().all(|stretch| is_whole(*stretch)) {
+            parts = parts::unsealed(filter);
+        }
+    }
+    let total = async || {
+        let totals = snapshot.query_one(&sums(snapshot.get_database_backend(), filter, &parts, &[])).await?;
+        totals.map_or(Ok(Totals::default()), |row| Totals::from_query_result(&row, ""))
+    };
     if group_by.is_empty() {
-        return Ok(Summary { total, groups: Vec::new(), truncated: false });
+        return Ok(Summary { total: total().await?, groups: Vec::new(), truncated: false });
     }
-    let day = if group_by.contains(&GroupBy::Day) { day(db, filter, zone).await? } else { Expr::val(0) };
-    let mut query = sums(filter);
+    let mut query = sums(snapshot.get_database_backend(), filter, &parts, group_by);
     for by in group_by {
-        let (expression, name) = match by {
-            GroupBy::UserId => (Expr::col(Column::UserId), "user_id"),
-            GroupBy::KeyId => (Expr::col(Column::KeyId), "key_id"),
-            GroupBy::Model => (Expr::col(Column::ServedModel), "model"),
-            GroupBy::ModelGroupId => (Expr::col(Column::ModelGroupId), "model_group_id"),
-            GroupBy::Provider => (Expr::col(Column::Provider), "provider"),
-            GroupBy::Day => (day.clone(), "day"),
-            GroupBy::Hour => (whole(Expr::col(Column::SettledAt), HOUR_MS), "hour"),
+        let name = Alias::new(by.name());
+        match by {
+            GroupBy::Day => query.expr_as(day(&stretches), name.clone()),
+            GroupBy::Hour => query.expr_as(whole(Expr::col(Column::SettledAt), HOUR_MS), name.clone()),
+            _ => query.column(name.clone()),
         };
-        query = query.column_as(expression, name);
         // By its alias: the expression of the day has bound values, which PostgreSQL would take for another expression.
-        QueryTrait::query(&mut query).add_group_by([Expr::col(Alias::new(name))]);
+        query.group_by_col(name);
     }
-    let statement = QueryTrait::query(&mut query);
-    statement.order_by(Alias::new("cost_nanos"), Order::Desc);
+    query.order_by(Alias::new("cost_nanos"), Order::Desc);
     for by in group_by {
-        statement.order_by(Alias::new(by.name()), Order::Asc);
+        query.order_by(Alias::new(by.name()), Order::Asc);
     }
-    statement.limit(MAX_GROUPS as u64 + 1);
-    let rows = db.query_all(statement).await?;
+    query.limit(MAX_GROUPS as u64 + 1);
+    let rows = snapshot.query_all(&query).await?;
     let truncated = rows.len() > MAX_GROUPS;
-    let groups = rows.iter().take(MAX_GROUPS).map(|row| group(row, group_by)).collect::<Result<_, _>>()?;
+    let groups: Vec<Group> = rows.iter().take(MAX_GROUPS).map(|row| group(row, group_by)).collect::<Result<_, _>>()?;
+    let total = if truncated {
+        total().await?
+    } else {
+        groups.iter().fold(Totals::default(), |total, group| total.and(&group.totals))
+    };
     Ok(Summary { total, groups, truncated })
 }
 
 impl GroupBy {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::UserId => "user_id",
             Self::KeyId => "key_id",
@@ -192,15 +211,16 @@ fn group(row: &sea_orm::QueryResult, group_by: &[GroupBy]) -> Result<Group, DbEr
     Ok(group)
 }
 
-fn sums(filter: &Filter) -> Select<Entity> {
-    let mut query = Entity::find()
-        .select_only()
-        .column_as(Column::RequestId.into_expr().count_distinct(), "requests")
-        .filter(filter.condition());
-    for (column, name) in SUMS {
-        // PostgreSQL adds bigints up to a numeric.
-        let sum = Expr::col(column).sum().cast_as(Alias::new("BIGINT"));
-        query = query.column_as(Expr::expr(sum).if_null(0_i64), name);
+/// The sums over all parts, in groups that are still to be said.
+fn sums(backend: DbBackend, filter: &Filter, parts: &[Part], group_by: &[GroupBy]) -> SelectStatement {
+    let all = parts.iter().map(|part| part.select(filter, group_by)).reduce(|mut all, part| {
+        all.union(UnionType::All, part);
+        all
+    });
+    let mut query = Query::select();
+    query.from_subquery(all.unwrap_or_default(), Alias::new("parts"));
+    for sum in SUMS {
+        query.expr_as(Expr::cust(saturated(backend, sum)), Alias::new(sum));
     }
     query
 }
@@ -212,32 +232,22 @@ fn whole(value: impl ExprTrait, by: i64) -> SimpleExpr {
 
 /// The calendar day of the settlement as an expression: each stretch of time in which the zone's offset does not change
 /// has its own.
-async fn day(db: &DatabaseConnection, filter: &Filter, zone: &TimeZone) -> Result<SimpleExpr, DbErr> {
-    #[derive(FromQueryResult)]
-    struct Range {
-        first: Option<i64>,
-        last: Option<i64>,
-    }
-    let range = Entity::find()
-        .select_only()
-        .column_as(Column::SettledAt.min(), "first")
-        .column_as(Column::SettledAt.max(), "last")
-        .filter(filter.condition())
-        .into_model::<Range>()
-        .one(db)
-        .await?;
-    let (first, last) = range.and_then(|r| Some((r.first?, r.last?))).unwrap_or((0, 0));
+fn day(stretches: &[(i64, i64)]) -> SimpleExpr {
     let shifted = |offset_ms: i64| whole(Expr::cust(format!("(settled_at + ({offset_ms}))")), DAY_MS);
-    let mut stretches = offsets(zone, first, last);
-    let (_, last_offset) = stretches.pop().unwrap_or((i64::MAX, 0));
-    if stretches.is_empty() {
-        return Ok(shifted(last_offset));
+    let Some(((_, last), earlier)) = stretches.split_last() else { return shifted(0) };
+    if earlier.is_empty() {
+        return shifted(*last);
     }
     let mut case = CaseStatement::new();
-    for (until, offset) in stretches {
-        case = case.case(Expr::cust(format!("settled_at < {until}")), shifted(offset));
+    for (until, offset) in earlier {
+        case = case.case(Expr::cust(format!("settled_at < {until}")), shifted(*offset));
     }
-    Ok(case.finally(shifted(last_offset)).into())
+    case.finally(shifted(*last)).into()
+}
+
+/// Whether no quarter of an hour is on two days. Clocks were not always ahead by a multiple of it, nor changed with one.
+const fn is_whole((until, offset): (i64, i64)) -> bool {
+    (until == i64::MAX || until % QUARTER_MS == 0) && offset % QUARTER_MS == 0
 }
 
 /// The offsets of a zone, in milliseconds, with the instant at which each ends, from the one at `first` to the one at

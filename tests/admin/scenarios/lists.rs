@@ -384,7 +384,7 @@ pub async fn long_lists_are_read_off_indexes_page_by_page(app: App) {
 }
 
 /// How the database says that it carries a statement out.
-async fn plan(app: &App, statement: &Statement) -> Vec<String> {
+pub async fn plan(app: &App, statement: &Statement) -> Vec<String> {
     let mut statement = statement.clone();
     let (words, column) = match app.db.get_database_backend() {
         DbBackend::Postgres => ("EXPLAIN", "QUERY PLAN"),

@@ -2,8 +2,10 @@
 
 use entity::usage_ledger::Model;
 use jiff::tz::TimeZone;
+use sea_orm::{ConnectionTrait, DbBackend};
 use serde_json::{Value, json};
 
+use super::lists::plan;
 use super::usage::{insert, row};
 use crate::app::{App, NOW};
 
@@ -130,6 +132,61 @@ pub async fn h13_counted_chooses_the_budget(app: App) {
     for (counted, usd) in [("all", 15), ("userGlobal", 3), ("keyGlobal", 5), ("group", 14)] {
         let sum = app.get(&format!("/usage/summary?counted={counted}&groupBy=userId")).await.ok(200);
         assert_eq!((&sum["totalUsd"], &sum["items"][0]["costUsd"]), (&json!(usd), &json!(usd)), "{counted}");
+    }
+}
+
+pub async fn what_is_sealed_is_read_from_sums_by_index_and_not_from_the_ledger(app: App) {
+    // Two weeks, one row a minute, by a hundred users with two keys each.
+    let rows = (1..=20_000).map(|id| Model {
+        settled_at: NOW / DAY * DAY - id * 60_000,
+        user_id: id % 100,
+        key_id: id % 200,
+        served_model: format!("m{}", id % 3),
+        cost_nanos: id * 1_000_000_000,
+        ..row(id)
+    });
+    insert(&app, rows.collect()).await;
+    *app.zone.write() = TimeZone::get("Asia/Kolkata").unwrap();
+    let summaries = [
+        ("from=2026-09-10T00:00:00Z&to=2026-09-11T00:15:00Z&groupBy=model,day", "usage_rollup_quarter_pkey", false),
+        ("to=2026-09-21T00:00:00Z&userId=7&groupBy=keyId,model,hour", "usage_rollup_quarter_user_id", false),
+        ("to=2026-09-21T00:00:00Z&keyId=7&outcome=completed&groupBy=day", "usage_rollup_quarter_key_id", false),
+        ("from=2026-09-20T00:00:00.001Z&userId=7&to=2026-09-21T00:00:00Z", "usage_ledger_user_id", true),
+        ("from=2026-09-20T00:00:00Z&userId=7&to=2026-09-20T00:16:00Z", "usage_ledger_user_id", true),
+    ];
+    let ask = async |query: &str| app.get(&format!("/usage/summary?{query}")).await.ok(200);
+    let mut before = Vec::new();
+    for (query, ..) in summaries {
+        before.push(ask(query).await);
+    }
+    tollgate::ledger::quarters::roll_up(&app.db, NOW).await.unwrap();
+    if app.db.get_database_backend() == DbBackend::Postgres {
+        // It does so by itself, a little later.
+        app.db.execute_unprepared("ANALYZE").await.unwrap();
+    }
+    for ((query, index, edges), before) in summaries.into_iter().zip(before) {
+        app.record();
+        assert_eq!(ask(query).await, before, "{query}");
+        let sent = app.recorded();
+        let sums: Vec<_> = sent.iter().filter(|sent| sent.sql.contains("usage_rollup_quarter")).collect();
+        assert!((1..=2).contains(&sums.len()), "{sent:?}");
+        assert_eq!(sent.iter().any(|sent| sent.sql.contains("usage_ledger")), edges, "{query}: {sent:?}");
+        let mut plans = Vec::new();
+        for statement in sums {
+            plans.extend(plan(&app, statement).await);
+        }
+        // On SQLite the index of a primary key has another name.
+        let index = match app.db.get_database_backend() {
+            DbBackend::Sqlite => index.replace("usage_rollup_quarter_pkey", "sqlite_autoindex_usage_rollup_quarter_1"),
+            _ => index.to_owned(),
+        };
+        assert!(plans.iter().any(|line| line.contains(&index)), "{query}: {}", plans.join("\n"));
+        for table in ["usage_ledger", "usage_rollup_quarter"] {
+            let whole = |line: &String| {
+                line.contains(&format!("Seq Scan on {table} ")) || line.contains(&format!("SCAN {table}"))
+            };
+            assert!(!plans.iter().any(whole), "{query}: {}", plans.join("\n"));
+        }
     }
 }
 
