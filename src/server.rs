@@ -33,6 +33,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::History;
 use crate::clock::now_ms;
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, ProvisionError};
@@ -171,6 +172,7 @@ async fn start(
     hup: Option<Signal>,
 ) -> Result<Arc<App>, StartError> {
     let db = store::connect(config.database.url.expose(), config.database.max_connections).await?;
+    let history = History::connect(config.database.url.expose()).await?;
     store::migrate(&db).await?;
     let prices = PriceKeeper::start(db.clone(), &config).await?;
     let catalogue = Catalogue::new(&config.providers).map_err(StartError::Providers)?;
@@ -186,7 +188,7 @@ async fn start(
         announce(&format!("admin token (shown once): {token}"));
     }
     let announcer = sync::start(&app, &prices, life)?;
-    ports::serve_admin(options, &app, &db, &prices, announcer, life, admin);
+    ports::serve_admin(options, &app, (&db, history), &prices, announcer, life, admin);
     ports::serve_metrics(&app, life, metrics_listener);
     ports::refresh_periodically(&app, &prices, &db, life);
     let probes = probes::Probes::start(&app, &life.stop);

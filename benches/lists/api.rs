@@ -13,8 +13,8 @@ use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::admin::{
-    AdminState, Auth, BudgetStatus, BudgetView, BudgetsUnknown, CircuitChange, Explanation, Invalidate, ProviderStatus,
-    ProviderView, router,
+    AdminState, Auth, BudgetStatus, BudgetView, BudgetsUnknown, CircuitChange, Explanation, History, Invalidate,
+    ProviderStatus, ProviderView, router,
 };
 use tollgate::gateway::Question;
 use tollgate::limit::Axis;
@@ -51,6 +51,7 @@ impl Api {
         let nobody = Arc::new(Nobody);
         let state = AdminState {
             db: db.clone(),
+            history: History { all: db.clone(), own: db.clone() },
             invalidate: Arc::clone(&nobody) as _,
             providers: Arc::clone(&nobody) as _,
             budgets: nobody,

@@ -97,7 +97,7 @@ pub(super) async fn list(
         .add_option(params.instant("to").map(|at| Column::At.lt(at)));
     params.finish()?;
     let rows = store::by_time(Entity::find().filter(filter), (Column::At, Column::Id), page.after(), page.direction);
-    page.page(rows.limit(page.fetch()).all(&state.db).await?, |row| (row.at, row.id), show).map(Json)
+    page.page(rows.limit(page.fetch()).all(&state.history.all).await?, |row| (row.at, row.id), show).map(Json)
 }
 
 fn show(row: Model) -> Result<AuditLog, Problem> {

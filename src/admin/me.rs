@@ -85,5 +85,5 @@ pub(super) async fn list_usage(
     mut params: Params,
 ) -> Result<Response, Problem> {
     let filter = Filter { user_id: Some(owner.user.id), ..read_filter(&mut params) };
-    usage::answer(&state, &headers, filter, params).await
+    usage::answer(&state.history.own, &headers, filter, params).await
 }

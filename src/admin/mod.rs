@@ -49,8 +49,8 @@ pub use budgets::{BudgetSource, BudgetStatus, BudgetWindow, OwnerId};
 pub use explain::{ExplainedBudget, ExplainedCandidate, ExplainedGroup, Explanation, Verdict};
 pub use limits::reset as reset_name;
 pub use ports::{
-    AdminState, BudgetView, BudgetsUnknown, CircuitChange, CircuitEvent, CircuitStatus, Invalidate, ModelCircuit,
-    ProbeStatus, ProviderError, ProviderStatus, ProviderView, Shared,
+    AdminState, BudgetView, BudgetsUnknown, CircuitChange, CircuitEvent, CircuitStatus, History, Invalidate,
+    ModelCircuit, ProbeStatus, ProviderError, ProviderStatus, ProviderView, Shared,
 };
 pub use prices::import_prices;
 pub use problem::Problem;

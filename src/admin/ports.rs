@@ -21,6 +21,7 @@ use crate::dialect::Dialect;
 use crate::gateway::Question;
 use crate::limit::Axis;
 use crate::pricing::PriceBook;
+use crate::store::{self, StoreError};
 
 /// Told of every write after it was committed and before it is answered: when these return, this node goes by the new
 /// state.
@@ -206,6 +207,8 @@ pub type Shared<T> = Arc<dyn Fn() -> T + Send + Sync>;
 pub struct AdminState {
     /// Where everything is kept.
     pub db: DatabaseConnection,
+    /// The same, for reading what only grows.
+    pub history: History,
     /// Told of writes.
     pub invalidate: Arc<dyn Invalidate>,
     /// The providers.
@@ -226,6 +229,31 @@ pub struct AdminState {
     pub time_zone: Shared<TimeZone>,
     /// The credentials of administrators.
     pub auth: Arc<Auth>,
+}
+
+/// Connections for reading the ledger, refusals and the audit log. They are few, and nobody else's: who reads much waits for
+/// others who do, not with those who are to be served or to change something.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// For administrators.
+    pub all: DatabaseConnection,
+    /// For users, each about himself.
+    pub own: DatabaseConnection,
+}
+
+impl History {
+    /// So many connections each.
+    const READERS: u32 = 3;
+
+    /// Connects as soon as somebody reads.
+    ///
+    /// # Errors
+    /// The URL is wrong.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let (all, own) =
+            (store::connect_later(url, Self::READERS).await?, store::connect_later(url, Self::READERS).await?);
+        Ok(Self { all, own })
+    }
 }
 
 impl AdminState {

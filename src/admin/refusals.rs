@@ -197,11 +197,11 @@ pub(super) async fn list(
     let after = page.after().map(|(created_at, id)| Position { created_at, id });
     let format = Format::asked_for(&headers);
     if format == Format::Json {
-        let rows = refusals::page(&state.db, &filter, after, page.direction, page.fetch()).await?;
+        let rows = refusals::page(&state.history.all, &filter, after, page.direction, page.fetch()).await?;
         let page = page.page(rows, |row| (row.created_at, row.id), |row| Ok(Refusal::from(row)))?;
         return Ok(Json(page).into_response());
     }
-    let rows = refusals::stream(state.db.clone(), filter, after, page.direction, page.limit());
+    let rows = refusals::stream(state.history.all.clone(), filter, after, page.direction, page.limit());
     let rows = rows.map_ok(|rows| rows.into_iter().map(Refusal::from).collect());
     Ok(format.whole(csv::REFUSALS_HEAD, csv::refusal, rows))
 }

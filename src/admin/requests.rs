@@ -169,8 +169,8 @@ pub(super) async fn get(
         .and_then(|text| Uuid::parse_str(text).ok())
         .ok_or_else(|| Problem::invalid("requestId", "invalid", "must be a UUID with hyphens"))?
         .to_string();
-    let refusal = refusals::find(&state.db, &request_id).await?.map(refused).transpose()?;
-    let Some(found) = query::request(&state.db, &request_id).await? else {
+    let refusal = refusals::find(&state.history.all, &request_id).await?.map(refused).transpose()?;
+    let Some(found) = query::request(&state.history.all, &request_id).await? else {
         let refusal = Some(refusal.ok_or_else(|| Problem::not_found("request"))?);
         return Ok(Json(RequestDetail { request_id, cost_usd: 0, charges: Vec::new(), detail: None, refusal }));
     };

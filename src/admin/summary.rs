@@ -192,7 +192,7 @@ pub(super) async fn summary(
     }
     params.finish()?;
     let zone = (state.time_zone)();
-    let summary = query::summary(&state.db, &filter, &group_by, &zone).await?;
+    let summary = query::summary(&state.history.all, &filter, &group_by, &zone).await?;
     Ok(Json(UsageSummary {
         total_usd: summary.total.cost().nanos(),
         requests: summary.total.requests,

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use entity::usage_ledger::Model;
 use futures::{Stream, TryStreamExt};
-use sea_orm::DbErr;
+use sea_orm::{DatabaseConnection, DbErr};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -244,12 +244,12 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let user_id = params.id("userId");
     let filter = Filter { user_id, ..read_filter(&mut params) };
-    answer(&state, &headers, filter, params).await
+    answer(&state.history.all, &headers, filter, params).await
 }
 
 /// The rows that match, in the format that the client asks for.
 pub(super) async fn answer(
-    state: &AdminState,
+    db: &DatabaseConnection,
     headers: &HeaderMap,
     filter: Filter,
     mut params: Params,
@@ -259,11 +259,11 @@ pub(super) async fn answer(
     let after = page.after().map(|(settled_at, id)| Position { settled_at, id });
     let format = Format::asked_for(headers);
     if format == Format::Json {
-        let rows = query::page(&state.db, &filter, after, page.direction, page.fetch()).await?;
+        let rows = query::page(db, &filter, after, page.direction, page.fetch()).await?;
         let page = page.page(rows, |row| (row.settled_at, row.id), |row| Ok(UsageRow::from(row)))?;
         return Ok(Json(page).into_response());
     }
-    let rows = query::stream(state.db.clone(), filter, after, page.direction, page.limit());
+    let rows = query::stream(db.clone(), filter, after, page.direction, page.limit());
     Ok(format.whole(csv::HEAD, csv::row, rows.map_ok(|rows| rows.into_iter().map(UsageRow::from).collect())))
 }
 

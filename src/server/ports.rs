@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 
 use super::{BudgetDesk, Lifecycle, PriceKeeper, ServeOptions, admin_listener, budgets, circuits};
 use crate::admin::{
-    self, AdminState, Auth, CircuitChange, CircuitStatus, Invalidate, ProviderError, ProviderStatus, ProviderView,
+    self, AdminState, Auth, CircuitChange, CircuitStatus, History, Invalidate, ProviderError, ProviderStatus,
+    ProviderView,
 };
 use crate::budget::ExchangeResult;
 use crate::clock::now_ms;
@@ -38,7 +39,7 @@ const DAY_MS: i64 = 24 * 3_600 * 1_000;
 pub(super) fn serve_admin(
     options: &ServeOptions,
     app: &Arc<App>,
-    db: &DatabaseConnection,
+    (db, history): (&DatabaseConnection, History),
     prices: &Arc<PriceKeeper>,
     announcer: Option<Announcer>,
     life: &Lifecycle,
@@ -50,6 +51,7 @@ pub(super) fn serve_admin(
     let node = Arc::new(Node { app: Arc::clone(app), prices: Arc::clone(prices), announcer });
     let state = AdminState {
         db: db.clone(),
+        history,
         invalidate: Arc::clone(&node) as _,
         providers: node,
         budgets,

@@ -29,6 +29,19 @@ const STANDS_STILL: &str = "SET LOCAL idle_in_transaction_session_timeout = '5s'
 ///
 /// [`StoreError::Url`] when the URL is wrong, else one for which [`StoreError::is_unreachable`] holds.
 pub async fn connect(url: &str, max_connections: u32) -> Result<DatabaseConnection, StoreError> {
+    open(url, max_connections, false).await
+}
+
+/// The same, but connects only when there is something to do.
+///
+/// # Errors
+///
+/// [`StoreError::Url`] when the URL is wrong.
+pub async fn connect_later(url: &str, max_connections: u32) -> Result<DatabaseConnection, StoreError> {
+    open(url, max_connections, true).await
+}
+
+async fn open(url: &str, max_connections: u32, later: bool) -> Result<DatabaseConnection, StoreError> {
     let (target, mut options) = if let Some(rest) = url.strip_prefix("sqlite:") {
         let options = sqlite(url)?;
         let path = options.get_filename().to_owned();
@@ -54,6 +67,7 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<DatabaseConnecti
     options
         .max_connections(max_connections.max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy(later)
         .sqlx_logging(false)
         .record_stmt_in_spans(false);
     // Some 17 KB, which would sit in every caller.

@@ -17,8 +17,8 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, EntityTrait, Stateme
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::admin::{
-    AdminState, Auth, CircuitChange, CircuitStatus, Instant, Invalidate, ProviderError, ProviderStatus, ProviderView,
-    router,
+    AdminState, Auth, CircuitChange, CircuitStatus, History, Instant, Invalidate, ProviderError, ProviderStatus,
+    ProviderView, router,
 };
 use tollgate::clock::now_ms;
 use tollgate::dialect::Dialect;
@@ -240,6 +240,7 @@ impl App {
         let seen = Arc::new(Seen { db: db.clone(), told: Mutex::default(), node: Arc::clone(&node) });
         let state = AdminState {
             db: db.clone(),
+            history: History { all: db.clone(), own: db.clone() },
             invalidate: Arc::clone(&seen) as Arc<dyn Invalidate>,
             providers: Arc::new(Providers::default()),
             budgets: Arc::new(BudgetDesk::new(&node, None)),

@@ -49,6 +49,7 @@ mod probes;
 mod quarters;
 mod races;
 mod racing;
+mod readers;
 mod refusals;
 mod reload;
 mod restarts;
