@@ -14,7 +14,7 @@ use crate::config::notation::{As, DatabaseUrl, DurationNotation, RedisUrl, SizeN
 pub struct Database {
     /// `sqlite://FILE` (one node) or `postgres://USER:PASSWORD@HOST/NAME`.
     pub url: DatabaseUrl,
-    /// The most connections that are open at once.
+    /// The most connections that are open at once; up to six more read usage, refusals and the audit log.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_connections: u32,
 }
