@@ -177,8 +177,11 @@ impl Client {
 
 /// Reads the address; what people copy from elsewhere may have the API's path already.
 fn base(text: &str) -> Result<Url, Failure> {
-    let wrong =
-        || Failure::new(format!("TOLLGATE_URL is {text:?}, not a URL such as {DEFAULT_URL} or https://gate.example"));
+    let wrong = || {
+        // Before an @ there may be a password, also where this is no URL at all.
+        let said = if text.contains('@') { "what it is".to_owned() } else { format!("{text:?}") };
+        Failure::new(format!("TOLLGATE_URL is {said}, not a URL such as {DEFAULT_URL} or https://gate.example"))
+    };
     let mut url = Url::parse(text).map_err(|_| wrong())?;
     if !url.username().is_empty() || url.password().is_some() {
         // Not said again: it may be a password.
@@ -210,6 +213,21 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::base;
+
+    #[test]
+    fn what_may_be_a_password_is_not_said_again() {
+        for text in [
+            "http://u:p4ssw0rd@host:99999",
+            "http://u:p4ssw0rd@",
+            "u:p4ssw0rd@host",
+            "http://u:p4ssw0rd@host:8081",
+            "mailto:u:p4ssw0rd@host",
+        ] {
+            let said = base(text).unwrap_err().message;
+            assert!(said.contains("TOLLGATE_URL") && !said.contains("p4ssw0rd"), "{said}");
+        }
+        assert!(base("http://host:99999").unwrap_err().message.contains("host:99999"));
+    }
 
     #[test]
     fn an_address_may_be_written_as_people_copy_it() {
