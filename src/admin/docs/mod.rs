@@ -247,7 +247,7 @@ fn parameters(operation: &mut Value) {
         }
         if parameter["name"] == "model" && parameter["in"] == "path" {
             parameter["schema"] =
-                json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": validate::NAME_PATTERN});
+                json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": validate::LINE_PATTERN});
         }
         if parameter["name"] == "requestId" {
             parameter["schema"]["format"] = json!("uuid");
