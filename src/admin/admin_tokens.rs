@@ -13,6 +13,7 @@ use super::AdminState;
 use super::auth::{Actor, Admin, COMMAND_LINE, ENVIRONMENT_ACTOR, Role};
 use super::extract::{Id, IfMatch, Params, Payload};
 use super::idempotency::{Answer, IdempotencyKey, with_etag};
+use super::names;
 use super::page::{Page, PageParams};
 use super::problem::{Code, Problem};
 use super::sort::{NamedParams, Orders, Sorted};
@@ -112,7 +113,8 @@ pub(super) async fn list(
     responses(
         (status = 201, description = "The token with its secret.", body = AdminTokenWithSecret),
         (status = 409, description = "There is another token of this name, which `conflictsWith` names, or the \
-            name stands for somebody else in the audit log.", body = super::problem::ProblemDocument)))]
+            name looks like one that stands for somebody else in the audit log.",
+            body = super::problem::ProblemDocument)))]
 pub(super) async fn create(
     Admin(actor): Admin,
     State(state): State<AdminState>,
@@ -172,8 +174,11 @@ fn new_token(
         check.wrong("expiresAt", "out_of_range", "must be later than now".to_owned());
     }
     check.finish()?;
-    if [ENVIRONMENT_ACTOR, COMMAND_LINE].contains(&name.as_str()) {
-        return Err(Problem::new(Code::Conflict, "In the audit log this name stands for somebody else."));
+    if [ENVIRONMENT_ACTOR, COMMAND_LINE].iter().any(|taken| names::look_alike(taken, &name)) {
+        return Err(Problem::new(
+            Code::Conflict,
+            "In the audit log this name, or one that looks like it, stands for somebody else.",
+        ));
     }
     let secret = Secret::for_admin();
     let row = admin_tokens::ActiveModel {

@@ -90,11 +90,21 @@ pub fn refusal(out: &mut Vec<u8>, row: &Refusal) {
     );
 }
 
+/// How a formula begins, in full width too: spreadsheets of East Asia read those signs alike.
+const FORMULA: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
+/// Where a cell ends for a spreadsheet that does not split at commas, as in countries with a decimal comma. To such a
+/// one a quotation mark in the middle of its cell is a character like any other, so a line break ends the cell too.
+const ENDS: [char; 4] = [';', '\t', '\r', '\n'];
+
 /// A text that a client may have chosen. A spreadsheet would run one that begins like a formula, so an apostrophe,
-/// which spreadsheets take for "this is text", goes before it.
+/// which spreadsheets take for "this is text", goes before it, and before what is a cell of its own if it is split
+/// elsewhere than at commas. Quotation marks before the sign may be taken away first.
 fn text(value: &str) -> String {
-    let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let value = if formula { format!("'{value}") } else { value.to_owned() };
+    let cells = value.split_inclusive(ENDS).map(|cell| {
+        let protection = if cell.trim_start_matches('"').starts_with(FORMULA) { "'" } else { "" };
+        [protection, cell].concat()
+    });
+    let value: String = cells.collect();
     if value.contains([',', '"', '\r', '\n', '\'']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value }
 }
 
@@ -108,5 +118,26 @@ mod tests {
         assert_eq!(text("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
         assert_eq!(text("=cmd|' /C calc'!A0"), "\"'=cmd|' /C calc'!A0\"");
         assert_eq!(text("-1"), "\"'-1\"");
+    }
+
+    #[test]
+    fn formulas_are_disarmed_wherever_a_spreadsheet_begins_a_cell() {
+        for (value, cell) in [
+            ("x;=1+1", "\"x;'=1+1\""),
+            ("x;+1;-1;@a", "\"x;'+1;'-1;'@a\""),
+            ("x;\"=1+1", "\"x;'\"\"=1+1\""),
+            ("x;\t=1", "\"x;'\t'=1\""),
+            ("x\n=1", "\"x\n'=1\""),
+            ("＝1+1", "\"'＝1+1\""),
+            ("＋1", "\"'＋1\""),
+            ("－1", "\"'－1\""),
+            ("＠a", "\"'＠a\""),
+            ("x;＝1", "\"x;'＝1\""),
+        ] {
+            assert_eq!(text(value), cell, "{value:?}");
+        }
+        for harmless in ["gpt-5", "a;b", "a=b;c-d", "a ＝ b"] {
+            assert_eq!(text(harmless), harmless);
+        }
     }
 }

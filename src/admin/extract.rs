@@ -243,7 +243,14 @@ fn merge_patch(target: &mut Value, patch: Value) {
 
 /// `If-Match`: the versions of which one must be the current one.
 #[derive(Clone, Debug)]
-pub struct IfMatch(Option<Vec<i64>>);
+pub enum IfMatch {
+    /// It was not sent.
+    Absent,
+    /// `*`: whichever version it has, it must exist.
+    Any,
+    /// The version must be one of these.
+    Versions(Vec<i64>),
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
@@ -253,7 +260,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         for value in parts.headers.get_all(header::IF_MATCH) {
             let text = value.to_str().unwrap_or("?");
             if text.trim() == "*" {
-                return Ok(Self(None));
+                return Ok(Self::Any);
             }
             for part in text.split(',').map(str::trim) {
                 // A weak tag never matches here (RFC 9110, 13.1.1): it is read and left out.
@@ -270,7 +277,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
                 }
             }
         }
-        Ok(Self(parts.headers.contains_key(header::IF_MATCH).then_some(versions)))
+        Ok(if parts.headers.contains_key(header::IF_MATCH) { Self::Versions(versions) } else { Self::Absent })
     }
 }
 
@@ -280,13 +287,25 @@ impl IfMatch {
     /// # Errors
     /// It is not among those that the client has seen.
     pub fn check(&self, version: i64) -> Result<(), Problem> {
-        match &self.0 {
-            Some(versions) if !versions.contains(&version) => Err(Problem::new(
+        match self {
+            Self::Versions(versions) if !versions.contains(&version) => Err(Problem::new(
                 Code::VersionMismatch,
                 format!("The object is at version {version} now; read it again and repeat the change."),
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The same for a write that also creates: `*` matches nothing where there is nothing (RFC 9110, 13.1.1).
+    ///
+    /// # Errors
+    /// The version is not among those that the client has seen, or there is none and there must be one.
+    pub fn check_put(&self, version: i64, exists: bool) -> Result<(), Problem> {
+        if matches!(self, Self::Any) && !exists {
+            let detail = "There is nothing to replace; leave If-Match out to create it.";
+            return Err(Problem::new(Code::VersionMismatch, detail));
+        }
+        self.check(version)
     }
 }
 

@@ -18,6 +18,7 @@ mod me;
 mod memberships;
 mod model_groups;
 mod model_limits;
+mod names;
 mod page;
 mod params;
 mod ports;

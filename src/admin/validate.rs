@@ -6,6 +6,7 @@ use globset::Glob;
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 
+use super::names;
 use super::params::MAX_ID;
 use super::problem::{InvalidParam, Problem};
 
@@ -18,7 +19,7 @@ const MAX_GLOB: usize = 256;
 const MAX_MEMBERS: usize = 1000;
 
 /// No control character anywhere, and something that is not white space.
-pub const NAME_PATTERN: &str = concat!(
+pub const LINE_PATTERN: &str = concat!(
     r"^[^\u0000-\u001f\u007f-\u009f]*",
     r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
     r"[^\u0000-\u001f\u007f-\u009f]*$"
@@ -31,8 +32,13 @@ const NOTE_PATTERN: &str = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0
 pub struct Check(Vec<InvalidParam>);
 
 impl Check {
-    /// A name: trimmed, not empty, without control characters.
+    /// A name: trimmed, not empty, without characters that nobody sees.
     pub fn name(&mut self, path: &str, name: &str) -> String {
+        if name.chars().any(names::is_unseen) {
+            let message = "must not have control or format characters, nor line separators: nobody sees them";
+            self.wrong(path, "invalid", message.to_owned());
+            return name.trim().to_owned();
+        }
         self.line(path, name, MAX_NAME)
     }
 
@@ -197,13 +203,13 @@ pub fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>
 /// Schema of a name.
 #[must_use]
 pub fn name_schema() -> Schema {
-    line(MAX_NAME, SchemaType::new(Type::String)).into()
+    name(SchemaType::new(Type::String))
 }
 
 /// Schema of a name that may be left out.
 #[must_use]
 pub fn optional_name_schema() -> Schema {
-    line(MAX_NAME, nullable(Type::String)).into()
+    name(nullable(Type::String))
 }
 
 /// Schema of free text or null.
@@ -263,8 +269,15 @@ pub fn ids_schema() -> Schema {
         .into()
 }
 
+fn name(kind: SchemaType) -> Schema {
+    line(MAX_NAME, kind)
+        .pattern(Some(names::pattern()))
+        .description(Some("Without control and format characters (Unicode Cc and Cf) and line separators."))
+        .into()
+}
+
 fn line(max: usize, kind: SchemaType) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(kind).min_length(Some(1)).max_length(Some(max)).pattern(Some(NAME_PATTERN))
+    ObjectBuilder::new().schema_type(kind).min_length(Some(1)).max_length(Some(max)).pattern(Some(LINE_PATTERN))
 }
 
 fn list(max: usize, description: &str) -> Schema {

@@ -63,7 +63,8 @@ run! {
         of_two_patches_with_the_same_version_one_is_refused,
         a_stale_if_match_is_refused,
         ids_out_of_range_are_refused,
-        hostile_text_is_kept_or_refused_but_never_run;
+        hostile_text_is_kept_or_refused_but_never_run,
+        what_nobody_sees_is_in_no_name;
     keys:
         a_secret_is_shown_once_and_only_its_hash_is_kept,
         rotation_replaces_the_secret,

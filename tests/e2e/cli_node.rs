@@ -351,6 +351,25 @@ async fn a_token_follows_no_redirect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_goes_round_in_circles_is_left() {
+    let node = Provider::start().await;
+    node.decide(|request| {
+        let after = |cursor: &str| request.target.contains(&format!("cursor={cursor}"));
+        let next = if after("c1") || after("c3") {
+            "c2"
+        } else if after("c2") {
+            "c3"
+        } else {
+            "c1"
+        };
+        Answer::json(200, &json!({"items": [], "pageInfo": {"nextCursor": next}}))
+    });
+    let ran = Shell::at(&node.url()).run(&["user", "list"]).await;
+    ran.failed(1, &["has named the same next page of a list twice", &node.url()]);
+    assert_eq!(node.requests().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_behind_tls_is_asked_when_its_certificate_is_trusted() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();

@@ -56,7 +56,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
         "405": problem("The path has no such method; Allow names those that it has."),
         "408": problem("The body did not come within server.timeouts.body."),
         "409": problem("Another object stands in the way."),
-        "412": problem("The object has changed: If-Match is not its version."),
+        "412": problem("The object has changed: If-Match is not its version, or there is none to match."),
         "413": problem("The body is too large."),
         "414": bare("The path and query of the URL have more than 65 534 bytes."),
         "415": problem("The body is of another type than those that are read here."),
@@ -162,7 +162,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
         parameter(
             operation,
             "if-match",
-            "The version that the object must have, in quotation marks.",
+            "The version that the object must have, in quotation marks; *: any, but it must exist.",
             &json!({"type": "string", "pattern": "^([*]|\"[0-9]{1,18}\"|[0-9]{1,18})$"}),
         );
     }
@@ -247,7 +247,7 @@ fn parameters(operation: &mut Value) {
         }
         if parameter["name"] == "model" && parameter["in"] == "path" {
             parameter["schema"] =
-                json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": validate::NAME_PATTERN});
+                json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": validate::LINE_PATTERN});
         }
         if parameter["name"] == "requestId" {
             parameter["schema"]["format"] = json!("uuid");

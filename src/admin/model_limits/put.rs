@@ -21,7 +21,7 @@ use super::{KIND, ModelLimit, ModelLimitFields, SubjectType};
 /// The version of a limit that does not exist yet.
 const NEVER_WRITTEN: i64 = 0;
 
-/// Sets the caps of a subject for a model group: creates the limit, or replaces its caps.
+/// Sets the caps of a subject for a model group: creates the limit, or replaces its caps. `If-Match: *` only replaces.
 #[utoipa::path(put, path = "/model-limits", operation_id = "putModelLimit", tag = "budgets",
     request_body = ModelLimitFields,
     responses(
@@ -43,7 +43,7 @@ pub(in super::super) async fn put(
         .one(&write.txn)
         .await?;
     let version = existing.as_ref().map_or(NEVER_WRITTEN, |row| row.version);
-    if_match.check(version)?;
+    if_match.check_put(version, existing.is_some())?;
     let (before, mut row) = match existing {
         Some(row) => (Some(ModelLimit::show(&row)?), row.into_active_model()),
         None => (None, new_row(&write.txn, &wanted, write.now).await?),

@@ -104,7 +104,7 @@ pub(super) async fn get(_: Viewer, State(state): State<AdminState>, Name(model):
     Ok(with_etag(price.version, &price))
 }
 
-/// Sets the price of a model, whole.
+/// Sets the price of a model, whole. `If-Match: *` sets it only where there is one, from whatever source.
 #[utoipa::path(put, path = "/prices/{model}", operation_id = "putPrice", tag = "prices",
     params(("model" = String, Path, description = "As sent upstream; at most 256 bytes in UTF-8.")), request_body = Price,
     responses(
@@ -130,8 +130,11 @@ pub(super) async fn put(
     let row =
         Entity::find_by_id(&model).one(&write.txn).await?.ok_or_else(|| Problem::internal(&"a price vanished"))?;
     let before = row.version - 1;
-    if_match.check(before)?;
     let old = replaced.or_else(|| ModelPrice::in_force(&(state.prices)(), &model));
+    // A price of the file or the built-in list can be read too, so there is one. One of REST that was deleted on
+    // another node a moment ago may still be in the book here.
+    let covers = old.as_ref().is_some_and(|old| !matches!(old.source, PriceSource::Rest));
+    if_match.check_put(before, before != NEVER_WRITTEN || covers)?;
     let after = ModelPrice { model, source: PriceSource::Rest, version: row.version, price };
     let action = if before == NEVER_WRITTEN { "create" } else { "update" };
     write.record(action, KIND, &after.model, old.as_ref(), Some(&after)).await?;

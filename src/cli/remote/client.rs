@@ -1,5 +1,6 @@
 //! A client of the REST API of one node.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -22,6 +23,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Of a page of a list there are at most so many.
 const PAGE: &str = "100";
+/// Of a list there are at most so many: ten million objects.
+const MOST_PAGES: usize = 100_000;
 /// Far more than a page of the largest objects.
 const MAX_ANSWER: u64 = 256 * 1024 * 1024;
 
@@ -47,6 +50,24 @@ struct Page {
 #[serde(rename_all = "camelCase")]
 struct PageInfo {
     next_cursor: Option<String>,
+}
+
+/// The cursors of a list so far. One that goes round in circles has no end, and neither has one that is made up.
+#[derive(Default)]
+struct Seen(HashSet<String>);
+
+impl Seen {
+    /// Notes that the node has named this as the cursor of the next page; what it did if that leads nowhere.
+    fn note(&mut self, next: &str) -> Result<(), String> {
+        if self.0.len() >= MOST_PAGES {
+            return Err(format!("names a next page after {MOST_PAGES} pages of one list"));
+        }
+        if self.0.insert(next.to_owned()) {
+            Ok(())
+        } else {
+            Err("has named the same next page of a list twice".to_owned())
+        }
+    }
 }
 
 impl Client {
@@ -81,22 +102,17 @@ impl Client {
     pub fn list(&self, path: &str, query: &[(&'static str, String)]) -> Result<Vec<Box<RawValue>>, Failure> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
-        let mut before = None;
+        let mut seen = Seen::default();
         loop {
             let mut query = query.to_vec();
             query.push(("limit", PAGE.to_owned()));
-            query.extend(cursor.clone().map(|cursor| ("cursor", cursor)));
+            query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let page: Page =
                 serde_json::from_str(&self.send("GET", path, &query, None)?).map_err(|_| self.stranger())?;
             items.extend(page.items);
-            match page.page_info.next_cursor {
-                // A list that goes round in circles has no end.
-                Some(next) if cursor.as_ref() == Some(&next) || before.as_ref() == Some(&next) => {
-                    return Err(self.stranger());
-                }
-                Some(next) => before = cursor.replace(next),
-                None => return Ok(items),
-            }
+            let Some(next) = page.page_info.next_cursor else { return Ok(items) };
+            seen.note(&next).map_err(|did| Failure::new(format!("{} {did}, so this is not followed", self.base)))?;
+            cursor = Some(next);
         }
     }
 
@@ -177,8 +193,11 @@ impl Client {
 
 /// Reads the address; what people copy from elsewhere may have the API's path already.
 fn base(text: &str) -> Result<Url, Failure> {
-    let wrong =
-        || Failure::new(format!("TOLLGATE_URL is {text:?}, not a URL such as {DEFAULT_URL} or https://gate.example"));
+    let wrong = || {
+        // Before an @ there may be a password, also where this is no URL at all.
+        let said = if text.contains('@') { "what it is".to_owned() } else { format!("{text:?}") };
+        Failure::new(format!("TOLLGATE_URL is {said}, not a URL such as {DEFAULT_URL} or https://gate.example"))
+    };
     let mut url = Url::parse(text).map_err(|_| wrong())?;
     if !url.username().is_empty() || url.password().is_some() {
         // Not said again: it may be a password.
@@ -209,7 +228,31 @@ fn tls() -> TlsConfig {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::base;
+    use super::{MOST_PAGES, Seen, base};
+
+    #[test]
+    fn what_may_be_a_password_is_not_said_again() {
+        for text in [
+            "http://u:p4ssw0rd@host:99999",
+            "http://u:p4ssw0rd@",
+            "u:p4ssw0rd@host",
+            "http://u:p4ssw0rd@host:8081",
+            "mailto:u:p4ssw0rd@host",
+        ] {
+            let said = base(text).unwrap_err().message;
+            assert!(said.contains("TOLLGATE_URL") && !said.contains("p4ssw0rd"), "{said}");
+        }
+        assert!(base("http://host:99999").unwrap_err().message.contains("host:99999"));
+    }
+
+    #[test]
+    fn a_list_without_end_is_followed_so_far_and_no_further() {
+        let mut seen = Seen::default();
+        for page in 0..MOST_PAGES {
+            seen.note(&page.to_string()).unwrap();
+        }
+        assert!(seen.note("another").is_err());
+    }
 
     #[test]
     fn an_address_may_be_written_as_people_copy_it() {

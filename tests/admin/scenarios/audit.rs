@@ -368,7 +368,7 @@ pub async fn what_is_refused_or_repeated_or_changes_nothing_leaves_no_row(app: A
 
 pub async fn a_name_that_is_taken_again_is_another_actor_with_keys_of_its_own(app: App) {
     let fields = json!({"name": "root", "role": "admin"});
-    let headers = [("content-type", "application/json"), ("idempotency-key", "the same")];
+    let headers = [("content-type", "application/json"), ("idempotency-key", "the-same")];
     let mut ids = Vec::new();
     for name in ["ada", "grace"] {
         let token = app.post("/admin-tokens", fields.clone()).await.ok(201);

@@ -74,9 +74,14 @@ pub async fn the_guard_stops_guessing_but_nobody_with_a_token(app: App) {
 pub async fn nobody_can_take_a_name_that_stands_for_another_in_the_audit_log(app: App) {
     app.user("ada").await;
     let actor = app.audit().await[0].actor.clone();
-    for name in [actor.as_str(), "command line"] {
+    let alike =
+        [actor.to_lowercase(), "Command line".to_owned(), "command\u{a0}line".to_owned(), " command  LINE".to_owned()];
+    for name in [actor.as_str(), "command line"].into_iter().chain(alike.iter().map(String::as_str)) {
         app.post("/admin-tokens", json!({"name": name, "role": "admin"})).await.problem(409, "conflict");
     }
+    let hidden = format!("{actor}\u{200b}");
+    app.post("/admin-tokens", json!({"name": hidden, "role": "admin"})).await.invalid(&["name"]);
+    assert!(app.get("/admin-tokens").await.ok(200)["items"].as_array().unwrap().is_empty());
 }
 
 pub async fn tokens_are_sorted_and_searched(app: App) {

@@ -47,6 +47,10 @@ pub async fn a_limit_is_set_replaced_changed_listed_and_deleted(app: App) {
     app.json("PUT", "/model-limits", &stale, &again).await.problem(412, "version_mismatch");
     let absent = limit("user", user, app.model_group("h", &[]).await, json!({"weekly": {"usd": 9}}));
     app.json("PUT", "/model-limits", &stale, &absent).await.problem(412, "version_mismatch");
+    let any = [("if-match", "*")];
+    app.json("PUT", "/model-limits", &any, &absent).await.problem(412, "version_mismatch");
+    let left = app.json("PUT", "/model-limits", &any, &limit("user", user, group, json!({"weekly": {"usd": 4}}))).await;
+    assert_eq!(left.ok(200)["limits"], json!({"weekly": {"usd": 4}}));
     app.json("DELETE", &location, &stale, &Value::Null).await.problem(412, "version_mismatch");
     app.delete(&location).await.ok(204);
     app.get(&location).await.problem(404, "not_found");
@@ -54,7 +58,7 @@ pub async fn a_limit_is_set_replaced_changed_listed_and_deleted(app: App) {
     app.patch(&location, json!({})).await.problem(404, "not_found");
     let log = app.audit().await;
     let actions: Vec<_> = log.iter().filter(|row| row.object_type == "model_limit").map(|row| &row.action).collect();
-    assert_eq!(actions, ["create", "update", "update", "update", "delete"]);
+    assert_eq!(actions, ["create", "update", "update", "update", "update", "delete"]);
 }
 
 pub async fn limits_are_filtered_by_subject_and_group(app: App) {

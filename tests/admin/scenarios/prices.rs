@@ -153,6 +153,8 @@ pub async fn if_match_guards_prices(app: App) {
         async move { app.json("PUT", "/prices/m", &[("if-match", version)], &json!({"requestUsd": usd})).await }
     };
     put("\"1\"", 1).await.problem(412, "version_mismatch");
+    put("*", 1).await.problem(412, "version_mismatch");
+    app.get("/prices/m").await.problem(404, "not_found");
     put("\"0\"", 1).await.ok(201);
     let answers = futures::future::join_all([2, 3, 4].map(|usd| put("\"1\"", usd))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
@@ -160,6 +162,10 @@ pub async fn if_match_guards_prices(app: App) {
     app.call("DELETE", "/prices/m", TOKEN, &[("if-match", "\"1\"")], Body::empty())
         .await
         .problem(412, "version_mismatch");
+    assert_eq!(put("*", 5).await.ok(200)["version"], 3);
+    // A price of the built-in list is there to be matched before anything is set over REST.
+    let builtin = app.get("/prices?limit=1").await.ok(200)["items"][0]["model"].as_str().unwrap().to_owned();
+    app.json("PUT", &format!("/prices/{builtin}"), &[("if-match", "*")], &json!({"requestUsd": 5})).await.ok(201);
     // Created by several at once.
     let app = &app;
     let create =
