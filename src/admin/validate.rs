@@ -39,6 +39,9 @@ impl Check {
             self.wrong(path, "invalid", message.to_owned());
             return name.trim().to_owned();
         }
+        if names::is_blank(name) {
+            return self.line(path, "", MAX_NAME);
+        }
         self.line(path, name, MAX_NAME)
     }
 
