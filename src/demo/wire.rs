@@ -11,6 +11,8 @@ use bytes::Bytes;
 use rand::distr::{Alphanumeric, SampleString};
 use serde_json::Value;
 
+use crate::json;
+
 /// Names longer than this are refused: an answer repeats the name in every chunk.
 const MAX_MODEL_NAME: usize = 256;
 
@@ -53,8 +55,7 @@ impl Frame {
 
 /// The body as a JSON object.
 pub(super) fn parse(body: &[u8]) -> Result<Value, Invalid> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| Invalid::new(format!("the body is not valid JSON: {error}")))?;
+    let value = json::read(body).map_err(|error| Invalid::new(format!("the body is not valid JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(Invalid::new("the body must be a JSON object")) }
 }
 

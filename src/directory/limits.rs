@@ -176,13 +176,13 @@ impl LimitKeeper {
     pub async fn keep_fresh(&self, stop: CancellationToken) {
         let mut wait = if self.is_known() { EVERY } else { AGAIN };
         loop {
-            tokio::select! {
+            let much = tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-                () = self.doubt.notified() => {}
-            }
+                () = tokio::time::sleep(wait) => Much::All,
+                () = self.doubt.notified() => Much::Changes,
+            };
             let now = now_ms();
-            wait = match self.read_unless(|_| false, Much::All, now).await {
+            wait = match self.read_unless(|_| false, much, now).await {
                 Ok(()) => EVERY,
                 Err(error) => {
                     let age_seconds = self.age(now).as_secs();

@@ -87,6 +87,7 @@ pub async fn written_off_budgets(db: &DatabaseConnection, inc: i64) -> Result<Ve
 pub(super) async fn take_back(transaction: &DatabaseTransaction, inc: i64) -> Result<(), DbErr> {
     let of_life = write_offs::Entity::find().filter(write_offs::Column::Inc.eq(inc));
     let charged = of_life.filter(write_offs::Column::CostNanos.gt(0)).all(transaction).await?;
+    let mut corrections = Vec::new();
     for charged in charged.chunks(BATCH) {
         let ids = charged.iter().map(|charged| charged.request_id.as_str());
         let rows = usage_ledger::Entity::find().filter(usage_ledger::Column::RequestId.is_in(ids));
@@ -95,9 +96,10 @@ pub(super) async fn take_back(transaction: &DatabaseTransaction, inc: i64) -> Re
             let cost = -Usd::from_nanos(row.cost_nanos);
             correction(row, 1 + CORRECTION, cost, None)
         });
-        let records: Vec<_> = records.collect();
-        batch::put(transaction, &Numbered::default(), &records.iter().collect::<Vec<_>>()).await?;
+        corrections.extend(records);
     }
+    // All at once: what is put locks sums in one order.
+    batch::put(transaction, &Numbered::default(), &corrections.iter().collect::<Vec<_>>()).await?;
     Ok(())
 }
 

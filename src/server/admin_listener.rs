@@ -48,7 +48,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     while let Some(accepted) = stop.run_until_cancelled(next()).await {
         match accepted {
             Ok(((stream, client), place)) => {
-                let conversation = converse(stream, client, router.clone(), stop.clone());
+                // When it is full nobody keeps a place that he does not use: health is asked for here, too.
+                let keeps = places.available_permits() > CONNECTIONS / 4;
+                let conversation = converse(stream, client, keeps, router.clone(), stop.clone());
                 tokio::spawn(async move {
                     conversation.await;
                     drop(place);
@@ -62,7 +64,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     }
 }
 
-async fn converse(stream: TcpStream, client: SocketAddr, router: Router, stop: CancellationToken) {
+async fn converse(stream: TcpStream, client: SocketAddr, keeps: bool, router: Router, stop: CancellationToken) {
     let asked = CancellationToken::new();
     let asks = asked.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -74,6 +76,7 @@ async fn converse(stream: TcpStream, client: SocketAddr, router: Router, stop: C
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            .keep_alive(keeps)
             .header_read_timeout(HEAD)
             .serve_connection(TokioIo::new(Impatient::new(stream, STALLED)), service)
     );

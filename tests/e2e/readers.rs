@@ -45,8 +45,7 @@ async fn crowds_that_read_what_was_spent_keep_nobody_else_from_the_database() {
         crowd.push(read(ADMIN_TOKEN, "/usage/summary?groupBy=model,provider"));
     }
     let waiting = async || {
-        let sql =
-            "SELECT COUNT(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%usage_ledger%'";
+        let sql = "SELECT COUNT(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'usage_ledger'::regclass";
         let row = db
             .query_one_raw(sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql))
             .await
@@ -60,7 +59,7 @@ async fn crowds_that_read_what_was_spent_keep_nobody_else_from_the_database() {
         let caller = admin.caller(json!({}), json!({})).await;
         assert_eq!(gateway.ask_with(&caller.secret, Api::Chat, MODEL, false).await.head.status, 200);
         admin.patch(&format!("/users/{}", caller.user_id), &json!({"note": "changed"})).await;
-        assert!(waiting().await <= 8, "of all connections these wait: {}", waiting().await);
+        assert!(waiting().await <= 10, "of all connections these wait: {}", waiting().await);
     }
     slow.rollback().await.unwrap();
     let mut statuses = Vec::new();
