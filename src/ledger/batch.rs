@@ -278,8 +278,8 @@ fn records(entries: &[Entry]) -> impl Iterator<Item = &LedgerRecord> {
     entries.iter().filter_map(Entry::record)
 }
 
-/// The second half comes first: the parts are a stack. What is of one request stays together if it can: while a journal is recovered, one of its attempts
-/// in the database would speak for the others.
+/// The second half comes first: the parts are a stack. What is of one request stays together if it can: while a journal is
+/// recovered, one of its attempts in the database would speak for the others.
 fn halves(batch: &[Entry], part: Range<usize>) -> [Range<usize>; 2] {
     let half = part.start + part.len() / 2;
     let request = |at: usize| batch.get(at).and_then(Entry::record).map(|record| record.request_id);

@@ -75,6 +75,9 @@ impl fmt::Display for Owner {
     }
 }
 
+/// The columns of a sum: what the rows cost, and how many they are.
+const SUMS: [&str; 2] = ["cost_nanos", "requests"];
+
 /// A sum and of how many rows it is.
 type Sum<K> = (K, (i64, i64));
 
@@ -95,7 +98,7 @@ static MINUTES: Table<Sum<Minute>> = Table {
     ],
     key: "minute, user_id, key_id, provider, model_group_id, counted_in_user_global, counted_in_key_global, user_era, \
           key_era",
-    known: Known::Added,
+    known: Known::Added(&SUMS),
 };
 
 static LONGER: Table<Sum<Span>> = Table {
@@ -111,7 +114,7 @@ static LONGER: Table<Sum<Span>> = Table {
         big("requests", |(_, sum)| sum.1.into()),
     ],
     key: "axis, owner, scope, span, minute, era",
-    known: Known::Added,
+    known: Known::Added(&SUMS),
 };
 
 /// What records add to the sums.

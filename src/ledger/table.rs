@@ -35,10 +35,8 @@ pub(crate) struct Table<R: 'static> {
 pub(crate) enum Known {
     /// The old one stays as it is.
     Kept,
-    /// `cost_nanos` and `requests` are added to those of the old one.
-    Added,
     /// These columns are added to those of the old one.
-    Summed(&'static [&'static str]),
+    Added(&'static [&'static str]),
 }
 
 /// A column whose cells are not in the rows: one for each, in their order.
@@ -174,10 +172,7 @@ impl<R> Table<R> {
     fn on_conflict(&self) -> String {
         let action = match self.known {
             Known::Kept => "DO NOTHING".to_owned(),
-            Known::Added => {
-                format!("DO UPDATE SET {}, requests = old.requests + excluded.requests", grown("cost_nanos"))
-            }
-            Known::Summed(sums) => {
+            Known::Added(sums) => {
                 format!("DO UPDATE SET {}", sums.iter().map(|sum| grown(sum)).collect::<Vec<_>>().join(", "))
             }
         };

@@ -34,7 +34,7 @@ mod sums;
 pub use seal::{announce, roll_up, seal};
 
 pub(super) use late::add;
-pub(super) use sums::{KEY, SUMS, Sums, of_rows, saturated};
+pub(super) use sums::{KEY, SUMS, Sums, first, of_rows, saturated};
 
 use entity::usage_rollup_state::{Entity, Model};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait};

@@ -72,7 +72,7 @@ static QUARTERS: Table<(Quarter, Sum)> = Table {
         big(SUMS[11], |(_, sum)| sum[11].into()),
     ],
     key: KEY,
-    known: Known::Summed(&SUMS),
+    known: Known::Added(&SUMS),
 };
 
 /// What is to be added to the sums.
@@ -163,16 +163,23 @@ pub(super) const fn one_request_less() -> Sum {
     sum
 }
 
-/// The query that adds up rows for which this holds; an attempt is the first if there is none before it for which `of_all`
-/// holds.
+/// 1 for a row that is the first of its request, else 0: there is no attempt before it for which `of_all` holds.
+pub(in crate::ledger) fn first(of_all: &str) -> String {
+    format!(
+        "CASE WHEN attempt = 1 OR NOT EXISTS (SELECT 1 FROM usage_ledger AS earlier \
+         WHERE earlier.request_id = usage_ledger.request_id AND earlier.attempt < usage_ledger.attempt AND {of_all}) \
+         THEN 1 ELSE 0 END"
+    )
+}
+
+/// The query that adds up rows for which this holds; of all of a request those count for which `of_all` holds.
 pub(in crate::ledger) fn of_rows(backend: DbBackend, condition: &str, of_all: &str) -> String {
     let sums = SUMS[1..].iter().map(|sum| format!(", {} AS {sum}", saturated(backend, sum))).collect::<String>();
     format!(
         "SELECT settled_at / {QUARTER_MS} AS quarter, user_id, key_id, provider, served_model, \
          COALESCE(model_group_id, 0) AS model_group_id, outcome, counted_in_user_global, counted_in_key_global, \
-         SUM(CASE WHEN attempt = 1 OR NOT EXISTS (SELECT 1 FROM usage_ledger AS earlier \
-         WHERE earlier.request_id = usage_ledger.request_id AND earlier.attempt < usage_ledger.attempt AND {of_all}) \
-         THEN 1 ELSE 0 END) AS requests{sums} FROM usage_ledger WHERE {condition} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+         SUM({}) AS requests{sums} FROM usage_ledger WHERE {condition} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        first(of_all),
     )
 }
 

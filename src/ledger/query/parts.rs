@@ -6,7 +6,7 @@ use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query, SelectStatement, Si
 use sea_orm::{Condition, ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 
 use super::{Filter, GroupBy};
-use crate::ledger::quarters::{QUARTER_MS, SUMS, floor};
+use crate::ledger::quarters::{QUARTER_MS, SUMS, first, floor};
 
 /// A stretch of time, from one instant (Unix milliseconds) to before another. None: without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,6 @@ pub(super) fn unsealed(filter: &Filter) -> Vec<Part> {
     vec![Part { from: filter.from, to: filter.to, sealed: false }]
 }
 
-/// How many of the rows are the first of their request.
-const REQUESTS: &str = "CASE WHEN attempt = 1 OR NOT EXISTS (SELECT 1 FROM usage_ledger AS earlier WHERE \
-    earlier.request_id = usage_ledger.request_id AND earlier.attempt < usage_ledger.attempt) THEN 1 ELSE 0 END";
-
 impl Part {
     const fn table(&self) -> &'static str {
         if self.sealed { "usage_rollup_quarter" } else { "usage_ledger" }
@@ -73,8 +69,8 @@ impl Part {
             };
             query.expr_as(expression, Alias::new(by.name()));
         }
-        let requests = if self.sealed { Expr::cust("requests") } else { Expr::cust(REQUESTS) };
-        query.expr_as(requests, Alias::new("requests"));
+        let requests = if self.sealed { "requests".to_owned() } else { first("true") };
+        query.expr_as(Expr::cust(requests), Alias::new("requests"));
         for sum in &SUMS[1..] {
             query.column(Alias::new(*sum));
         }
