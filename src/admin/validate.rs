@@ -39,10 +39,7 @@ impl Check {
             self.wrong(path, "invalid", message.to_owned());
             return name.trim().to_owned();
         }
-        if names::is_blank(name) {
-            return self.line(path, "", MAX_NAME);
-        }
-        self.line(path, name, MAX_NAME)
+        self.line(path, if names::is_blank(name) { "" } else { name }, MAX_NAME)
     }
 
     /// Free text.

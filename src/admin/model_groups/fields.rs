@@ -109,8 +109,8 @@ impl ModelGroup {
 ///
 /// # Errors
 /// It is one, and these are more: the one that it has, or else the first of them, stands in the way.
-pub fn takes(group: &model_groups::ActiveModel, has: &[String], wanted: &[String]) -> Result<(), Problem> {
-    if wanted.len() < 2 || group.singleton.try_as_ref() != Some(&true) {
+pub fn takes(singleton: bool, has: &[String], wanted: &[String]) -> Result<(), Problem> {
+    if wanted.len() < 2 || !singleton {
         return Ok(());
     }
     let one = wanted.iter().find(|model| has.contains(model)).or(wanted.first()).cloned().unwrap_or_default();

@@ -73,7 +73,7 @@ pub(super) async fn create(
     let mut row =
         model_groups::ActiveModel { version: Set(1), created_at: Set(now), updated_at: Set(now), ..Default::default() };
     let models = body.object::<ModelGroupFields>()?.apply(&mut row)?;
-    fields::takes(&row, &[], &models)?;
+    fields::takes(row.singleton == Set(true), &[], &models)?;
     let write = match Write::once(&state.db, actor, now, &key, &body.bytes).await? {
         Once::Replay(answer) => return Ok(state.replayed(answer).await),
         Once::Write(write) => write,
@@ -122,7 +122,7 @@ pub(super) async fn update(
     let before = ModelGroup::show(row.clone(), fields::of_group(&write.txn, id).await?);
     let mut row = row.into_active_model();
     let models = patched(&ModelGroupFields::of(&before), patch)?.apply(&mut row)?;
-    fields::takes(&row, &before.models, &models)?;
+    fields::takes(row.singleton == Set(true), &before.models, &models)?;
     models::are_free(&write.txn, &models, Some(id)).await?;
     NAMES.is_free(&write, &row.name, Some(id)).await?;
     let models = models::replace(&write.txn, id, &before.models, models).await?;

@@ -49,7 +49,7 @@ pub(in super::super) async fn put_model(
     let before = ModelGroup::show(group.clone(), models);
     let mut wanted = before.models.clone();
     wanted.push(model);
-    takes(&group.clone().into_active_model(), &before.models, &wanted)?;
+    takes(group.singleton, &before.models, &wanted)?;
     are_free(&write.txn, &wanted, Some(id)).await?;
     let models = replace(&write.txn, id, &before.models, wanted).await?;
     let after = ModelGroup::show(written(&write.txn, group, stamp, write.now).await?, models);
