@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::Gateway;
 use crate::support::gateway::{ADMIN_TOKEN, Setup};
 use crate::support::provider::entry;
+use crate::support::{Gateway, program};
 
 /// Runs the browser's program to its end; what it reported, by step.
 async fn browse(gateway: &Gateway) -> BTreeMap<String, Value> {
@@ -17,12 +17,7 @@ async fn browse(gateway: &Gateway) -> BTreeMap<String, Value> {
     let mut command = Command::new("node");
     command.arg(program).env("DOCS_URL", format!("{}/api/v1/docs", gateway.admin().base()));
     command.env("ADMIN_TOKEN", ADMIN_TOKEN).current_dir(gateway.folder());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let output = output.unwrap_or_else(|error| panic!("node: {error}; run `make test`, which installs it"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "run `make test`, which installs Chromium\n{stdout}\n{stderr}");
-    let reports = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("a report"));
-    reports.map(|report| (report["step"].as_str().unwrap().to_owned(), report)).collect()
+    program::reports(command, "step").await
 }
 
 /// What the command line that the page shows prints.
@@ -30,11 +25,9 @@ async fn in_a_shell(gateway: &Gateway, report: &Value) -> Value {
     let line = report["curl"].as_str().unwrap();
     assert!(!line.contains(ADMIN_TOKEN), "arguments are seen by everybody on the machine: {line}");
     let mut command = Command::new("bash");
-    command.args(["-c", line]).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).env("NO_PROXY", "127.0.0.1");
-    command.current_dir(gateway.folder());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {line}\n{said}\n{output:?}"))
+    command.args(["-c", line]).env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).current_dir(gateway.folder());
+    let (said, _) = program::run(command).await;
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {line}\n{said}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,9 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::servers::postgres::Postgres;
-use crate::support::Gateway;
 use crate::support::gateway::{ADMIN_TOKEN, Setup};
 use crate::support::provider::entry;
+use crate::support::{Gateway, program};
 
 /// What every answer is asked.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
@@ -30,18 +30,14 @@ async fn holds(gateway: Gateway) {
     for file in ["schemathesis.toml", "hooks.py"] {
         std::fs::copy(root.join("tests/schemathesis").join(file), home.join(file)).unwrap();
     }
-    let interpreter = root.join(".venv/bin/python");
-    let mut command = Command::new(&interpreter);
+    let mut command = Command::new(root.join(".venv/bin/python"));
     command.args(["-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run", "--checks", CHECKS]);
     command.args(["--phases", "examples,coverage,fuzzing,stateful"]);
     command.arg(format!("{}/api/v1/openapi.json", gateway.admin().base())).current_dir(&home);
     command.env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN).env("TOLLGATE_KEY", gateway.key());
-    command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "127.0.0.1").env("COLUMNS", "120");
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let output =
-        output.unwrap_or_else(|error| panic!("{}: {error}; run `make test`, which installs it", interpreter.display()));
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "run `make test`, which installs what is missing\n{said}");
+    command.env("COLUMNS", "120");
+    let (stdout, stderr) = program::run(command).await;
+    let said = stdout + &stderr;
     let made = said.lines().filter_map(|line| line.trim().split_once(" generated")?.0.parse::<u64>().ok()).next();
     assert!(made.is_some_and(|made| made >= LEAST), "it has hardly asked anything: {made:?}\n{said}");
     let log = gateway.log();

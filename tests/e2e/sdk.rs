@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::{MODEL, Setup};
 use crate::support::provider::{End, Received};
-use crate::support::{Answer, Api, Gateway, Provider};
+use crate::support::{Answer, Api, Gateway, Provider, program};
 
 const DIALECTS: [&str; 5] = ["anthropic", "openai_chat", "openai_responses", "openai_embeddings", "gemini"];
 const TEXT: &str = "Rain is likely, says ☂.";
@@ -95,19 +95,14 @@ async fn run(gateway: &Gateway, program: &str) -> BTreeMap<String, Value> {
     });
     let mut command = Command::new(&interpreter);
     command.arg(&file).env("TOLLGATE_URL", gateway.url()).env("TOLLGATE_MODEL", MODEL);
-    command.env("TOLLGATE_KEYS", keys.to_string()).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "127.0.0.1");
+    command.env("TOLLGATE_KEYS", keys.to_string());
     for name in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY", "GOOGLE_API_KEY"] {
         command.env_remove(name);
     }
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let output =
-        output.unwrap_or_else(|error| panic!("{}: {error}; run `make test`, which installs it", interpreter.display()));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} failed; run `make test`, which installs the SDKs\n{stdout}\n{stderr}");
+    let reports = program::reports(command, "scenario").await;
     // A refusal that asking again does not change is not asked again.
     gateway.metric_is("refusals_total{axis=\"key\",code=\"budget_exceeded\"", 1.0).await;
-    let reports = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("a report"));
-    reports.map(|report| (report["scenario"].as_str().unwrap().to_owned(), report)).collect()
+    reports
 }
 
 /// A report must say at least this.

@@ -13,6 +13,7 @@ pub mod leaving;
 pub mod load;
 pub mod mishaps;
 pub mod pairs;
+pub mod program;
 pub mod provider;
 pub mod racing;
 pub mod small_disk;
